@@ -1,0 +1,1 @@
+"""The control plane: Kubernetes objects in, route tables and answers out."""

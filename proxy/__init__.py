@@ -1,0 +1,1 @@
+"""The data plane: a route table in, requests moved, spans out. Usable without Kubernetes."""
