@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod http1;
+pub mod limits;
 pub mod message;
 pub mod table;
 pub mod trace;

@@ -1,0 +1,227 @@
+//! Field names that the proxy knows, as one byte each, and sets of them as one word.
+
+/// A field name that the proxy itself reads or writes; every other name is [`Name::Other`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each is the field of that name")]
+pub enum Name {
+    #[default]
+    Other,
+    Host,
+    Connection,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    Http2Settings,
+    ContentLength,
+    Expect,
+    Date,
+    Server,
+    Traceparent,
+    Tracestate,
+    Baggage,
+    Forwarded,
+    XForwardedFor,
+    XForwardedProto,
+    XForwardedHost,
+    XForwardedPort,
+    XRealIp,
+    XRequestId,
+    UserAgent,
+    /// Never forwarded: CGI programs read it as `HTTP_PROXY` (httpoxy, CVE-2016-5385).
+    Proxy,
+}
+
+impl Name {
+    /// The name in any case of letters.
+    ///
+    /// A name with `_` where a known one has `-` is [`Name::Other`]; see [`Name::imitated_by`].
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        let found = Self::find(name);
+        if found != Self::Other && name.contains(&b'_') {
+            Self::Other
+        } else {
+            found
+        }
+    }
+
+    /// The known name that a CGI-like backend would take `name` for: the same but for `_` for `-`.
+    #[must_use]
+    pub fn imitated_by(name: &[u8]) -> Option<Self> {
+        let found = Self::find(name);
+        (found != Self::Other && name.contains(&b'_')).then_some(found)
+    }
+
+    /// Looks a name up with `_` taken as `-`: by length, then by the bytes.
+    fn find(name: &[u8]) -> Self {
+        let candidates: &[(&[u8], Self)] = match name.len() {
+            2 => &[(b"te", Self::Te)],
+            4 => &[(b"host", Self::Host), (b"date", Self::Date)],
+            5 => &[(b"proxy", Self::Proxy)],
+            6 => &[(b"expect", Self::Expect), (b"server", Self::Server)],
+            7 => &[
+                (b"upgrade", Self::Upgrade),
+                (b"trailer", Self::Trailer),
+                (b"baggage", Self::Baggage),
+            ],
+            9 => &[
+                (b"x-real-ip", Self::XRealIp),
+                (b"forwarded", Self::Forwarded),
+            ],
+            10 => &[
+                (b"connection", Self::Connection),
+                (b"user-agent", Self::UserAgent),
+                (b"keep-alive", Self::KeepAlive),
+                (b"tracestate", Self::Tracestate),
+            ],
+            11 => &[(b"traceparent", Self::Traceparent)],
+            12 => &[(b"x-request-id", Self::XRequestId)],
+            14 => &[
+                (b"content-length", Self::ContentLength),
+                (b"http2-settings", Self::Http2Settings),
+            ],
+            15 => &[(b"x-forwarded-for", Self::XForwardedFor)],
+            16 => &[
+                (b"x-forwarded-host", Self::XForwardedHost),
+                (b"x-forwarded-port", Self::XForwardedPort),
+                (b"proxy-connection", Self::ProxyConnection),
+            ],
+            17 => &[
+                (b"transfer-encoding", Self::TransferEncoding),
+                (b"x-forwarded-proto", Self::XForwardedProto),
+            ],
+            _ => &[],
+        };
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        candidates
+            .iter()
+            .find(|(known, _)| known[0] == first && is_same(name, known))
+            .map_or(Self::Other, |&(_, id)| id)
+    }
+}
+
+/// Whether `name` is `known` (of the same length, lower case, with `-`) but for case and `_`.
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    name.iter().zip(known).all(|(&byte, &want)| {
+        byte == want || byte.to_ascii_lowercase() == want || (byte == b'_' && want == b'-')
+    })
+}
+
+/// A set of [`Name`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NameSet(u64);
+
+const _: () = assert!((Name::Proxy as u8) < 64, "NameSet has 64 bits");
+
+impl NameSet {
+    /// The set without a member.
+    pub const EMPTY: Self = Self(0);
+
+    /// The set of these names.
+    #[must_use]
+    pub const fn of(names: &[Name]) -> Self {
+        let (mut bits, mut index) = (0, 0);
+        while index < names.len() {
+            bits |= 1 << names[index] as u8;
+            index += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether the name is a member.
+    #[must_use]
+    pub const fn contains(self, name: Name) -> bool {
+        self.0 & (1 << name as u8) != 0
+    }
+
+    /// This set and one name more.
+    #[must_use]
+    pub const fn with(self, name: Name) -> Self {
+        Self(self.0 | 1 << name as u8)
+    }
+
+    /// The members of either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[(&str, Name)] = &[
+        ("Host", Name::Host),
+        ("CONNECTION", Name::Connection),
+        ("keep-alive", Name::KeepAlive),
+        ("Proxy-Connection", Name::ProxyConnection),
+        ("TE", Name::Te),
+        ("Trailer", Name::Trailer),
+        ("Transfer-Encoding", Name::TransferEncoding),
+        ("Upgrade", Name::Upgrade),
+        ("HTTP2-Settings", Name::Http2Settings),
+        ("Content-Length", Name::ContentLength),
+        ("Expect", Name::Expect),
+        ("Date", Name::Date),
+        ("Server", Name::Server),
+        ("traceparent", Name::Traceparent),
+        ("tracestate", Name::Tracestate),
+        ("baggage", Name::Baggage),
+        ("Forwarded", Name::Forwarded),
+        ("X-Forwarded-For", Name::XForwardedFor),
+        ("X-Forwarded-Proto", Name::XForwardedProto),
+        ("X-Forwarded-Host", Name::XForwardedHost),
+        ("X-Forwarded-Port", Name::XForwardedPort),
+        ("X-Real-IP", Name::XRealIp),
+        ("X-Request-ID", Name::XRequestId),
+        ("User-Agent", Name::UserAgent),
+        ("Proxy", Name::Proxy),
+    ];
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for &(text, id) in KNOWN {
+            assert_eq!(Name::of(text.as_bytes()), id, "{text}");
+            assert_eq!(Name::of(text.to_ascii_uppercase().as_bytes()), id, "{text}");
+            assert_eq!(Name::of(text.to_ascii_lowercase().as_bytes()), id, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_underscores_is_another_name_that_imitates() {
+        assert_eq!(Name::of(b"X_Forwarded_For"), Name::Other);
+        assert_eq!(
+            Name::imitated_by(b"X_Forwarded-For"),
+            Some(Name::XForwardedFor)
+        );
+        assert_eq!(Name::imitated_by(b"X-Forwarded-For"), None);
+        assert_eq!(Name::imitated_by(b"X_Forwarded_Foo"), None);
+    }
+
+    #[test]
+    fn a_near_miss_is_another_name() {
+        for near in [
+            "",
+            "hos",
+            "hosts",
+            "h\u{f}st",
+            "Content-Lengt",
+            "Content Length",
+            "te ",
+        ] {
+            assert_eq!(Name::of(near.as_bytes()), Name::Other, "{near}");
+        }
+    }
+
+    #[test]
+    fn a_set_has_what_it_was_made_of() {
+        let set = NameSet::of(&[Name::Host, Name::Proxy]).with(Name::Te);
+        assert!(set.contains(Name::Host) && set.contains(Name::Proxy) && set.contains(Name::Te));
+        assert!(!set.contains(Name::Other) && !set.contains(Name::Date));
+    }
+}
