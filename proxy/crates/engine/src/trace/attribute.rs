@@ -1,0 +1,288 @@
+//! The few shapes of protobuf that spans are made of, appended to a buffer.
+//!
+//! Rules: this file knows the encoding, not the attributes. Lengths are computed before they are
+//! written, so nothing is moved afterwards. Values are bytes from the wire: they are cut at
+//! [`VALUE_BYTES_MAX`] and made valid UTF-8 here and nowhere else.
+//!
+//! Source: <https://protobuf.dev/programming-guides/encoding/>, opentelemetry-proto 1.x.
+
+/// Bytes of one string value, before invalid ones are replaced. Envoy cuts paths at 256
+/// (`max_path_tag_length`); user agents of browsers are that long already.
+pub const VALUE_BYTES_MAX: usize = 512;
+
+/// `Span.attributes`, a `KeyValue`.
+const SPAN_ATTRIBUTE: u8 = field(9, LENGTH);
+/// `Span.name`.
+const SPAN_NAME: u8 = field(5, LENGTH);
+/// `Resource.attributes`, a `KeyValue`.
+const RESOURCE_ATTRIBUTE: u8 = field(1, LENGTH);
+const KEY: u8 = field(1, LENGTH);
+const VALUE: u8 = field(2, LENGTH);
+const STRING_VALUE: u8 = field(1, LENGTH);
+const BOOL_VALUE: u8 = field(2, VARINT);
+const INT_VALUE: u8 = field(3, VARINT);
+
+pub(super) const VARINT: u8 = 0;
+pub(super) const FIXED64: u8 = 1;
+pub(super) const LENGTH: u8 = 2;
+
+/// The tag of a field with a number up to 15, which is one byte.
+pub(super) const fn field(number: u8, wire_type: u8) -> u8 {
+    assert!(number <= 15);
+    number << 3 | wire_type
+}
+
+/// Appends the name of a span, made of parts that need not be valid UTF-8.
+pub fn put_span_name<const N: usize>(out: &mut Vec<u8>, parts: [&[u8]; N]) {
+    put_text(out, SPAN_NAME, parts);
+}
+
+/// Appends a span attribute whose value is text; `value` need not be valid UTF-8.
+pub fn put_string(out: &mut Vec<u8>, key: &'static str, value: &[u8]) {
+    put_string_pair(out, SPAN_ATTRIBUTE, key, value);
+}
+
+/// Appends a resource attribute whose value is text.
+pub(super) fn put_resource_string(out: &mut Vec<u8>, key: &str, value: &str) {
+    put_string_pair(out, RESOURCE_ATTRIBUTE, key, value.as_bytes());
+}
+
+/// Appends a span attribute whose value is a number. OTLP numbers are signed: larger ones are
+/// capped.
+#[inline]
+pub fn put_int(out: &mut Vec<u8>, key: &'static str, value: u64) {
+    let value = value.min(i64::MAX as u64);
+    let value_bytes = 1 + varint_bytes(value);
+    put_key(out, SPAN_ATTRIBUTE, key, value_bytes);
+    out.push(INT_VALUE);
+    put_varint(out, value);
+}
+
+/// Appends a span attribute whose value is true or false.
+#[inline]
+pub fn put_bool(out: &mut Vec<u8>, key: &'static str, value: bool) {
+    put_key(out, SPAN_ATTRIBUTE, key, 2);
+    out.extend_from_slice(&[BOOL_VALUE, u8::from(value)]);
+}
+
+#[inline]
+fn put_string_pair(out: &mut Vec<u8>, tag: u8, key: &str, value: &[u8]) {
+    let value = Text::new(value);
+    let value_bytes = 1 + varint_bytes(value.bytes as u64) + value.bytes;
+    put_key(out, tag, key, value_bytes);
+    out.push(STRING_VALUE);
+    put_varint(out, value.bytes as u64);
+    value.put(out);
+}
+
+/// Appends a `KeyValue` up to the content of its `AnyValue`, which is `value_bytes` long.
+#[inline]
+fn put_key(out: &mut Vec<u8>, tag: u8, key: &str, value_bytes: usize) {
+    let key_bytes = key.len();
+    let pair_bytes = 1
+        + varint_bytes(key_bytes as u64)
+        + key_bytes
+        + 1
+        + varint_bytes(value_bytes as u64)
+        + value_bytes;
+    out.push(tag);
+    put_varint(out, pair_bytes as u64);
+    out.push(KEY);
+    put_varint(out, key_bytes as u64);
+    out.extend_from_slice(key.as_bytes());
+    out.push(VALUE);
+    put_varint(out, value_bytes as u64);
+}
+
+/// Appends a string field made of parts; each may be any bytes.
+pub(super) fn put_text<const N: usize>(out: &mut Vec<u8>, tag: u8, parts: [&[u8]; N]) {
+    let parts = parts.map(Text::new);
+    out.push(tag);
+    put_varint(out, parts.iter().map(|part| part.bytes as u64).sum());
+    for part in &parts {
+        part.put(out);
+    }
+}
+
+/// Appends a bytes field as it is.
+#[inline]
+pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    out.push(tag);
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// Appends a varint.
+#[inline]
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[inline]
+fn varint_bytes(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+/// A length that is written before it is known: a varint padded to `N` bytes, which every decoder
+/// must accept, holds lengths below 2^(7 N).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LengthGap<const N: usize> {
+    at: usize,
+}
+
+impl<const N: usize> LengthGap<N> {
+    pub(super) fn open(out: &mut Vec<u8>) -> Self {
+        let at = out.len();
+        out.extend_from_slice(&[0; N]);
+        Self { at }
+    }
+
+    /// Writes the number of bytes that `out` has after the gap into the gap.
+    pub(super) fn close(self, out: &mut [u8]) {
+        let end = self.at + N;
+        let mut length = out.len() - end;
+        debug_assert!(length < 1 << (7 * N));
+        for byte in &mut out[self.at..end] {
+            *byte = length as u8 | 0x80;
+            length >>= 7;
+        }
+        out[end - 1] &= 0x7f;
+    }
+}
+
+/// A value from the wire, cut, and its length once it is valid UTF-8.
+struct Text<'a> {
+    value: &'a [u8],
+    is_valid: bool,
+    bytes: usize,
+}
+
+const REPLACEMENT: &str = "\u{fffd}";
+
+impl<'a> Text<'a> {
+    #[inline]
+    fn new(value: &'a [u8]) -> Self {
+        let value = cut(value);
+        let is_valid = std::str::from_utf8(value).is_ok();
+        let bytes = if is_valid {
+            value.len()
+        } else {
+            repaired_bytes(value)
+        };
+        Self {
+            value,
+            is_valid,
+            bytes,
+        }
+    }
+
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        if self.is_valid {
+            out.extend_from_slice(self.value);
+            return;
+        }
+        for chunk in self.value.utf8_chunks() {
+            out.extend_from_slice(chunk.valid().as_bytes());
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice(REPLACEMENT.as_bytes());
+            }
+        }
+    }
+}
+
+#[cold]
+fn repaired_bytes(value: &[u8]) -> usize {
+    value
+        .utf8_chunks()
+        .map(|chunk| {
+            let replacement = if chunk.invalid().is_empty() {
+                0
+            } else {
+                REPLACEMENT.len()
+            };
+            chunk.valid().len() + replacement
+        })
+        .sum()
+}
+
+/// At most [`VALUE_BYTES_MAX`] bytes, not ending inside a character.
+#[inline]
+fn cut(value: &[u8]) -> &[u8] {
+    if value.len() <= VALUE_BYTES_MAX {
+        return value;
+    }
+    let is_continuation = |at: usize| value[at] & 0xc0 == 0x80;
+    let mut end = VALUE_BYTES_MAX;
+    while end > VALUE_BYTES_MAX - 3 && is_continuation(end) {
+        end -= 1;
+    }
+    &value[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &[u8]) -> Vec<u8> {
+        let (mut out, text) = (Vec::new(), Text::new(value));
+        text.put(&mut out);
+        assert_eq!(out.len(), text.bytes);
+        out
+    }
+
+    #[test]
+    fn invalid_utf8_is_replaced_as_std_does_it() {
+        for value in [
+            &b"plain"[..],
+            b"caf\xc3\xa9",
+            b"\xff",
+            b"a\xf0\x9f\x98b",
+            b"\xc3",
+            b"",
+        ] {
+            assert_eq!(text(value), String::from_utf8_lossy(value).as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_characters() {
+        let value = "é".repeat(VALUE_BYTES_MAX);
+        for skip in 0..3 {
+            let cut = text([&b"xxx"[..skip], value.as_bytes()].concat().as_slice());
+            assert!(cut.len() > VALUE_BYTES_MAX - 4 && cut.len() <= VALUE_BYTES_MAX);
+            assert!(!String::from_utf8_lossy(&cut).contains('\u{fffd}'));
+        }
+    }
+
+    #[test]
+    fn a_varint_is_as_long_as_announced() {
+        for value in [
+            0,
+            1,
+            127,
+            128,
+            16_383,
+            16_384,
+            u64::from(u32::MAX),
+            u64::MAX,
+        ] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out.len(), varint_bytes(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_gap_holds_the_length_of_what_follows() {
+        let mut out = vec![7];
+        let gap = LengthGap::<3>::open(&mut out);
+        out.extend_from_slice(&[1; 300]);
+        gap.close(&mut out);
+        assert_eq!(out[..4], [7, 0b1010_1100, 0b1000_0010, 0]);
+    }
+}
