@@ -1,1 +1,290 @@
-//! To be written.
+//! The `RouteTable`, compiled: one immutable value that a request loads once and uses to its end.
+//!
+//! An update makes a new table that shares all that did not change with the old one. Whatever is
+//! wrong with one entry leaves that entry as it was and is reported; the rest is applied.
+//!
+//! Rules: this module does no I/O and holds no state that changes.
+
+mod backend;
+mod host;
+mod listener;
+mod path;
+mod shared_map;
+pub mod wire;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+pub use backend::{Backend, BalancePolicy, Endpoint};
+pub use host::{Host, PathKind, ROUTE_PATH_BYTES_MAX, Route};
+pub use listener::{Listener, ListenerKind};
+pub use path::{BadPath, normalise};
+use shared_map::SharedMap;
+pub use wire::Rejected;
+
+use crate::trace::Sampler;
+
+/// What is recorded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tracing {
+    /// The share of traces without a parent that is recorded, in \[0, 1\].
+    pub sample_ratio: f64,
+    /// If not, no span is made and no trace context is injected.
+    pub enabled: bool,
+    /// The two above as a decision.
+    pub sampler: Sampler,
+}
+
+impl Tracing {
+    fn new(sample_ratio: f64, enabled: bool) -> Self {
+        let sampler = if enabled {
+            Sampler::new(sample_ratio)
+        } else {
+            Sampler::off()
+        };
+        Self {
+            sample_ratio,
+            enabled,
+            sampler,
+        }
+    }
+}
+
+/// One generation of everything that requests are decided by.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Grows with each update; 0 is the empty table.
+    pub generation: u64,
+    /// In the order of the update.
+    pub listeners: Vec<Arc<Listener>>,
+    /// What is recorded.
+    pub tracing: Tracing,
+    hosts: SharedMap<Host>,
+    /// Keyed by what follows `*.`.
+    wildcards: SharedMap<Host>,
+    any_host: Option<Arc<Host>>,
+    backends: SharedMap<Backend>,
+}
+
+/// What a request's host and path led to.
+#[derive(Debug, Clone, Copy)]
+pub struct Matched<'a> {
+    /// The host whose routes were used.
+    pub host: &'a Host,
+    /// The route that answers.
+    pub route: &'a Arc<Route>,
+}
+
+impl Table {
+    /// The table that has nothing, generation 0.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            generation: 0,
+            listeners: Vec::new(),
+            tracing: Tracing::new(1.0, true),
+            hosts: SharedMap::default(),
+            wildcards: SharedMap::default(),
+            any_host: None,
+            backends: SharedMap::default(),
+        }
+    }
+
+    /// The route for a request: that of the exact host, else of the wildcard, else of any host.
+    ///
+    /// `host` is in lower case and without port, empty if the request has none; one trailing dot
+    /// is ignored. `path` is normalised ([`normalise`]).
+    #[must_use]
+    pub fn route(&self, host: &[u8], path: &[u8]) -> Option<Matched<'_>> {
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        let wildcard = || match memchr::memchr(b'.', host) {
+            None | Some(0) => None,
+            Some(dot) => self.wildcards.get(&host[dot + 1..]),
+        };
+        matched(self.hosts.get(host), path)
+            .or_else(|| matched(wildcard(), path))
+            .or_else(|| matched(self.any_host.as_ref(), path))
+    }
+
+    /// The backend that a route or a listener names. `None` after a contradictory update: a 503.
+    #[must_use]
+    pub fn backend(&self, key: &str) -> Option<&Arc<Backend>> {
+        self.backends.get(key.as_bytes())
+    }
+
+    /// All backends, in no order.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends.values()
+    }
+
+    /// All hosts, in no order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.hosts
+            .values()
+            .chain(self.wildcards.values())
+            .chain(&self.any_host)
+    }
+
+    /// The host of that name: exact, wildcard or empty for any.
+    #[must_use]
+    pub fn host(&self, name: &str) -> Option<&Arc<Host>> {
+        match HostName::of(name) {
+            HostName::Any => self.any_host.as_ref(),
+            HostName::Wildcard(suffix) => self.wildcards.get(suffix.as_bytes()),
+            HostName::Exact(name) => self.hosts.get(name.as_bytes()),
+        }
+    }
+
+    /// The table after `update`, and what of it could not be done. `self` is not changed.
+    ///
+    /// An entry that is rejected stays as it is in `self`, or absent. Work and memory are those of
+    /// what changed, plus the listeners.
+    ///
+    /// # Errors
+    /// The update is not one of this table; nothing of it can be applied.
+    pub fn apply(&self, update: &wire::Update) -> Result<(Self, Vec<Rejected>), Rejected> {
+        if update.base != self.generation || update.generation <= update.base {
+            return Err(Rejected::table(format!(
+                "an update from generation {} to {} does not fit the table, whose generation is {}",
+                update.base, update.generation, self.generation
+            )));
+        }
+        let mut next = Next {
+            table: self.clone(),
+            rejected: Vec::new(),
+            backends_rejected: FxHashSet::default(),
+        };
+        next.table.generation = update.generation;
+        next.change_backends(update);
+        next.change_hosts(update);
+        next.change_listeners(update);
+        next.change_tracing(&update.tracing);
+        Ok((next.table, next.rejected))
+    }
+}
+
+fn matched<'a>(host: Option<&'a Arc<Host>>, path: &[u8]) -> Option<Matched<'a>> {
+    let host = host?;
+    host.route(path).map(|route| Matched { host, route })
+}
+
+enum HostName<'a> {
+    Any,
+    Wildcard(&'a str),
+    Exact(&'a str),
+}
+
+impl<'a> HostName<'a> {
+    fn of(name: &'a str) -> Self {
+        match name.strip_prefix("*.") {
+            _ if name.is_empty() => Self::Any,
+            Some(suffix) => Self::Wildcard(suffix),
+            None => Self::Exact(name),
+        }
+    }
+}
+
+/// A table in the making.
+struct Next {
+    table: Table,
+    rejected: Vec<Rejected>,
+    /// Keys that are known but unusable: who names one of them is not to blame, and is kept.
+    backends_rejected: FxHashSet<String>,
+}
+
+impl Next {
+    fn change_backends(&mut self, update: &wire::Update) {
+        for key in &update.backends_remove {
+            self.table.backends.remove(key.as_bytes());
+        }
+        for wire in &update.backends_upsert {
+            match Backend::compile(wire) {
+                Ok(backend) => {
+                    let key = Arc::clone(&backend.key);
+                    self.table
+                        .backends
+                        .insert(key.as_bytes(), Arc::new(backend));
+                }
+                Err(message) => {
+                    self.rejected.push(Rejected::backend(&wire.key(), message));
+                    self.backends_rejected.insert(wire.key());
+                }
+            }
+        }
+    }
+
+    fn change_hosts(&mut self, update: &wire::Update) {
+        for name in &update.hosts_remove {
+            match HostName::of(&name.to_ascii_lowercase()) {
+                HostName::Any => self.table.any_host = None,
+                HostName::Wildcard(suffix) => self.table.wildcards.remove(suffix.as_bytes()),
+                HostName::Exact(name) => self.table.hosts.remove(name.as_bytes()),
+            }
+        }
+        for wire in &update.hosts_upsert {
+            let mut notes = Vec::new();
+            match Host::compile(wire, |key| self.is_backend_known(key), &mut notes) {
+                Ok(host) => self.insert_host(Arc::new(host)),
+                Err(message) => self.rejected.push(Rejected::host(&wire.name, message)),
+            }
+            let notes = notes
+                .into_iter()
+                .map(|message| Rejected::host(&wire.name, message));
+            self.rejected.extend(notes);
+        }
+    }
+
+    fn insert_host(&mut self, host: Arc<Host>) {
+        let name = Arc::clone(&host);
+        match HostName::of(&name.name) {
+            HostName::Any => self.table.any_host = Some(host),
+            HostName::Wildcard(suffix) => self.table.wildcards.insert(suffix.as_bytes(), host),
+            HostName::Exact(name) => self.table.hosts.insert(name.as_bytes(), host),
+        }
+    }
+
+    fn change_listeners(&mut self, update: &wire::Update) {
+        let old = std::mem::take(&mut self.table.listeners);
+        let mut listeners: Vec<Arc<Listener>> = Vec::with_capacity(update.listeners.len());
+        for wire in &update.listeners {
+            let message = match Listener::compile(wire, |key| self.is_backend_known(key)) {
+                Ok(new)
+                    if listeners
+                        .iter()
+                        .any(|listener| listener.address == new.address) =>
+                {
+                    "another listener has the same address".to_owned()
+                }
+                Ok(new) => {
+                    let same = old.iter().find(|listener| ***listener == new);
+                    listeners.push(same.map_or_else(|| Arc::new(new), Arc::clone));
+                    continue;
+                }
+                Err(message) => {
+                    let is_kept =
+                        |listener: &&Arc<Listener>| wire.address.parse() == Ok(listener.address);
+                    listeners.extend(old.iter().find(is_kept).cloned());
+                    message
+                }
+            };
+            self.rejected
+                .push(Rejected::listener(&wire.address, message));
+        }
+        self.table.listeners = listeners;
+    }
+
+    fn change_tracing(&mut self, wire: &wire::Tracing) {
+        if (0.0..=1.0).contains(&wire.sample_ratio) {
+            self.table.tracing = Tracing::new(wire.sample_ratio, wire.enabled);
+        } else {
+            let ratio = wire.sample_ratio;
+            let message = format!("tracing.sample_ratio is {ratio}, which is not from 0 to 1");
+            self.rejected.push(Rejected::table(message));
+        }
+    }
+
+    fn is_backend_known(&self, key: &str) -> bool {
+        self.table.backend(key).is_some() || self.backends_rejected.contains(key)
+    }
+}

@@ -1,0 +1,162 @@
+//! Backends and their endpoints, compiled: addresses parsed, their share of the spans encoded.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::wire;
+use crate::trace::attribute::{put_int, put_span_name, put_string};
+
+/// How one of the ready endpoints is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BalancePolicy {
+    /// One after the other.
+    RoundRobin,
+    /// The less busy of two random choices.
+    LeastRequest,
+}
+
+impl BalancePolicy {
+    /// The name in tables and spans.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest => "least_request",
+        }
+    }
+}
+
+/// One port of one Service and its ready endpoints.
+#[derive(Debug)]
+pub struct Backend {
+    /// `namespace/service:port`.
+    pub key: Arc<str>,
+    /// The Service's namespace.
+    pub namespace: Box<str>,
+    /// The Service's name.
+    pub service: Box<str>,
+    /// The port as it was named: a number as text or a name.
+    pub port: Box<str>,
+    /// The ready endpoints, in the order of the table.
+    pub endpoints: Vec<Endpoint>,
+    /// How one of them is picked.
+    pub balance: BalancePolicy,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long upstream may be silent.
+    pub response_timeout: Duration,
+    /// When the set of endpoints last changed, in UTC milliseconds.
+    pub changed_unix_ms: u64,
+    /// Why there can be no endpoint, in words; empty if there can.
+    pub missing: Box<str>,
+    /// Its share of the `balance` span, encoded: the name, then attributes.
+    pub(crate) span_name_and_attributes: Box<[u8]>,
+}
+
+/// One ready address of a backend.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// The pod's name; empty if unknown.
+    pub pod: Box<str>,
+    /// The node's name; empty if unknown.
+    pub node: Box<str>,
+    /// The node's zone; empty if unknown.
+    pub zone: Box<str>,
+    /// Its share of the CLIENT span, encoded.
+    pub(crate) attributes: Box<[u8]>,
+}
+
+impl wire::Backend {
+    pub(super) fn key(&self) -> String {
+        format!("{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}
+
+impl Backend {
+    /// Compiles a backend.
+    ///
+    /// # Errors
+    /// One sentence: a name is empty, a time is not positive or an endpoint is no address.
+    pub(super) fn compile(wire: &wire::Backend) -> Result<Self, String> {
+        if [&wire.namespace, &wire.service, &wire.port]
+            .iter()
+            .any(|name| name.is_empty())
+        {
+            return Err("namespace, service and port must not be empty".to_owned());
+        }
+        let endpoints: Result<_, _> = wire.endpoints.iter().map(Endpoint::compile).collect();
+        let key = wire.key();
+        Ok(Self {
+            span_name_and_attributes: balance_span(wire, &key),
+            key: Arc::from(key),
+            namespace: Box::from(wire.namespace.as_str()),
+            service: Box::from(wire.service.as_str()),
+            port: Box::from(wire.port.as_str()),
+            endpoints: endpoints?,
+            balance: wire.balance,
+            connect_timeout: timeout("connect_timeout_ms", wire.connect_timeout_ms)?,
+            response_timeout: timeout("response_timeout_ms", wire.response_timeout_ms)?,
+            changed_unix_ms: u64::try_from(wire.changed_unix_ms).unwrap_or(0),
+            missing: Box::from(wire.missing.as_str()),
+        })
+    }
+}
+
+impl Endpoint {
+    fn compile(wire: &wire::Endpoint) -> Result<Self, String> {
+        let wrong = |what| format!("the endpoint {}:{} {what}", wire.address, wire.port);
+        let ip: IpAddr = wire
+            .address
+            .parse()
+            .map_err(|_| wrong("is no IP address"))?;
+        let port = u16::try_from(wire.port).ok().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| wrong("has no port from 1 to 65535"))?;
+        Ok(Self {
+            address: SocketAddr::new(ip, port),
+            pod: Box::from(wire.pod.as_str()),
+            node: Box::from(wire.node.as_str()),
+            zone: Box::from(wire.zone.as_str()),
+            attributes: endpoint_attributes(wire, ip, port),
+        })
+    }
+}
+
+fn balance_span(wire: &wire::Backend, key: &str) -> Box<[u8]> {
+    let mut span = Vec::new();
+    put_span_name(&mut span, [b"balance ", key.as_bytes()]);
+    put_string(&mut span, "k8s.namespace.name", wire.namespace.as_bytes());
+    put_string(&mut span, "k8s.service.name", wire.service.as_bytes());
+    span.into_boxed_slice()
+}
+
+fn endpoint_attributes(wire: &wire::Endpoint, ip: IpAddr, port: u16) -> Box<[u8]> {
+    let (ip, port) = (ip.to_string(), u64::from(port));
+    let mut attributes = Vec::new();
+    put_string(&mut attributes, "server.address", ip.as_bytes());
+    put_int(&mut attributes, "server.port", port);
+    put_string(&mut attributes, "network.peer.address", ip.as_bytes());
+    put_int(&mut attributes, "network.peer.port", port);
+    for (key, value) in [
+        ("k8s.pod.name", &wire.pod),
+        ("k8s.node.name", &wire.node),
+        ("cloud.availability_zone", &wire.zone),
+    ] {
+        if !value.is_empty() {
+            put_string(&mut attributes, key, value.as_bytes());
+        }
+    }
+    attributes.into_boxed_slice()
+}
+
+fn timeout(name: &str, milliseconds: i64) -> Result<Duration, String> {
+    match u64::try_from(milliseconds) {
+        Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
+        _ => Err(format!("{name} is {milliseconds}, which is less than 1")),
+    }
+}

@@ -1,0 +1,226 @@
+//! The routes of one host, compiled so that matching costs the path's segments, not the routes.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+
+use super::path::normalise;
+use super::wire;
+use crate::trace::attribute::put_string;
+
+/// Bytes of a route's path. Nginx refuses locations above 4 KiB as too long directives.
+pub const ROUTE_PATH_BYTES_MAX: usize = 4 * 1024;
+/// Source: RFC 1035, 2.3.4, without the root's dot.
+const HOST_NAME_BYTES_MAX: usize = 253;
+
+/// How a route's path is compared with a request's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathKind {
+    /// Byte by byte.
+    Exact,
+    /// Element by element; a trailing slash does not count.
+    Prefix,
+}
+
+/// One path of one host, and the backend that answers it.
+#[derive(Debug)]
+pub struct Route {
+    /// How `path` is compared.
+    pub kind: PathKind,
+    /// In normal form, as it is named in spans.
+    pub path: Box<str>,
+    /// The key of the backend, for [`super::Table::backend`].
+    pub backend: Arc<str>,
+    /// The namespace of the Ingress.
+    pub namespace: Box<str>,
+    /// The name of the Ingress.
+    pub ingress: Box<str>,
+    /// The field path in the Ingress.
+    pub rule: Box<str>,
+    /// Its share of the SERVER span, encoded.
+    pub(crate) attributes: Box<[u8]>,
+}
+
+/// All routes of one host name.
+#[derive(Debug)]
+pub struct Host {
+    /// Lower case; `*.` and a suffix for a wildcard, empty for any host.
+    pub name: Box<str>,
+    exact: FxHashMap<Box<[u8]>, Arc<Route>>,
+    /// Keyed without trailing slashes, so the root's is empty.
+    prefixes: FxHashMap<Box<[u8]>, Arc<Route>>,
+    prefix_lengths: LengthSet,
+}
+
+impl Host {
+    /// The route for a normalised path: an exact one, else that with the longest prefix.
+    #[must_use]
+    pub fn route(&self, path: &[u8]) -> Option<&Arc<Route>> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(route);
+        }
+        // A prefix ends where the path does or before one of its slashes.
+        let longest = self.prefix_lengths.max.min(path.len());
+        if longest == path.len()
+            && let Some(route) = self.prefix(path)
+        {
+            return Some(route);
+        }
+        let mut rest = &path[..path.len().min(longest + 1)];
+        while let Some(end) = memchr::memrchr(b'/', rest) {
+            rest = &path[..end];
+            if let Some(route) = self.prefix(rest) {
+                return Some(route);
+            }
+        }
+        None
+    }
+
+    /// All routes, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.exact.values().chain(self.prefixes.values())
+    }
+
+    fn prefix(&self, elements: &[u8]) -> Option<&Arc<Route>> {
+        if !self.prefix_lengths.may_contain(elements.len()) {
+            return None;
+        }
+        self.prefixes.get(elements)
+    }
+
+    /// Compiles a host. Problems that leave the host usable are added to `notes`.
+    ///
+    /// # Errors
+    /// One sentence: the name or one of the routes is wrong.
+    pub(super) fn compile(
+        wire: &wire::Host,
+        is_backend_known: impl Fn(&str) -> bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, String> {
+        let mut host = Self {
+            name: host_name(&wire.name)?,
+            exact: FxHashMap::default(),
+            prefixes: FxHashMap::default(),
+            prefix_lengths: LengthSet::default(),
+        };
+        for wire_route in &wire.routes {
+            if !is_backend_known(&wire_route.backend) {
+                let (rule, backend) = (&wire_route.rule, &wire_route.backend);
+                return Err(format!("{rule}: there is no backend {backend:?}"));
+            }
+            let route = Route::compile(wire_route)?;
+            if let Some(first) = host.add(route) {
+                notes.push(format!(
+                    "{}: the path {:?} is that of {} again; the first one is used",
+                    wire_route.rule, wire_route.path, first
+                ));
+            }
+        }
+        Ok(host)
+    }
+
+    /// Adds a route unless there is one like it, whose origin is then returned.
+    fn add(&mut self, route: Route) -> Option<String> {
+        let path = route.path.as_bytes();
+        let (routes, key) = match route.kind {
+            PathKind::Exact => (&mut self.exact, path),
+            PathKind::Prefix => (&mut self.prefixes, without_trailing_slashes(path)),
+        };
+        if let Some(first) = routes.get(key) {
+            return Some(format!(
+                "{}/{} {}",
+                first.namespace, first.ingress, first.rule
+            ));
+        }
+        if route.kind == PathKind::Prefix {
+            self.prefix_lengths.insert(key.len());
+        }
+        let key = Box::from(key);
+        routes.insert(key, Arc::new(route));
+        None
+    }
+}
+
+impl Route {
+    fn compile(wire: &wire::Route) -> Result<Self, String> {
+        let wrong = |what: String| format!("{}: the path {:?} {what}", wire.rule, wire.path);
+        if wire.path.len() > ROUTE_PATH_BYTES_MAX {
+            return Err(wrong(format!(
+                "is longer than {ROUTE_PATH_BYTES_MAX} bytes"
+            )));
+        }
+        let path = normalise(wire.path.as_bytes())
+            .map_err(|err| wrong(format!("cannot be used: {err}")))?;
+        let path = String::from_utf8_lossy(&path); // A normal form is ASCII.
+        Ok(Self {
+            kind: wire.kind,
+            attributes: route_attributes(wire, &path),
+            path: Box::from(&*path),
+            backend: Arc::from(wire.backend.as_str()),
+            namespace: Box::from(wire.namespace.as_str()),
+            ingress: Box::from(wire.ingress.as_str()),
+            rule: Box::from(wire.rule.as_str()),
+        })
+    }
+}
+
+fn route_attributes(wire: &wire::Route, path: &str) -> Box<[u8]> {
+    let mut attributes = Vec::new();
+    put_string(&mut attributes, "http.route", path.as_bytes());
+    put_string(
+        &mut attributes,
+        "k8s.namespace.name",
+        wire.namespace.as_bytes(),
+    );
+    put_string(
+        &mut attributes,
+        "spanway.ingress.name",
+        wire.ingress.as_bytes(),
+    );
+    put_string(&mut attributes, "spanway.route", wire.rule.as_bytes());
+    attributes.into_boxed_slice()
+}
+
+/// Lower case, and made of what a host name, a wildcard or an IP literal is made of.
+fn host_name(name: &str) -> Result<Box<str>, String> {
+    if name.len() > HOST_NAME_BYTES_MAX {
+        return Err(format!(
+            "the name is longer than {HOST_NAME_BYTES_MAX} bytes"
+        ));
+    }
+    let labels = name.strip_prefix("*.").unwrap_or(name);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+    if !labels.bytes().all(is_allowed) || (labels.is_empty() && !name.is_empty()) {
+        return Err("the name is neither a host name nor `*.` and a host name".to_owned());
+    }
+    Ok(name.to_ascii_lowercase().into_boxed_str())
+}
+
+fn without_trailing_slashes(mut path: &[u8]) -> &[u8] {
+    while let [rest @ .., b'/'] = path {
+        path = rest;
+    }
+    path
+}
+
+/// Which lengths the prefixes of a host have, roughly: a path of thousands of slashes must not
+/// cost thousands of look-ups.
+#[derive(Debug, Default)]
+struct LengthSet {
+    max: usize,
+    /// Bit n: there is a length with n as its last six bits.
+    low_bits: u64,
+}
+
+impl LengthSet {
+    fn insert(&mut self, length: usize) {
+        self.max = self.max.max(length);
+        self.low_bits |= 1 << (length % 64);
+    }
+
+    fn may_contain(&self, length: usize) -> bool {
+        length <= self.max && self.low_bits >> (length % 64) & 1 == 1
+    }
+}

@@ -1,0 +1,75 @@
+//! Listeners: an address that connections are accepted on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::wire;
+
+/// What a listener's requests are matched against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerKind {
+    /// Hosts and paths of the table.
+    Ingress,
+    /// Always the listener's own backend.
+    Service,
+}
+
+impl ListenerKind {
+    /// The name in tables and spans.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Service => "service",
+        }
+    }
+}
+
+/// One address that connections are accepted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to listen; unique in a table.
+    pub address: SocketAddr,
+    /// What its requests are matched against.
+    pub kind: ListenerKind,
+    /// The key of its backend; present exactly for a service listener.
+    pub backend: Option<Arc<str>>,
+    /// Whether requests get the RFC 7239 `Forwarded` field, too.
+    pub forwarded: bool,
+}
+
+impl Listener {
+    /// Compiles a listener.
+    ///
+    /// # Errors
+    /// One sentence: the address or the backend is wrong.
+    pub(super) fn compile(
+        wire: &wire::Listener,
+        is_backend_known: impl Fn(&str) -> bool,
+    ) -> Result<Self, String> {
+        let address: SocketAddr = wire
+            .address
+            .parse()
+            .map_err(|_| "the address is not an IP address and a port".to_owned())?;
+        if address.port() == 0 {
+            return Err("the port must be from 1 to 65535".to_owned());
+        }
+        let backend = match (wire.kind, wire.backend.as_str()) {
+            (ListenerKind::Ingress, "") => None,
+            (ListenerKind::Ingress, _) => {
+                return Err("an ingress listener has no backend of its own".to_owned());
+            }
+            (ListenerKind::Service, key) if is_backend_known(key) => Some(Arc::from(key)),
+            (ListenerKind::Service, key) => return Err(format!("there is no backend {key:?}")),
+        };
+        Ok(Self {
+            address,
+            kind: wire.kind,
+            backend,
+            forwarded: wire.forwarded,
+        })
+    }
+}

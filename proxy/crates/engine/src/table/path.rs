@@ -1,0 +1,136 @@
+//! The one normal form of a path, used for routes and for requests alike.
+//!
+//! Two paths that mean the same resource must match the same route, else a rule can be walked
+//! around. So: percent-escapes of unreserved characters are decoded, all others are written in
+//! upper case, dot segments are removed (also encoded ones), and what may not stand in a path is
+//! encoded. Nothing else changes: `%2F` stays data and is no separator, and empty segments (`//`)
+//! stay, since RFC 3986 gives them a meaning and object stores use it; `//admin` is not `/admin`
+//! for any route.
+//!
+//! Source: RFC 3986, sections 3.3, 5.2.4 and 6.2.2. We differ in one point: a path that climbs
+//! above the root is refused and not cut.
+
+use std::borrow::Cow;
+
+/// Why a path has no normal form; the request is answered with 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPath {
+    /// It is empty or relative.
+    #[error("it does not begin with a slash")]
+    NotAbsolute,
+    /// A `%` without two hex digits.
+    #[error("a % is not followed by two hex digits")]
+    Escape,
+    /// More `..` than segments before.
+    #[error("it climbs above the root")]
+    AboveRoot,
+}
+
+/// Returns the normal form of `path`, borrowed if it is normal already, which nearly all are.
+///
+/// `path` comes without query. The result begins with a slash, consists of characters that RFC 3986
+/// allows in a path, and is its own normal form.
+///
+/// # Errors
+/// [`BadPath`]. Never panics, for any bytes.
+pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, BadPath> {
+    if path.first() != Some(&b'/') {
+        return Err(BadPath::NotAbsolute);
+    }
+    if is_surely_normal(path) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let mut normal = Vec::with_capacity(path.len() + 16);
+    let mut segments = path[1..].split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let start = normal.len();
+        normal.push(b'/');
+        push_segment(&mut normal, segment)?;
+        let keep = match &normal[start..] {
+            b"/." => start,
+            b"/.." => memchr::memrchr(b'/', &normal[..start]).ok_or(BadPath::AboveRoot)?,
+            _ => continue,
+        };
+        normal.truncate(keep);
+        if segments.peek().is_none() {
+            normal.push(b'/');
+        }
+    }
+    Ok(Cow::Owned(normal))
+}
+
+/// No escape, no segment that begins with a dot, nothing to encode.
+fn is_surely_normal(path: &[u8]) -> bool {
+    let mut before = 0;
+    path.iter().all(|byte| {
+        let is_plain = CLASS[usize::from(*byte)] != ENCODED
+            && *byte != b'%'
+            && !(*byte == b'.' && before == b'/');
+        before = *byte;
+        is_plain
+    })
+}
+
+fn push_segment(normal: &mut Vec<u8>, segment: &[u8]) -> Result<(), BadPath> {
+    let mut rest = segment;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        let byte = if *byte == b'%' {
+            let [high, low, after @ ..] = rest else {
+                return Err(BadPath::Escape);
+            };
+            rest = after;
+            let byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+            if CLASS[usize::from(byte)] != UNRESERVED {
+                push_escape(normal, byte);
+                continue;
+            }
+            byte
+        } else {
+            *byte
+        };
+        if CLASS[usize::from(byte)] == ENCODED {
+            push_escape(normal, byte);
+        } else {
+            normal.push(byte);
+        }
+    }
+    Ok(())
+}
+
+fn push_escape(normal: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+    normal.extend_from_slice(&[b'%', DIGITS[high], DIGITS[low]]);
+}
+
+fn hex_digit(byte: u8) -> Result<u8, BadPath> {
+    match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        b'A'..=b'F' => Ok(byte - b'A' + 10),
+        _ => Err(BadPath::Escape),
+    }
+}
+
+/// May stand for itself, and means the same encoded. Source: RFC 3986, 2.3.
+const UNRESERVED: u8 = 0;
+/// May stand for itself, and means something else encoded. Source: RFC 3986, 3.3 `pchar`, and `/`.
+const RESERVED: u8 = 1;
+/// May not stand in a path.
+const ENCODED: u8 = 2;
+
+const CLASS: [u8; 256] = {
+    let mut class = [ENCODED; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        class[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => UNRESERVED,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':'
+            | b'@' | b'/' => RESERVED,
+            _ => ENCODED,
+        };
+        byte += 1;
+    }
+    class
+};
