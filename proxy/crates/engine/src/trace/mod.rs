@@ -1,13 +1,25 @@
 //! Trace context in, spans out: what one request leaves behind as a record.
 //!
-//! Rules: nothing here allocates per request.
+//! A worker reads the trace context ([`context`]), decides with the [`sampler`], and when the
+//! request is over hands a [`segment::Segment`] to its [`recorder::Recorder`], which appends the
+//! spans as OTLP protobuf to a batch. Sealed batches wait in the one [`queue::SpanQueue`].
+//!
+//! Rules: nothing here does I/O but the queue's wake-up byte; nothing here allocates per request.
 
 pub mod attribute;
 pub mod clock;
 pub mod context;
 pub mod id;
+mod otlp;
+pub mod queue;
+pub mod recorder;
 pub mod sampler;
+pub mod segment;
+mod timing;
 
 pub use clock::{Anchor, Clock};
 pub use id::{Ids, SpanId, TraceId};
+pub use queue::{Batch, SpanQueue};
+pub use recorder::{Recorder, Resource};
 pub use sampler::{Decision, Sampler};
+pub use segment::{Attempt, Balance, Flag, Segment};

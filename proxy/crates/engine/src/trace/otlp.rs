@@ -1,0 +1,352 @@
+//! One segment as OTLP spans: the one place that knows which attribute goes on which span.
+//!
+//! Rules: append-only, no allocation; what does not change between requests was encoded with the
+//! table. `docs/SPANS.md` lists every attribute that is written here.
+//!
+//! Source: opentelemetry-proto 1.x, `trace.proto`; OpenTelemetry semantic conventions for HTTP.
+
+use std::net::IpAddr;
+
+use super::attribute::{
+    FIXED64, LENGTH, LengthGap, VARINT, field, put_bool, put_bytes, put_int, put_span_name,
+    put_string, put_text,
+};
+use super::id::SpanId;
+use super::segment::{Attempt, Balance, Fault, Flag, Segment};
+use super::timing::{Interval, Timeline};
+
+/// `ScopeSpans.spans`.
+const SPAN: u8 = field(2, LENGTH);
+const TRACE_ID: u8 = field(1, LENGTH);
+const SPAN_ID: u8 = field(2, LENGTH);
+const TRACE_STATE: u8 = field(3, LENGTH);
+const PARENT_SPAN_ID: u8 = field(4, LENGTH);
+const KIND: u8 = field(6, VARINT);
+const START: u8 = field(7, FIXED64);
+const END: u8 = field(8, FIXED64);
+const STATUS: u8 = field(15, LENGTH);
+/// Field 16, fixed32: the first one whose tag takes two bytes.
+const FLAGS: [u8; 2] = [0x85, 0x01];
+const STATUS_MESSAGE: u8 = field(2, LENGTH);
+const STATUS_CODE: u8 = field(3, VARINT);
+const STATUS_ERROR: u8 = 2;
+
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit has a meaning.
+const PARENT_IS_KNOWN: u32 = 0x100;
+/// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent is in another process.
+const PARENT_IS_REMOTE: u32 = 0x200;
+
+/// The name and method of a request whose method is not to name anything.
+const METHOD_OTHER: &[u8] = b"_OTHER";
+const METHOD_NAME_OTHER: &[u8] = b"HTTP";
+
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Internal = 1,
+    Server = 2,
+    Client = 3,
+}
+
+/// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many.
+pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
+    let timeline = Timeline::new(segment);
+    put_server(out, segment, &timeline);
+    let mut parent = segment.root;
+    if let Some(balance) = &segment.balance {
+        put_balance(out, segment, balance, &timeline);
+        parent = balance.id;
+    }
+    for attempt in segment.attempts {
+        put_attempt(out, segment, attempt, parent, &timeline);
+    }
+    1 + usize::from(segment.balance.is_some()) + segment.attempts.len()
+}
+
+fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
+    let head = SpanHead {
+        id: segment.root,
+        parent: segment.parent,
+        parent_is_remote: segment.parent.is_some(),
+        kind: Kind::Server,
+        interval: timeline.root,
+    };
+    let span = head.open(out, segment);
+    let method = method_name(segment);
+    match segment.route {
+        Some(route) => put_span_name(out, [method, b" ", route.path.as_bytes()]),
+        None => put_span_name(out, [method]),
+    }
+    put_request(out, segment);
+    put_origin(out, segment);
+    put_result(out, segment);
+    put_server_phases(out, segment, timeline);
+    if server_is_error(segment) {
+        put_error_status(out, b"");
+    }
+    span.close(out);
+}
+
+/// What was asked for, by whom.
+fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    put_method(out, segment);
+    put_string(out, "url.scheme", segment.scheme.as_bytes());
+    put_string(out, "url.path", segment.path);
+    if !segment.host.is_empty() {
+        put_string(out, "server.address", segment.host);
+    }
+    put_int(out, "server.port", u64::from(segment.server.port()));
+    put_ip(out, "client.address", segment.client.ip());
+    put_int(out, "client.port", u64::from(segment.client.port()));
+    put_string(
+        out,
+        "network.protocol.version",
+        segment.http_version.as_bytes(),
+    );
+    if let Some(user_agent) = segment.user_agent {
+        put_string(out, "user_agent.original", user_agent);
+    }
+    if !segment.request_id.is_empty() {
+        put_string(out, "spanway.request.id", segment.request_id);
+    }
+}
+
+/// What decided about the request: listener, route, backend, table.
+fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    put_string(
+        out,
+        "spanway.listener",
+        segment.listener.as_str().as_bytes(),
+    );
+    put_int(out, "spanway.table.generation", segment.generation);
+    if let Some(route) = segment.route {
+        out.extend_from_slice(&route.attributes);
+    } else if let Some(backend) = segment.backend {
+        put_string(out, "k8s.namespace.name", backend.namespace.as_bytes());
+    }
+    if let Some(backend) = segment.backend {
+        put_int(
+            out,
+            "spanway.endpoints.changed_unix_ms",
+            backend.changed_unix_ms,
+        );
+    }
+}
+
+/// How it ended.
+fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    if segment.status != 0 {
+        put_int(out, "http.response.status_code", u64::from(segment.status));
+        put_int(out, "http.response.body.size", segment.response_body_bytes);
+    }
+    if segment.request_body_bytes != 0 {
+        put_int(out, "http.request.body.size", segment.request_body_bytes);
+    }
+    if let Some(flag) = segment.flag {
+        put_string(out, "spanway.flags", flag.as_str().as_bytes());
+    }
+    match segment.flag {
+        _ if segment.status >= 500 => put_status_as_error_type(out, segment.status),
+        Some(flag) if segment.status == 0 || is_ours(flag) => put_error_type(out, flag),
+        _ => {}
+    }
+}
+
+fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
+    let phases = timeline.root_phases(segment);
+    put_int(out, "spanway.phase.head_us", phases.head);
+    put_int(out, "spanway.phase.route_us", phases.route);
+    put_int(out, "spanway.phase.connect_us", phases.connect);
+    put_int(out, "spanway.phase.send_us", phases.send);
+    put_int(out, "spanway.phase.wait_us", phases.wait);
+    put_int(out, "spanway.phase.receive_us", phases.receive);
+    put_int(out, "spanway.phase.respond_us", phases.respond);
+}
+
+fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, timeline: &Timeline) {
+    let head = SpanHead {
+        id: balance.id,
+        parent: Some(segment.root),
+        parent_is_remote: false,
+        kind: Kind::Internal,
+        interval: timeline.balance,
+    };
+    let span = head.open(out, segment);
+    match segment.backend {
+        Some(backend) => out.extend_from_slice(&backend.span_name_and_attributes),
+        None => put_span_name(out, [b"balance"]),
+    }
+    put_string(out, "spanway.lb.policy", balance.policy.as_str().as_bytes());
+    put_int(
+        out,
+        "spanway.lb.endpoints_ready",
+        u64::from(balance.endpoints_ready),
+    );
+    let queue_us = u64::try_from(balance.queue.as_micros()).unwrap_or(u64::MAX);
+    put_int(out, "spanway.lb.queue_us", queue_us);
+    put_int(out, "spanway.lb.attempts", segment.attempts.len() as u64);
+    if let Some(flag) = segment.flag.filter(|flag| is_ours(*flag)) {
+        put_error_type(out, flag);
+        // Why there can be no endpoint is said once, here, in words.
+        let missing = segment.backend.map_or("", |backend| &backend.missing);
+        put_error_status(out, missing.as_bytes());
+    }
+    span.close(out);
+}
+
+fn put_attempt(
+    out: &mut Vec<u8>,
+    segment: &Segment<'_>,
+    attempt: &Attempt<'_>,
+    parent: SpanId,
+    timeline: &Timeline,
+) {
+    let head = SpanHead {
+        id: attempt.id,
+        parent: Some(parent),
+        parent_is_remote: false,
+        kind: Kind::Client,
+        interval: timeline.attempt(attempt),
+    };
+    let span = head.open(out, segment);
+    put_span_name(out, [method_name(segment)]);
+    put_method(out, segment);
+    out.extend_from_slice(&attempt.endpoint.attributes);
+    put_bool(out, "spanway.connection.reused", attempt.reused);
+    if attempt.resend_count != 0 {
+        put_int(
+            out,
+            "http.request.resend_count",
+            u64::from(attempt.resend_count),
+        );
+    }
+    put_attempt_result(out, attempt);
+    let phases = timeline.attempt_phases(attempt);
+    put_int(out, "spanway.phase.connect_us", phases.connect);
+    put_int(out, "spanway.phase.send_us", phases.send);
+    put_int(out, "spanway.phase.wait_us", phases.wait);
+    put_int(out, "spanway.phase.receive_us", phases.receive);
+    span.close(out);
+}
+
+/// For a client every status from 400 is an error, unlike for a server.
+fn put_attempt_result(out: &mut Vec<u8>, attempt: &Attempt<'_>) {
+    let status_error = attempt.status.filter(|status| *status >= 400);
+    if let Some(status) = attempt.status {
+        put_int(out, "http.response.status_code", u64::from(status));
+    }
+    match (status_error, attempt.error) {
+        (Some(status), _) => put_status_as_error_type(out, status),
+        (None, Some(flag)) => put_error_type(out, flag),
+        (None, None) => {}
+    }
+    if status_error.is_some() || attempt.error.is_some_and(is_ours) {
+        put_error_status(out, b"");
+    }
+}
+
+/// What every span begins with.
+struct SpanHead {
+    id: SpanId,
+    parent: Option<SpanId>,
+    parent_is_remote: bool,
+    kind: Kind,
+    interval: Interval,
+}
+
+impl SpanHead {
+    /// Begins a span; the gap that comes back is closed when all of it has been appended.
+    /// Its 3 bytes hold 2 MiB, far above what a span can be with values that are cut.
+    fn open(&self, out: &mut Vec<u8>, segment: &Segment<'_>) -> LengthGap<3> {
+        out.push(SPAN);
+        let gap = LengthGap::open(out);
+        put_bytes(out, TRACE_ID, segment.trace_id.as_bytes());
+        put_bytes(out, SPAN_ID, self.id.as_bytes());
+        if !segment.trace_state.is_empty() {
+            put_text(out, TRACE_STATE, [segment.trace_state]);
+        }
+        if let Some(parent) = self.parent {
+            put_bytes(out, PARENT_SPAN_ID, parent.as_bytes());
+        }
+        out.extend_from_slice(&[KIND, self.kind as u8]);
+        let origin = segment.clock.unix_ns(segment.start);
+        put_time(out, START, origin.saturating_add(self.interval.start));
+        put_time(out, END, origin.saturating_add(self.interval.end));
+        let remote = if self.parent_is_remote {
+            PARENT_IS_REMOTE
+        } else {
+            0
+        };
+        let flags = u32::from(segment.sampled_flags) | PARENT_IS_KNOWN | remote;
+        out.extend_from_slice(&FLAGS);
+        out.extend_from_slice(&flags.to_le_bytes());
+        gap
+    }
+}
+
+fn put_time(out: &mut Vec<u8>, tag: u8, unix_ns: u64) {
+    out.push(tag);
+    out.extend_from_slice(&unix_ns.to_le_bytes());
+}
+
+fn method_name<'a>(segment: &Segment<'a>) -> &'a [u8] {
+    if segment.is_known_method {
+        segment.method
+    } else {
+        METHOD_NAME_OTHER
+    }
+}
+
+fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    if segment.is_known_method {
+        put_string(out, "http.request.method", segment.method);
+        return;
+    }
+    put_string(out, "http.request.method", METHOD_OTHER);
+    if !segment.method.is_empty() {
+        put_string(out, "http.request.method_original", segment.method);
+    }
+}
+
+fn put_ip(out: &mut Vec<u8>, key: &'static str, ip: IpAddr) {
+    use std::io::Write as _;
+
+    let mut text = [0; 45]; // The longest IPv6 address as text.
+    let mut rest = &mut text[..];
+    // An address always fits, and a slice has no other error.
+    let _ = write!(rest, "{}", ip.to_canonical());
+    let unused = rest.len();
+    put_string(out, key, &text[..45 - unused]);
+}
+
+fn put_error_type(out: &mut Vec<u8>, flag: Flag) {
+    put_string(out, "error.type", flag.as_str().as_bytes());
+}
+
+fn put_status_as_error_type(out: &mut Vec<u8>, status: u16) {
+    put_string(
+        out,
+        "error.type",
+        itoa::Buffer::new().format(status).as_bytes(),
+    );
+}
+
+/// `Span.status` with the code for an error, and a message unless it is empty.
+fn put_error_status(out: &mut Vec<u8>, message: &[u8]) {
+    out.push(STATUS);
+    let gap = LengthGap::<2>::open(out);
+    out.extend_from_slice(&[STATUS_CODE, STATUS_ERROR]);
+    if !message.is_empty() {
+        put_text(out, STATUS_MESSAGE, [message]);
+    }
+    gap.close(out);
+}
+
+/// Server spans: 5xx, or a failure that is not the client's; a 404 is an answer.
+fn server_is_error(segment: &Segment<'_>) -> bool {
+    segment.status >= 500 || segment.flag.is_some_and(is_ours)
+}
+
+fn is_ours(flag: Flag) -> bool {
+    flag.fault() != Fault::Client
+}

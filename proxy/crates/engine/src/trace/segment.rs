@@ -1,0 +1,201 @@
+//! What a data plane knows of one finished request, borrowed from where it lies.
+//!
+//! Rules: plain values, filled in by the worker as the request goes; no rule about spans is here.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::clock::Anchor;
+use super::id::{SpanId, TraceId};
+use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Route};
+
+/// One request that is over, however it ended.
+#[derive(Debug, Clone)]
+pub struct Segment<'a> {
+    /// The wall clock for every instant below.
+    pub clock: Anchor,
+    /// The trace, the client's or a new one.
+    pub trace_id: TraceId,
+    /// The id of the SERVER span.
+    pub root: SpanId,
+    /// The client's span, if it told us one.
+    pub parent: Option<SpanId>,
+    /// The client's `tracestate`; empty if there is none.
+    pub trace_state: &'a [u8],
+    /// The W3C trace flags that were passed on.
+    pub sampled_flags: u8,
+
+    /// The method as it came; empty if no request line was understood.
+    pub method: &'a [u8],
+    /// Whether the method is one of RFC 9110 or PATCH; others must not name spans.
+    pub is_known_method: bool,
+    /// The path without query.
+    pub path: &'a [u8],
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host that was asked for, without port; may be empty.
+    pub host: &'a [u8],
+    /// The User-Agent field.
+    pub user_agent: Option<&'a [u8]>,
+    /// `1.0`, `1.1` or `2`.
+    pub http_version: &'static str,
+    /// The address of the other end of the client's connection.
+    pub client: SocketAddr,
+    /// The local address of the client's connection.
+    pub server: SocketAddr,
+
+    /// What kind of listener accepted the connection.
+    pub listener: ListenerKind,
+    /// The route that matched.
+    pub route: Option<&'a Route>,
+    /// The backend that the route or the listener names.
+    pub backend: Option<&'a Backend>,
+    /// The generation of the table that was used.
+    pub generation: u64,
+    /// The status that was sent; 0 if none was.
+    pub status: u16,
+    /// Why the request failed, if it did.
+    pub flag: Option<Flag>,
+    /// The value of X-Request-ID; may be empty.
+    pub request_id: &'a [u8],
+
+    /// Bytes of the request's content that were received.
+    pub request_body_bytes: u64,
+    /// Bytes of the response's content that were sent.
+    pub response_body_bytes: u64,
+
+    /// The first byte of the request.
+    pub start: Instant,
+    /// The last byte of the request's head.
+    pub head_read: Instant,
+    /// The last byte of the response, or when the request was given up.
+    pub end: Instant,
+    /// The first byte of the response to the client.
+    pub first_response: Option<Instant>,
+
+    /// Absent if no backend was chosen.
+    pub balance: Option<Balance>,
+    /// In the order in which they were made.
+    pub attempts: &'a [Attempt<'a>],
+}
+
+/// The choice of an endpoint, with everything that follows from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Balance {
+    /// The id of the `balance` span.
+    pub id: SpanId,
+    /// When the backend was looked up.
+    pub start: Instant,
+    /// The end of the last attempt.
+    pub end: Instant,
+    /// The endpoints that could be chosen from.
+    pub endpoints_ready: u32,
+    /// How one was chosen.
+    pub policy: BalancePolicy,
+    /// How long the request waited for its turn.
+    pub queue: Duration,
+}
+
+/// One try at one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The id of the CLIENT span: the parent that upstream was told.
+    pub id: SpanId,
+    /// Where it went.
+    pub endpoint: &'a Endpoint,
+    /// When the endpoint was picked.
+    pub started: Instant,
+    /// When a connection was there; `end` if none ever was.
+    pub connected: Instant,
+    /// When the last byte of the request was sent; `end` if it never was.
+    pub sent: Instant,
+    /// The first byte of the response.
+    pub first_byte: Option<Instant>,
+    /// The last byte of the response, or when the attempt was given up.
+    pub end: Instant,
+    /// The status of the response.
+    pub status: Option<u16>,
+    /// Why the attempt failed, if it did.
+    pub error: Option<Flag>,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
+    /// 0 for the first attempt.
+    pub resend_count: u32,
+}
+
+macro_rules! flags {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal, $fault:ident;)+) => {
+        /// Why a request failed: a closed vocabulary, listed in `docs/SPANS.md`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Flag {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Flag {
+            /// Every flag, in the order of `docs/SPANS.md`.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name in spans, metrics and logs.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+
+            /// Whose fault it is.
+            #[must_use]
+            pub fn fault(self) -> Fault {
+                match self {
+                    $(Self::$name => Fault::$fault,)+
+                }
+            }
+        }
+    };
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Not an error of the service: SERVER spans keep their status unset.
+    Client,
+    /// The configuration or the data plane itself.
+    Proxy,
+    /// The endpoint, or the network to it.
+    Upstream,
+}
+
+flags! {
+    /// The request is malformed or larger than is allowed.
+    BadRequest = "bad_request", Client;
+    /// No route matches host and path.
+    NoRoute = "no_route", Client;
+    /// The client closed the connection before the response was complete.
+    ClientGone = "client_gone", Client;
+    /// The client took too long to send the request or to take the response.
+    ClientTimeout = "client_timeout", Client;
+    /// The route names a backend that the table does not have.
+    NoBackend = "no_backend", Proxy;
+    /// The backend has no ready endpoint.
+    NoEndpoints = "no_endpoints", Proxy;
+    /// The data plane is at one of its limits.
+    Overload = "overload", Proxy;
+    /// The data plane is shutting down.
+    Shutdown = "shutdown", Proxy;
+    /// A bug in the data plane.
+    Internal = "internal", Proxy;
+    /// The endpoint refused the connection.
+    ConnectRefused = "connect_refused", Upstream;
+    /// The endpoint did not answer the connection attempt in time.
+    ConnectTimeout = "connect_timeout", Upstream;
+    /// The connection could not be made for another reason (unreachable, no local port).
+    ConnectFailed = "connect_failed", Upstream;
+    /// The endpoint reset the connection.
+    UpstreamReset = "upstream_reset", Upstream;
+    /// The endpoint closed the connection before its response was complete.
+    UpstreamClosed = "upstream_closed", Upstream;
+    /// The endpoint sent nothing for longer than the backend allows.
+    UpstreamTimeout = "upstream_timeout", Upstream;
+    /// The endpoint sent what is not a valid response.
+    UpstreamProtocolError = "upstream_protocol_error", Upstream;
+}

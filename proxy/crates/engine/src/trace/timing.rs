@@ -1,0 +1,150 @@
+//! When each span begins and ends, and the phases that a request's time is made of.
+//!
+//! Rules: pure arithmetic on the instants of a segment. Whatever the instants are, no duration is
+//! negative, parents enclose children, and phases sum to their span's microseconds exactly: they
+//! are differences of positions on one line, rounded down once each.
+
+use std::time::Instant;
+
+use super::clock::nanoseconds;
+use super::segment::{Attempt, Segment};
+
+/// From and to, in nanoseconds since the segment's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Interval {
+    /// The part of `start..end` that lies in `self`; never reversed.
+    fn clamped(self, start: u64, end: u64) -> Self {
+        let start = start.clamp(self.start, self.end);
+        Self {
+            start,
+            end: end.clamp(start, self.end),
+        }
+    }
+}
+
+/// Where the microseconds of a request went. `docs/SPANS.md` says what each phase is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Phases {
+    pub(super) head: u64,
+    pub(super) route: u64,
+    pub(super) connect: u64,
+    pub(super) send: u64,
+    pub(super) wait: u64,
+    pub(super) receive: u64,
+    pub(super) respond: u64,
+}
+
+/// The line of time of one segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeline {
+    origin: Instant,
+    pub(super) root: Interval,
+    pub(super) balance: Interval,
+}
+
+impl Timeline {
+    pub(super) fn new(segment: &Segment<'_>) -> Self {
+        let origin = segment.start;
+        let root = Interval {
+            start: 0,
+            end: offset_ns(origin, segment.end),
+        };
+        let balance = segment.balance.map_or(root, |balance| {
+            root.clamped(
+                offset_ns(origin, balance.start),
+                offset_ns(origin, balance.end),
+            )
+        });
+        Self {
+            origin,
+            root,
+            balance,
+        }
+    }
+
+    /// The interval of an attempt, which lies in that of the balance span.
+    pub(super) fn attempt(&self, attempt: &Attempt<'_>) -> Interval {
+        self.balance
+            .clamped(self.offset(attempt.started), self.offset(attempt.end))
+    }
+
+    /// The phases of one attempt: `connect`, `send`, `wait`, `receive`.
+    pub(super) fn attempt_phases(&self, attempt: &Attempt<'_>) -> Phases {
+        let mut phases = Phases::default();
+        let mut cursor = Cursor::new(self.attempt(attempt));
+        self.walk_attempt(attempt, &mut cursor, &mut phases);
+        phases
+    }
+
+    /// The phases of the whole segment. The time between two attempts counts as `route`.
+    pub(super) fn root_phases(&self, segment: &Segment<'_>) -> Phases {
+        let mut phases = Phases::default();
+        let mut cursor = Cursor::new(self.root);
+        cursor.advance(self.offset(segment.head_read), &mut phases.head);
+        for attempt in segment.attempts {
+            cursor.advance(self.attempt(attempt).start, &mut phases.route);
+            self.walk_attempt(attempt, &mut cursor, &mut phases);
+        }
+        if segment.attempts.is_empty() {
+            let responded = segment.first_response.unwrap_or(segment.end);
+            cursor.advance(self.offset(responded), &mut phases.route);
+        }
+        cursor.advance(self.root.end, &mut phases.respond);
+        phases
+    }
+
+    /// Moves over one attempt. An early response, which comes while the request is still being
+    /// sent, ends the send phase: from then on the client gets bytes.
+    fn walk_attempt(&self, attempt: &Attempt<'_>, cursor: &mut Cursor, phases: &mut Phases) {
+        let end = self.attempt(attempt).end;
+        let first_byte = attempt
+            .first_byte
+            .map_or(end, |at| self.offset(at).min(end));
+        let sent = self.offset(attempt.sent).min(first_byte);
+        cursor.advance(
+            self.offset(attempt.connected).min(sent),
+            &mut phases.connect,
+        );
+        cursor.advance(sent, &mut phases.send);
+        cursor.advance(first_byte, &mut phases.wait);
+        cursor.advance(end, &mut phases.receive);
+    }
+
+    fn offset(&self, instant: Instant) -> u64 {
+        offset_ns(self.origin, instant)
+    }
+}
+
+/// A position that only moves forward, and only to the end of its interval.
+struct Cursor {
+    at_ns: u64,
+    at_us: u64,
+    interval: Interval,
+}
+
+impl Cursor {
+    fn new(interval: Interval) -> Self {
+        Self {
+            at_ns: interval.start,
+            at_us: 0,
+            interval,
+        }
+    }
+
+    /// Moves to `to`, unless that is behind, and adds the microseconds passed to `phase`.
+    fn advance(&mut self, to: u64, phase: &mut u64) {
+        self.at_ns = to.clamp(self.at_ns, self.interval.end);
+        let at_us = (self.at_ns - self.interval.start) / 1_000;
+        *phase += at_us - self.at_us;
+        self.at_us = at_us;
+    }
+}
+
+fn offset_ns(origin: Instant, instant: Instant) -> u64 {
+    nanoseconds(instant.saturating_duration_since(origin))
+}
