@@ -5,8 +5,22 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer;
+mod downstream;
+mod engine;
+mod exchange;
+mod failure;
+mod forward;
+mod headers;
 pub mod http1;
 pub mod limits;
 pub mod message;
+mod propagation;
+mod stats;
 pub mod table;
+mod timer;
 pub mod trace;
+mod upstream;
+mod worker;
+
+pub use engine::{Engine, Explained};

@@ -1,6 +1,8 @@
 //! Every bound of the engine in one place: a unit, the precedent for the value, and what happens
 //! when it is reached.
 
+use std::time::Duration;
+
 /// Start line and fields of a request together, with their line ends. Over it: 431.
 ///
 /// nginx allows 4 x 8 KiB, Envoy 60 KiB.
@@ -47,7 +49,68 @@ pub const BODY_EXTENSION_BYTES_MAX: u32 = 16 * 1024;
 /// nginx allows one field of 8 KiB.
 pub const TRAILER_BYTES_MAX: u32 = 8 * 1024;
 
+/// A connection's read buffer while nothing large is on its way. nginx: 1 KiB head, 8 KiB body;
+/// hyper: 8 KiB.
+pub const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// A read buffer at its largest: it holds more than the longest head, so that a head that is too
+/// long is seen. Full means that the connection is not read: back-pressure.
+pub const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
+/// Bodies up to this length are copied behind their head, so that both leave in one plain send;
+/// above it they are sent from where they are.
+pub const COALESCE_BYTES_MAX: usize = 16 * 1024;
+
+/// From the first byte of a request to the end of its head. nginx `client_header_timeout`: 60 s.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Between two requests on a connection. nginx `keepalive_timeout`: 75 s.
+pub const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Between two reads of a request's body and two writes of its response, while the client is who
+/// we wait for. nginx `client_body_timeout` and `send_timeout`: 60 s.
+pub const DOWNSTREAM_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a connection that we close may go on sending before it is cut off, so that the
+/// response reaches the client. nginx `lingering_timeout`: 5 s.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much is read and thrown away while lingering.
+pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// An idle upstream connection is closed after this. nginx upstream `keepalive_timeout`: 60 s.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Idle upstream connections per endpoint and worker; beyond it they are closed after use.
+/// ingress-nginx `upstream-keepalive-connections`: 320 per worker.
+pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 320;
+
+/// Attempts of one request. ingress-nginx `proxy-next-upstream-tries`: 3.
+pub const ATTEMPTS_MAX: u32 = 3;
+
+/// Interim (1xx) responses that one request may get. Go net/http: 5.
+pub const INTERIM_RESPONSES_MAX: u32 = 5;
+
+/// Connections of one worker; beyond it accepting pauses. nginx `worker_connections` as
+/// ingress-nginx sets it: 16384.
+pub const CONNECTIONS_PER_WORKER_MAX: usize = 16_384;
+
+/// Connections that wait in the kernel to be accepted, per listener and worker. nginx: 511; the
+/// kernel cuts it to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Workspaces (head, buffers) a worker keeps for its next requests; more are freed.
+pub const SPARE_WORKSPACES_MAX: usize = 256;
+
+/// How often a worker hands its spans over and looks after idle connections.
+pub const TICK: Duration = Duration::from_millis(200);
+
+/// Commands from the control plane that wait for one worker; a publisher then waits.
+pub const WORKER_COMMANDS_MAX: usize = 64;
+
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(RESPONSE_HEAD_BYTES_MAX < u32::MAX as usize / 2);
+const _: () = assert!(READ_BUFFER_BYTES_MAX > REQUEST_HEAD_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES_MAX > RESPONSE_HEAD_BYTES_MAX);

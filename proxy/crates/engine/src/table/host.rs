@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::path::normalise;
 use super::wire;
@@ -15,7 +15,7 @@ pub const ROUTE_PATH_BYTES_MAX: usize = 4 * 1024;
 const HOST_NAME_BYTES_MAX: usize = 253;
 
 /// How a route's path is compared with a request's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathKind {
     /// Byte by byte.

@@ -12,6 +12,7 @@ mod path;
 mod shared_map;
 pub mod wire;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
@@ -111,6 +112,15 @@ impl Table {
     #[must_use]
     pub fn backend(&self, key: &str) -> Option<&Arc<Backend>> {
         self.backends.get(key.as_bytes())
+    }
+
+    /// The listener of that address.
+    #[must_use]
+    pub fn listener(&self, address: SocketAddr) -> Option<&Listener> {
+        let mut listeners = self.listeners.iter();
+        listeners
+            .find(|listener| listener.address == address)
+            .map(Arc::as_ref)
     }
 
     /// All backends, in no order.

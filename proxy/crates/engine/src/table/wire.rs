@@ -113,7 +113,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    pub(super) fn table(message: String) -> Self {
+    pub(crate) fn table(message: String) -> Self {
         let (kind, subject) = ("table", String::new());
         Self {
             kind,
@@ -140,7 +140,7 @@ impl Rejected {
         }
     }
 
-    pub(super) fn listener(address: &str, message: String) -> Self {
+    pub(crate) fn listener(address: &str, message: String) -> Self {
         let (kind, subject) = ("listener", address.to_owned());
         Self {
             kind,

@@ -18,6 +18,7 @@ pub mod segment;
 mod timing;
 
 pub use clock::{Anchor, Clock};
+pub use context::RemoteParent;
 pub use id::{Ids, SpanId, TraceId};
 pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};

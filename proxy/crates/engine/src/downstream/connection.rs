@@ -1,0 +1,158 @@
+//! One client connection: requests one after the other, each read, forwarded and answered.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use memchr::memchr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::forward::{After, Arrival, forward, refuse};
+use crate::http1::{Malformed, Parsed, parse_request};
+use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT};
+use crate::timer::Timer;
+use crate::worker::{Worker, Workspace};
+
+/// The connection as a request sees it.
+pub struct Client {
+    pub stream: TcpStream,
+    pub timer: Timer,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our address on this connection.
+    pub local: SocketAddr,
+    /// The listener that accepted it, by its address in the table.
+    pub listener: SocketAddr,
+}
+
+/// How waiting for a request ended.
+enum Arrived {
+    Request(Arrival),
+    /// Closed, or quiet for too long, between two requests: nothing to say.
+    Nothing,
+    /// Closed or too slow within a request's head.
+    Partial,
+    Malformed(Malformed),
+}
+
+/// Serves `stream` until either side closes it. `is_idle` is true while no request is under way.
+pub async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: SocketAddr,
+    is_idle: Rc<Cell<bool>>,
+) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let timer = Timer::new(DOWNSTREAM_IDLE_TIMEOUT);
+    let mut client = Client {
+        stream,
+        timer,
+        peer,
+        local,
+        listener,
+    };
+    let mut kept: Option<Box<Workspace>> = None;
+    loop {
+        if kept.is_none() && !wait_for_bytes(&mut client).await {
+            return;
+        }
+        let mut workspace = kept.take().unwrap_or_else(|| worker.take_workspace());
+        is_idle.set(false);
+        let after = serve_one(&worker, &mut client, &mut workspace).await;
+        if after == After::Close {
+            return worker.return_workspace(workspace);
+        }
+        is_idle.set(workspace.input.is_empty());
+        if workspace.input.is_empty() {
+            // An idle connection holds no memory but its task.
+            worker.return_workspace(workspace);
+        } else {
+            kept = Some(workspace);
+        }
+    }
+}
+
+/// False when the client left, or stayed quiet for [`DOWNSTREAM_IDLE_TIMEOUT`].
+async fn wait_for_bytes(client: &mut Client) -> bool {
+    client.timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+    matches!(
+        client.timer.limit(client.stream.readable()).await,
+        Some(Ok(()))
+    )
+}
+
+async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspace) -> After {
+    match read_head(client, workspace).await {
+        Arrived::Request(arrival) => forward(worker, client, workspace, arrival).await,
+        Arrived::Nothing | Arrived::Partial => After::Close,
+        Arrived::Malformed(malformed) => {
+            worker.stats.malformed.add(1);
+            refuse(client, malformed.status(), malformed.reason()).await;
+            After::Close
+        }
+    }
+}
+
+async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
+    let Workspace { input, request, .. } = workspace;
+    let mut start = Instant::now();
+    client.timer.set(start + HEAD_TIMEOUT);
+    // Pipelined bytes, if any, are looked at before more are read.
+    let mut is_worth_parsing = !input.is_empty();
+    loop {
+        if is_worth_parsing {
+            match parse_request(input.unread(), request) {
+                Ok(Parsed::Complete { head_bytes }) => {
+                    input.consume(head_bytes);
+                    return Arrived::Request(Arrival {
+                        start,
+                        head_read: Instant::now(),
+                    });
+                }
+                Ok(Parsed::Incomplete) => {}
+                Err(malformed) => return Arrived::Malformed(malformed),
+            }
+        }
+        let had = input.unread().len();
+        match client.timer.limit(input.fill(&mut client.stream)).await {
+            Some(Ok(read)) if read > 0 => {}
+            _ if had == 0 => return Arrived::Nothing,
+            _ => return Arrived::Partial,
+        }
+        if had == 0 {
+            start = Instant::now();
+        }
+        // A head ends with a line feed, so only its arrival is worth another look: a head that
+        // trickles in byte by byte must not be parsed once per byte. The first bytes are worth one
+        // too, since most of what is not HTTP is known by them.
+        is_worth_parsing = had == 0 || memchr(b'\n', &input.unread()[had..]).is_some();
+    }
+}
+
+/// Says that no more will be sent, and reads on for a while: closing with unread input would make
+/// the kernel send a reset, and the client might lose the response that is on its way.
+/// Source: RFC 9112, section 9.6.
+pub async fn linger(client: &mut Client) {
+    client.timer.set(Instant::now() + LINGER_TIMEOUT);
+    let Client { stream, timer, .. } = client;
+    let discard = async {
+        stream.shutdown().await?;
+        let mut bytes = vec![0; 4096];
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut bytes).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // The connection is closed next, whatever came of this.
+    drop(timer.limit(discard).await);
+}

@@ -1,0 +1,68 @@
+//! Listening sockets: one per worker and address, the kernel spreads connections over them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use super::serve;
+use crate::limits::{CONNECTIONS_PER_WORKER_MAX, LISTEN_BACKLOG};
+use crate::worker::Worker;
+
+/// How long accepting pauses when it cannot go on: no file descriptor is free, or the worker has
+/// as many connections as it may. nginx: 500 ms.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens one listening socket on `address`; with `SO_REUSEPORT`, so each worker has its own.
+///
+/// # Errors
+/// What the kernel says, most often that the address is in use or not ours.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        // `[::]:80` and `0.0.0.0:80` are two listeners, as they are two addresses in the table.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it: one system call less per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts connections and serves each in a task of its own, until this task is aborted.
+pub async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) {
+    loop {
+        if worker.connection_count() >= CONNECTIONS_PER_WORKER_MAX {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let worker_of_task = Rc::clone(&worker);
+                worker.spawn_connection(|idle| serve(worker_of_task, stream, peer, address, idle));
+            }
+            Err(err) if is_about_one_connection(&err) => {}
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// Errors of `accept` that belong to the connection that was to be accepted.
+/// Source: accept(2), "Error handling".
+fn is_about_one_connection(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}

@@ -1,0 +1,7 @@
+//! The client's side: listeners, and the connections that they accept.
+
+mod connection;
+mod listener;
+
+pub use connection::{Client, linger, serve};
+pub use listener::{accept, bind};

@@ -1,0 +1,220 @@
+//! The engine: its threads, and the swap of the table under them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashSet;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::downstream::bind;
+use crate::limits::WORKER_COMMANDS_MAX;
+use crate::stats::{Totals, WorkerStats};
+use crate::table::wire::Update;
+use crate::table::{PathKind, Rejected, Table, normalise};
+use crate::trace::queue::QUEUE_BYTES_MAX;
+use crate::trace::{Recorder, Resource, SpanQueue};
+use crate::worker::{Command, Worker};
+
+/// A running data plane. Dropping it stops it at once; [`Engine::stop`] lets requests finish.
+pub struct Engine {
+    table: Arc<ArcSwap<Table>>,
+    spans: Arc<SpanQueue>,
+    workers: Vec<WorkerHandle>,
+    /// Addresses that are listened on. Also serialises publishing.
+    listening: Mutex<FxHashSet<SocketAddr>>,
+}
+
+/// The route that answers a request: `proxy.engine.Match`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Explained {
+    pub host: String,
+    pub kind: PathKind,
+    pub path: String,
+    pub backend: String,
+    pub namespace: String,
+    pub ingress: String,
+    pub rule: String,
+}
+
+struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    stats: Arc<WorkerStats>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts `workers` threads. They listen on nothing until a table is published.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread, event loop or socket.
+    pub fn start(workers: usize, resource: &Resource) -> io::Result<Self> {
+        let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
+        let spans = Arc::new(SpanQueue::new(QUEUE_BYTES_MAX)?);
+        let workers = (0..workers)
+            .map(|index| {
+                let recorder = Recorder::new(resource, Arc::clone(&spans));
+                WorkerHandle::start(index, Arc::clone(&table), recorder)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            table,
+            spans,
+            workers,
+            listening: Mutex::default(),
+        })
+    }
+
+    /// Applies an update in its wire form (JSON, see `proxy/table.py`) and opens and closes
+    /// listeners accordingly. What cannot be done comes back; everything else is in force when
+    /// this returns. Blocks for as long as building takes, never a request.
+    pub fn publish(&self, update: &[u8]) -> Vec<Rejected> {
+        let mut listening = self
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let update: Update = match serde_json::from_slice(update) {
+            Ok(update) => update,
+            Err(err) => return vec![Rejected::table(format!("the update is unreadable: {err}"))],
+        };
+        let (table, mut rejected) = match self.table.load().apply(&update) {
+            Ok(applied) => applied,
+            Err(refused) => return vec![refused],
+        };
+        let wanted: FxHashSet<SocketAddr> = table.listeners.iter().map(|l| l.address).collect();
+        // The table first: a connection that is accepted must find its listener in it.
+        self.table.store(Arc::new(table));
+        for address in listening.extract_if(|open| !wanted.contains(open)) {
+            self.tell_all(|| Command::Unlisten(address));
+        }
+        for address in wanted {
+            if listening.contains(&address) {
+                continue;
+            }
+            match self.listen(address) {
+                Ok(()) => drop(listening.insert(address)),
+                Err(err) => {
+                    rejected.push(Rejected::listener(&address.to_string(), err.to_string()));
+                }
+            }
+        }
+        rejected
+    }
+
+    /// The table that new requests are served by.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// What answers a request for `path`, without query, on `host`, by the table of now. `None`
+    /// where nothing does, or the path is not one.
+    #[must_use]
+    pub fn explain(&self, host: &str, path: &str) -> Option<Explained> {
+        let table = self.table();
+        let host = host.to_ascii_lowercase();
+        let path = normalise(path.as_bytes()).ok()?;
+        let matched = table.route(host.as_bytes(), &path)?;
+        Some(Explained {
+            host: matched.host.name.to_string(),
+            kind: matched.route.kind,
+            path: matched.route.path.to_string(),
+            backend: matched.route.backend.to_string(),
+            namespace: matched.route.namespace.to_string(),
+            ingress: matched.route.ingress.to_string(),
+            rule: matched.route.rule.to_string(),
+        })
+    }
+
+    /// Where finished spans wait to be taken.
+    #[must_use]
+    pub fn spans(&self) -> &SpanQueue {
+        &self.spans
+    }
+
+    /// The counters of all workers together.
+    #[must_use]
+    pub fn stats(&self) -> Totals {
+        let mut totals = Totals::default();
+        for worker in &self.workers {
+            totals.add(&worker.stats);
+        }
+        let spans = self.spans.counts();
+        totals.spans_recorded = spans.recorded;
+        totals.spans_dropped = spans.dropped;
+        totals
+    }
+
+    /// Accepts no more, closes idle connections, waits for requests at most until `deadline` from
+    /// now, then cuts them. Blocks. Afterwards the last spans are in the queue. A second call
+    /// returns at once.
+    pub fn stop(&self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        self.tell_all(|| Command::Drain(until));
+        for worker in &self.workers {
+            let thread = worker
+                .thread
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            // A worker that panicked has nothing left to wait for.
+            thread.map(JoinHandle::join);
+        }
+    }
+
+    /// Opens a socket per worker: all of them or none.
+    fn listen(&self, address: SocketAddr) -> io::Result<()> {
+        let sockets: Vec<_> = self
+            .workers
+            .iter()
+            .map(|_| bind(address))
+            .collect::<io::Result<_>>()?;
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            worker.tell(Command::Listen(address, socket));
+        }
+        Ok(())
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            worker.tell(command());
+        }
+    }
+}
+
+impl WorkerHandle {
+    fn start(index: usize, table: Arc<ArcSwap<Table>>, recorder: Recorder) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel(WORKER_COMMANDS_MAX);
+        let stats = Arc::new(WorkerStats::default());
+        let stats_of_worker = Arc::clone(&stats);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name(format!("spanway-{index}"))
+            .spawn(move || {
+                let run = async {
+                    Worker::new(table, recorder, stats_of_worker)
+                        .run(inbox)
+                        .await
+                };
+                LocalSet::new().block_on(&runtime, run);
+            })?;
+        Ok(Self {
+            commands,
+            stats,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Never fails: a worker that has ended needs no commands.
+    fn tell(&self, command: Command) {
+        drop(self.commands.blocking_send(command));
+    }
+}

@@ -1,0 +1,49 @@
+//! What a client is told when a request fails: the one place where a flag becomes a status.
+
+use crate::trace::Flag;
+
+/// The status of our response to a request that failed for this reason.
+///
+/// Source: RFC 9110, section 15. 499, as nginx and Envoy log it, is never sent: nobody is there.
+#[must_use]
+pub const fn status(flag: Flag) -> u16 {
+    match flag {
+        Flag::BadRequest => 400,
+        Flag::NoRoute => 404,
+        Flag::ClientTimeout => 408,
+        Flag::ClientGone => 499,
+        Flag::Internal => 500,
+        Flag::ConnectRefused
+        | Flag::ConnectFailed
+        | Flag::UpstreamReset
+        | Flag::UpstreamClosed
+        | Flag::UpstreamProtocolError => 502,
+        Flag::NoBackend | Flag::NoEndpoints | Flag::Overload | Flag::Shutdown => 503,
+        Flag::ConnectTimeout | Flag::UpstreamTimeout => 504,
+    }
+}
+
+/// The same in a sentence. It tells a stranger nothing about the inside; the trace does that.
+#[must_use]
+pub const fn sentence(flag: Flag) -> &'static str {
+    match flag {
+        Flag::BadRequest => "the request is malformed",
+        Flag::NoRoute => "no route for this host and path",
+        Flag::ClientTimeout => "the request took too long to arrive",
+        Flag::ClientGone => "the client closed the connection",
+        Flag::Internal => "the proxy failed; this is a bug",
+        Flag::ConnectRefused => "the service's endpoint refused the connection",
+        Flag::ConnectFailed => "the service's endpoint could not be reached",
+        Flag::UpstreamReset => "the service's endpoint reset the connection",
+        Flag::UpstreamClosed => {
+            "the service's endpoint closed the connection before it had answered"
+        }
+        Flag::UpstreamProtocolError => "the service's endpoint sent a malformed response",
+        Flag::NoBackend => "the service of this route does not exist, or has no such port",
+        Flag::NoEndpoints => "the service has no ready endpoint",
+        Flag::Overload => "the proxy is at its limit",
+        Flag::Shutdown => "the proxy is shutting down",
+        Flag::ConnectTimeout => "the service's endpoint did not accept the connection in time",
+        Flag::UpstreamTimeout => "the service's endpoint did not answer in time",
+    }
+}

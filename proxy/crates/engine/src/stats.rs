@@ -1,0 +1,97 @@
+//! What a worker counts. One writer, any number of readers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// A number that one worker writes and others read.
+///
+/// Adding is a load and a store, not a locked instruction: correct because only the owning worker
+/// writes.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`. Only for the worker that owns the counter.
+    pub fn add(&self, count: u64) {
+        self.0
+            .store(self.get().wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Takes one away, for gauges. Only for the worker that owns the counter.
+    pub fn sub_one(&self) {
+        self.0.store(self.get().wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's counters.
+#[derive(Default)]
+pub struct WorkerStats {
+    /// Connections accepted from clients.
+    pub connections: Counter,
+    /// Connections from clients that are open now.
+    pub connections_open: Counter,
+    /// Requests whose head was read and legal.
+    pub requests: Counter,
+    /// Requests that are being served now.
+    pub requests_live: Counter,
+    /// Requests that were refused because they are malformed.
+    pub malformed: Counter,
+    /// Responses by the first digit of their status; 0 is "none was sent".
+    pub responses: [Counter; 6],
+    /// Attempts at endpoints.
+    pub attempts: Counter,
+    /// Connections opened to endpoints.
+    pub upstream_connects: Counter,
+}
+
+/// The sum over the workers, as JSON for the control plane.
+#[derive(Default, Serialize)]
+pub struct Totals {
+    connections: u64,
+    connections_open: u64,
+    requests: u64,
+    requests_live: u64,
+    malformed: u64,
+    responses_none: u64,
+    responses_1xx: u64,
+    responses_2xx: u64,
+    responses_3xx: u64,
+    responses_4xx: u64,
+    responses_5xx: u64,
+    attempts: u64,
+    upstream_connects: u64,
+    /// Spans made, and of these the ones for which the queue had no room.
+    pub spans_recorded: u64,
+    pub spans_dropped: u64,
+}
+
+impl Totals {
+    /// Adds one worker's counters.
+    pub fn add(&mut self, worker: &WorkerStats) {
+        let [none, of_1xx, of_2xx, of_3xx, of_4xx, of_5xx] = &worker.responses;
+        for (total, counter) in [
+            (&mut self.connections, &worker.connections),
+            (&mut self.connections_open, &worker.connections_open),
+            (&mut self.requests, &worker.requests),
+            (&mut self.requests_live, &worker.requests_live),
+            (&mut self.malformed, &worker.malformed),
+            (&mut self.responses_none, none),
+            (&mut self.responses_1xx, of_1xx),
+            (&mut self.responses_2xx, of_2xx),
+            (&mut self.responses_3xx, of_3xx),
+            (&mut self.responses_4xx, of_4xx),
+            (&mut self.responses_5xx, of_5xx),
+            (&mut self.attempts, &worker.attempts),
+            (&mut self.upstream_connects, &worker.upstream_connects),
+        ] {
+            *total += counter.get();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Picks one of a backend's ready endpoints. What it remembers is this worker's alone.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::Pool;
+use crate::table::{Backend, BalancePolicy, Table};
+
+/// Where each backend's round robin stands, on one worker.
+///
+/// Workers start at a random place: otherwise each would send its first request after a publish to
+/// the same endpoint.
+#[derive(Default)]
+pub struct Balancer {
+    cursors: FxHashMap<Arc<str>, usize>,
+}
+
+impl Balancer {
+    /// The index of the endpoint for the next attempt; `None` when the backend has none.
+    ///
+    /// `tried` are the endpoints of this request's earlier attempts: they are picked again only
+    /// when there is no other.
+    pub fn pick(&mut self, backend: &Backend, pool: &Pool, tried: &[usize]) -> Option<usize> {
+        let count = backend.endpoints.len();
+        let first = match count {
+            0 => return None,
+            1 => return Some(0),
+            _ => match backend.balance {
+                BalancePolicy::RoundRobin => self.next(backend, count),
+                BalancePolicy::LeastRequest => less_busy_of_two(backend, pool, count),
+            },
+        };
+        (0..count)
+            .map(|step| (first + step) % count)
+            .find(|i| !tried.contains(i))
+            .or(Some(first))
+    }
+
+    /// Forgets backends that `table` no longer has.
+    pub fn retain(&mut self, table: &Table) {
+        self.cursors.retain(|key, _| table.backend(key).is_some());
+    }
+
+    fn next(&mut self, backend: &Backend, count: usize) -> usize {
+        if let Some(cursor) = self.cursors.get_mut(&backend.key) {
+            *cursor = (*cursor + 1) % count;
+            return *cursor;
+        }
+        let start = fastrand::usize(..count);
+        self.cursors.insert(backend.key.clone(), start);
+        start
+    }
+}
+
+/// Power of two choices. Source: Mitzenmacher, "The Power of Two Choices in Randomized Load
+/// Balancing" (2001); the requests in flight are this worker's.
+fn less_busy_of_two(backend: &Backend, pool: &Pool, count: usize) -> usize {
+    let one = fastrand::usize(..count);
+    let other = (one + 1 + fastrand::usize(..count - 1)) % count;
+    let load = |index: usize| pool.in_flight(backend.endpoints[index].address);
+    if load(other) < load(one) { other } else { one }
+}

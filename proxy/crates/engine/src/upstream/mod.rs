@@ -1,0 +1,7 @@
+//! The backend's side: which endpoint, and a connection to it.
+
+mod balance;
+mod pool;
+
+pub use balance::Balancer;
+pub use pool::{ConnectError, Freshness, Lease, Pool};

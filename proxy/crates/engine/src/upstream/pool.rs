@@ -1,0 +1,181 @@
+//! Connections to endpoints: taken for one request, kept for the next.
+
+use std::cell::RefCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
+use crate::table::Table;
+
+/// One worker's upstream connections, by endpoint.
+#[derive(Default)]
+pub struct Pool {
+    endpoints: RefCell<FxHashMap<SocketAddr, Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    in_flight: u32,
+    /// The most recently used last: it is taken first, so that the others can grow old and go.
+    idle: Vec<Idle>,
+}
+
+struct Idle {
+    stream: TcpStream,
+    since: Instant,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// Not within the backend's connect timeout.
+    Timeout,
+    /// The kernel's answer: refused, unreachable, no more sockets …
+    Io(io::Error),
+}
+
+impl Pool {
+    /// Requests that this worker has at `endpoint` now.
+    #[must_use]
+    pub fn in_flight(&self, endpoint: SocketAddr) -> u32 {
+        self.endpoints
+            .borrow()
+            .get(&endpoint)
+            .map_or(0, |slot| slot.in_flight)
+    }
+
+    /// Counts a request to `endpoint` until the lease is dropped, and tries to get it a connection
+    /// that is there already.
+    #[must_use]
+    pub fn lease(self: &Rc<Self>, endpoint: SocketAddr, freshness: Freshness) -> Lease {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let slot = endpoints.entry(endpoint).or_default();
+        slot.in_flight += 1;
+        let stream = slot.take_idle(freshness);
+        Lease {
+            is_reused: stream.is_some(),
+            stream,
+            endpoint,
+            pool: Rc::clone(self),
+        }
+    }
+
+    /// Closes what has been idle for too long, was closed by its endpoint, or leads to an endpoint
+    /// that no backend of `table` has any more.
+    pub fn sweep(&self, now: Instant, known: Option<&FxHashSet<SocketAddr>>) {
+        self.endpoints.borrow_mut().retain(|endpoint, slot| {
+            let is_known = known.is_none_or(|known| known.contains(endpoint));
+            slot.idle.retain(|idle| {
+                is_known
+                    && now.duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
+                    && idle.is_quiet()
+            });
+            slot.in_flight > 0 || !slot.idle.is_empty()
+        });
+    }
+
+    /// Every endpoint address of `table`, for [`Pool::sweep`].
+    #[must_use]
+    pub fn addresses(table: &Table) -> FxHashSet<SocketAddr> {
+        table
+            .backends()
+            .flat_map(|backend| backend.endpoints.iter().map(|e| e.address))
+            .collect()
+    }
+}
+
+/// How sure one must be that a connection is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// Only a new connection will do: a kept one has just failed.
+    New,
+    /// What the event loop knows is enough: the request can be repeated.
+    Known,
+    /// Ask the kernel too (one more system call): the request cannot be repeated.
+    Checked,
+}
+
+impl Slot {
+    fn take_idle(&mut self, freshness: Freshness) -> Option<TcpStream> {
+        if freshness == Freshness::New {
+            return None;
+        }
+        while let Some(idle) = self.idle.pop() {
+            let is_open =
+                idle.is_quiet() && (freshness == Freshness::Known || !has_input(&idle.stream));
+            if is_open {
+                return Some(idle.stream);
+            }
+        }
+        None
+    }
+}
+
+impl Idle {
+    /// Whether nothing has arrived: neither the end of the stream nor bytes that nobody asked for.
+    /// No system call unless the event loop saw something.
+    fn is_quiet(&self) -> bool {
+        let seen = self.stream.try_read(&mut [0]);
+        matches!(seen, Err(err) if err.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+fn has_input(stream: &TcpStream) -> bool {
+    let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    !matches!(peeked, Err(err) if err.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// One request's hold on an endpoint: counted in flight, with a connection once there is one.
+pub struct Lease {
+    /// The connection; taken out while it is in use.
+    pub stream: Option<TcpStream>,
+    /// Whether the connection has served a request before.
+    pub is_reused: bool,
+    endpoint: SocketAddr,
+    pool: Rc<Pool>,
+}
+
+impl Lease {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was sent, so another attempt is safe.
+    ///
+    /// # Cancel safety
+    /// A dropped call closes the half-open socket.
+    pub async fn connect(&self, timeout: Duration) -> Result<TcpStream, ConnectError> {
+        let connecting = tokio::time::timeout(timeout, TcpStream::connect(self.endpoint));
+        let stream = connecting
+            .await
+            .map_err(|_| ConnectError::Timeout)?
+            .map_err(ConnectError::Io)?;
+        stream.set_nodelay(true).map_err(ConnectError::Io)?;
+        Ok(stream)
+    }
+
+    /// Gives the connection back for the next request. Beyond
+    /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead.
+    pub fn keep(self, stream: TcpStream, now: Instant) {
+        let mut endpoints = self.pool.endpoints.borrow_mut();
+        if let Some(slot) = endpoints.get_mut(&self.endpoint)
+            && slot.idle.len() < UPSTREAM_IDLE_CONNECTIONS_MAX
+        {
+            slot.idle.push(Idle { stream, since: now });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(slot) = self.pool.endpoints.borrow_mut().get_mut(&self.endpoint) {
+            slot.in_flight -= 1;
+        }
+    }
+}

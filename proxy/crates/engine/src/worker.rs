@@ -1,0 +1,224 @@
+//! A worker: one thread, one single-threaded runtime, and what the requests on it share.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+use crate::buffer::Buffer;
+use crate::downstream;
+use crate::limits::{SPARE_WORKSPACES_MAX, TICK};
+use crate::message::{RequestHead, ResponseHead};
+use crate::stats::WorkerStats;
+use crate::table::Table;
+use crate::trace::{Clock, Ids, Recorder};
+use crate::upstream::{Balancer, Pool};
+
+/// What the control plane tells a worker.
+pub enum Command {
+    /// Accept connections on this socket, which is bound to this address.
+    Listen(SocketAddr, std::net::TcpListener),
+    /// Accept no more on this address.
+    Unlisten(SocketAddr),
+    /// Accept no more at all, finish what is being served, then end; at the instant, cut the rest.
+    Drain(Instant),
+}
+
+/// What the requests of one thread share. Nothing in it is shared with another thread but the
+/// table pointer, the counters and the queue behind the recorder.
+pub struct Worker {
+    pub pool: Rc<Pool>,
+    pub balancer: RefCell<Balancer>,
+    pub recorder: RefCell<Recorder>,
+    pub ids: RefCell<Ids>,
+    pub clock: RefCell<Clock>,
+    pub stats: Arc<WorkerStats>,
+    published: Arc<ArcSwap<Table>>,
+    table: RefCell<Rc<Arc<Table>>>,
+    generation_swept: Cell<u64>,
+    workspaces: RefCell<Vec<Box<Workspace>>>,
+    connections: RefCell<FxHashMap<u64, Connection>>,
+    connections_opened: Cell<u64>,
+    connection_closed: Notify,
+    is_draining: Cell<bool>,
+}
+
+/// The memory that one request works in, reused by the next one.
+#[derive(Default)]
+pub struct Workspace {
+    /// Bytes read from the client and not yet used; may hold the beginning of the next request.
+    pub input: Buffer,
+    pub request: RequestHead,
+    pub response: ResponseHead,
+    /// What is being written to the endpoint.
+    pub to_upstream: Vec<u8>,
+    /// What is being written to the client.
+    pub to_client: Vec<u8>,
+    /// Bytes read from the endpoint and not yet used.
+    pub from_upstream: Buffer,
+}
+
+struct Connection {
+    is_idle: Rc<Cell<bool>>,
+    task: AbortHandle,
+}
+
+impl Worker {
+    pub fn new(
+        published: Arc<ArcSwap<Table>>,
+        recorder: Recorder,
+        stats: Arc<WorkerStats>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            pool: Rc::default(),
+            balancer: RefCell::default(),
+            recorder: RefCell::new(recorder),
+            ids: RefCell::new(Ids::from_entropy()),
+            clock: RefCell::new(Clock::new()),
+            stats,
+            table: RefCell::new(Rc::new(published.load_full())),
+            generation_swept: Cell::new(0),
+            published,
+            workspaces: RefCell::default(),
+            connections: RefCell::default(),
+            connections_opened: Cell::new(0),
+            connection_closed: Notify::new(),
+            is_draining: Cell::new(false),
+        })
+    }
+
+    /// The latest table. A request calls this once and keeps what it got to its end.
+    pub fn table(&self) -> Rc<Arc<Table>> {
+        let latest = self.published.load();
+        let mut mine = self.table.borrow_mut();
+        if !Arc::ptr_eq(&latest, &mine) {
+            *mine = Rc::new(Arc::clone(&latest));
+        }
+        Rc::clone(&mine)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    pub fn take_workspace(&self) -> Box<Workspace> {
+        self.workspaces.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn return_workspace(&self, mut workspace: Box<Workspace>) {
+        let mut spare = self.workspaces.borrow_mut();
+        if spare.len() < SPARE_WORKSPACES_MAX {
+            workspace.input.reset();
+            workspace.from_upstream.reset();
+            spare.push(workspace);
+        }
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Runs a connection in a task of its own. `serve` gets a flag which says, at any time,
+    /// whether the connection may be cut without harm.
+    pub fn spawn_connection<F>(self: &Rc<Self>, serve: impl FnOnce(Rc<Cell<bool>>) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let id = self.connections_opened.get();
+        self.connections_opened.set(id + 1);
+        self.stats.connections.add(1);
+        self.stats.connections_open.add(1);
+        let is_idle = Rc::new(Cell::new(true));
+        let served = serve(Rc::clone(&is_idle));
+        let registered = Registered {
+            id,
+            worker: Rc::clone(self),
+        };
+        let task = tokio::task::spawn_local(async move {
+            let _registered = registered;
+            served.await;
+        });
+        let connection = Connection {
+            is_idle,
+            task: task.abort_handle(),
+        };
+        self.connections.borrow_mut().insert(id, connection);
+    }
+
+    /// Serves until told to drain and the last connection has ended.
+    pub async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        let mut listeners: FxHashMap<SocketAddr, AbortHandle> = FxHashMap::default();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let deadline = loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Listen(address, socket)) => {
+                        if let Ok(socket) = TcpListener::from_std(socket) {
+                            let accepting = downstream::accept(Rc::clone(&self), socket, address);
+                            let task = tokio::task::spawn_local(accepting);
+                            listeners.insert(address, task.abort_handle());
+                        }
+                    }
+                    Some(Command::Unlisten(address)) => {
+                        listeners.remove(&address).inspect(AbortHandle::abort);
+                    }
+                    Some(Command::Drain(until)) => break until,
+                    None => break Instant::now(),
+                },
+                _ = ticks.tick() => self.tick(),
+            }
+        };
+        listeners.values().for_each(AbortHandle::abort);
+        self.drain(deadline).await;
+        self.recorder.borrow_mut().flush();
+    }
+
+    async fn drain(&self, deadline: Instant) {
+        self.is_draining.set(true);
+        for connection in self.connections.borrow().values() {
+            if connection.is_idle.get() {
+                connection.task.abort();
+            }
+        }
+        let mut ticks = tokio::time::interval(TICK);
+        while self.connection_count() > 0 && Instant::now() < deadline {
+            tokio::select! {
+                () = self.connection_closed.notified() => {}
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn tick(&self) {
+        self.recorder.borrow_mut().flush();
+        let table = self.table();
+        let is_new = self.generation_swept.replace(table.generation) != table.generation;
+        if is_new {
+            self.balancer.borrow_mut().retain(&table);
+        }
+        let known = is_new.then(|| Pool::addresses(&table));
+        self.pool.sweep(Instant::now(), known.as_ref());
+    }
+}
+
+/// A connection's entry in the worker's list; it goes with the task, however that ends.
+struct Registered {
+    id: u64,
+    worker: Rc<Worker>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
+        self.worker.stats.connections_open.sub_one();
+        self.worker.connection_closed.notify_one();
+    }
+}
