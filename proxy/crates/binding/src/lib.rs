@@ -1,6 +1,88 @@
 //! `proxy._engine`: the engine for Python. This crate translates and decides nothing.
+//!
+//! Every call that can take longer than a few microseconds releases the GIL.
 
 use pyo3::pymodule;
 
 #[pymodule]
-mod _engine {}
+mod _engine {
+    use std::time::Duration;
+
+    use pyo3::exceptions::{PyOSError, PyValueError};
+    use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
+    use serde::Serialize;
+    use spanway_engine::trace::Resource;
+
+    /// A running data plane; `proxy/engine.py` is its face.
+    #[pyclass(frozen)]
+    struct Engine(spanway_engine::Engine);
+
+    #[pymethods]
+    impl Engine {
+        #[new]
+        fn new(workers: usize, resource: Vec<(String, String)>) -> PyResult<Self> {
+            if workers == 0 {
+                return Err(PyValueError::new_err("an engine needs at least one worker"));
+            }
+            let resource = Resource {
+                attributes: resource,
+            };
+            let engine = spanway_engine::Engine::start(workers, &resource)
+                .map_err(|err| PyOSError::new_err(err.to_string()))?;
+            Ok(Self(engine))
+        }
+
+        /// JSON in (`proxy.table.Update`), JSON out (a list of `proxy.table.Rejected`).
+        fn publish<'py>(&self, py: Python<'py>, update: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+            let rejected = py.detach(|| self.0.publish(update));
+            json(py, &rejected)
+        }
+
+        /// What the published table does with a request; JSON (`proxy.engine.Match`) or None.
+        fn explain<'py>(
+            &self,
+            py: Python<'py>,
+            host: &str,
+            path: &str,
+        ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+            self.0
+                .explain(host, path)
+                .map(|matched| json(py, &matched))
+                .transpose()
+        }
+
+        /// JSON (`proxy.engine.Stats`).
+        fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+            json(py, &self.0.stats())
+        }
+
+        /// Readable when span batches wait to be taken.
+        fn spans_fd(&self) -> i32 {
+            self.0.spans().ready_fd()
+        }
+
+        /// All batches that wait: OTLP bytes and the number of spans in them.
+        fn take_spans<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, usize)> {
+            let batches = self.0.spans().take(usize::MAX);
+            batches
+                .into_iter()
+                .map(|b| (PyBytes::new(py, &b.otlp), b.span_count))
+                .collect()
+        }
+
+        /// Stops accepting, lets requests finish for that long, then cuts them.
+        fn stop(&self, py: Python<'_>, deadline_s: f64) -> PyResult<()> {
+            let deadline = Duration::try_from_secs_f64(deadline_s)
+                .map_err(|err| PyValueError::new_err(err.to_string()))?;
+            py.detach(|| self.0.stop(deadline));
+            Ok(())
+        }
+    }
+
+    fn json<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes =
+            serde_json::to_vec(value).map_err(|err| PyValueError::new_err(err.to_string()))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+}

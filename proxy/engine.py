@@ -1,0 +1,92 @@
+"""The engine's Python face: a table goes in, requests are moved, spans come out.
+
+No Python runs per request. Every method may be called from any thread.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from proxy._engine import Engine as _Engine
+from proxy.spans import SpanBatch
+from proxy.table import PathKind, Rejected, Update
+
+
+class Match(msgspec.Struct, frozen=True):
+    """The route that answers a request, by the published table."""
+
+    host: str
+    kind: PathKind
+    path: str
+    backend: str
+    namespace: str
+    ingress: str
+    rule: str
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Counts since the start, summed over the workers; `*_open` and `*_live` are of now."""
+
+    connections: int
+    connections_open: int
+    requests: int
+    requests_live: int
+    malformed: int
+    responses_none: int
+    responses_1xx: int
+    responses_2xx: int
+    responses_3xx: int
+    responses_4xx: int
+    responses_5xx: int
+    attempts: int
+    upstream_connects: int
+    spans_recorded: int
+    spans_dropped: int
+
+
+class Engine:
+    """A running data plane. It listens on nothing until a table with listeners is published."""
+
+    def __init__(self, *, workers: int, resource: Mapping[str, str]) -> None:
+        """Starts the worker threads.
+
+        Args:
+            workers: event loops, each on a thread of its own; one per core is right.
+            resource: the OpenTelemetry resource of every span, `service.name` among it.
+        Raises:
+            OSError: the kernel gave no thread or file descriptor.
+        """
+        self._engine = _Engine(workers, list(resource.items()))
+
+    def publish(self, update: Update) -> list[Rejected]:
+        """Puts an update in force and returns what of it could not be.
+
+        A single `Rejected` of kind `table` means that nothing was changed; any other one that all
+        but its subject was. Requests under way keep the table that they began with. Blocks for
+        the milliseconds that building takes.
+        """
+        return msgspec.json.decode(self._engine.publish(update.encode()), type=list[Rejected])
+
+    def explain(self, host: str, path: str) -> Match | None:
+        """The route that would answer `path` (no query) on `host` (a port is ignored)."""
+        found = self._engine.explain(host, path)
+        return None if found is None else msgspec.json.decode(found, type=Match)
+
+    def stats(self) -> Stats:
+        """The counters now."""
+        return msgspec.json.decode(self._engine.stats(), type=Stats)
+
+    def spans_fd(self) -> int:
+        """A file descriptor that is readable while batches wait; owned by the engine."""
+        return self._engine.spans_fd()
+
+    def take_spans(self) -> list[SpanBatch]:
+        """Removes and returns all waiting batches, oldest first; never blocks."""
+        return [SpanBatch(otlp, count) for otlp, count in self._engine.take_spans()]
+
+    def stop(self, *, deadline_s: float) -> None:
+        """Stops accepting, lets requests finish, cuts what is left after `deadline_s`. Blocks.
+
+        Afterwards the last spans can be taken. Calling it again does nothing.
+        """
+        self._engine.stop(deadline_s)
