@@ -1,0 +1,79 @@
+# Everything that is done with this project, by name. `make` alone says what there is.
+# Tools and the environment are set up by whatever needs them; nothing is installed outside .venv/.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TARGET := $(CURDIR)/target
+SETUP  := $(VENV)/.set-up
+ENGINE := $(VENV)/.engine
+SOURCES := Cargo.toml Cargo.lock $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo demo-hotrod test test-rust test-python test-real lint format bench lock clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: $(ENGINE) ## set up .venv and build the engine, optimised
+
+$(SETUP): requirements.lock pyproject.toml
+	@echo "spanway: setting up Python in $(VENV) (about a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "spanway: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(ENGINE): $(SETUP) $(SOURCES)
+	@command -v cargo >/dev/null || { echo "spanway: Rust is needed; see https://rustup.rs"; exit 1; }
+	@echo "spanway: building the engine, optimised (2 to 4 minutes the first time, then seconds)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked --profile dev-optimised" \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: build ## a small traced shop behind Spanway, explained on the screen
+	@$(BIN)/python deploy/demo
+
+demo-hotrod: build ## the real HotROD and Jaeger; needs Go, builds for minutes the first time
+	@$(BIN)/python deploy/demo-hotrod
+
+test: test-rust test-python test-real ## everything
+
+test-rust:
+	cargo test --quiet --locked --package spanway-engine
+
+test-python: build
+	$(BIN)/pytest tests --ignore tests/real
+
+test-real: build ## against the real apiserver, Jaeger, HotROD
+	tests/real/in-namespace $(BIN)/pytest tests/real
+
+lint: build ## what CI checks beside the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cargo fmt --check
+	cargo clippy --quiet --locked --all-targets -- -D warnings
+
+format: build ## put the sources into their one form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+	cargo fmt
+
+bench: build ## beside nginx and HAProxy in one run; writes benchmarks/results/
+	@$(BIN)/python -m pip install --quiet --require-hashes -r benchmarks/requirements.lock
+	$(BIN)/python -m benchmarks
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+  --python-version 3.11 --custom-compile-command "make lock"
+
+lock: $(SETUP) ## resolve the Python dependencies anew
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) --group dev --group demo --output-file requirements.lock pyproject.toml
+	$(COMPILE) --group bench --constraint requirements.lock --output-file benchmarks/requirements.lock
+
+clean: ## remove what was built here
+	rm -rf $(VENV) target
