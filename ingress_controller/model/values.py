@@ -1,0 +1,95 @@
+"""The latest value of every object that Spanway reads, indexed for the route builder.
+
+Rules: one owner (the reconcile loop) writes and reads. An object that turns bad keeps its last
+good value and gets a Problem; an equal value keeps its identity, so that "is it the same?" is `is`.
+"""
+
+from types import MappingProxyType
+
+from ingress_controller.model.decode import RawObject, Value, decode
+from ingress_controller.model.ingress import Ingress, IngressClass
+from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.model.service import EndpointSlice, Service
+
+API_VERSIONS = MappingProxyType(
+    {
+        "Ingress": "networking.k8s.io/v1",
+        "IngressClass": "networking.k8s.io/v1",
+        "Service": "v1",
+        "EndpointSlice": "discovery.k8s.io/v1",
+    }
+)
+"""The kinds that Spanway reads, and the API version it reads them in."""
+
+ServiceName = tuple[str, str]
+"""Namespace and name."""
+
+_TYPES: dict[str, type[Value]] = {
+    "Ingress": Ingress,
+    "IngressClass": IngressClass,
+    "Service": Service,
+    "EndpointSlice": EndpointSlice,
+}
+
+
+class Values:
+    """See the module. Reading attributes is free; only `apply` changes them."""
+
+    def __init__(self) -> None:
+        self.ingresses: dict[ObjectKey, Ingress] = {}
+        self.classes: dict[str, IngressClass] = {}
+        self.services: dict[ServiceName, Service] = {}
+        self.slices: dict[ServiceName, dict[str, EndpointSlice]] = {}
+        self._problems: dict[ObjectKey, Problem] = {}
+        self._values: dict[ObjectKey, Value] = {}
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with objects by themselves, in order of their keys."""
+        return tuple(self._problems[key] for key in sorted(self._problems))
+
+    def apply(self, key: ObjectKey, raw: RawObject | None) -> None:
+        """Take in the newest version of an object; None means that it is gone."""
+        self._problems.pop(key, None)
+        if raw is None:
+            self._replace(key, None)
+            return
+        value = decode(key, raw, _TYPES[key.kind])
+        if isinstance(value, Problem):
+            self._problems[key] = value
+        elif value != self._values.get(key):
+            self._replace(key, value)
+
+    def _replace(self, key: ObjectKey, value: Value | None) -> None:
+        old = self._values.pop(key, None)
+        if old is not None:
+            self._forget(key, old)
+        if value is not None:
+            self._values[key] = value
+            self._remember(key, value)
+
+    def _remember(self, key: ObjectKey, value: Value) -> None:
+        match value:
+            case Ingress():
+                self.ingresses[key] = value
+            case IngressClass():
+                self.classes[key.name] = value
+            case Service():
+                self.services[key.namespace, key.name] = value
+            case EndpointSlice():
+                of = (key.namespace, value.service_name)
+                self.slices.setdefault(of, {})[key.name] = value
+
+    def _forget(self, key: ObjectKey, value: Value) -> None:
+        match value:
+            case Ingress():
+                del self.ingresses[key]
+            case IngressClass():
+                del self.classes[key.name]
+            case Service():
+                del self.services[key.namespace, key.name]
+            case EndpointSlice():
+                of = (key.namespace, value.service_name)
+                del self.slices[of][key.name]
+                if not self.slices[of]:
+                    del self.slices[of]
