@@ -1,0 +1,202 @@
+"""What one Ingress asks for, by itself: claims to a host and path. Pure.
+
+Rules: whether a claim wins is decided in `conflicts`, whether its Service exists in `backends`.
+ImplementationSpecific is read as Prefix. A default backend is a claim to "/" of each host of its
+Ingress and of every host; it never takes a path from a rule.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ingress_controller.model.ingress import (
+    BackendRef,
+    Ingress,
+    IngressPath,
+    IngressRule,
+    ServiceRef,
+)
+from ingress_controller.model.problem import ObjectKey, Problem, Severity
+from ingress_controller.routing.names import Fault, host_name, looks_like_regex, path_value
+from proxy.table import ANY_HOST, PathKind, Route
+
+PATH_KINDS = {
+    "Exact": PathKind.EXACT,
+    "Prefix": PathKind.PREFIX,
+    "ImplementationSpecific": PathKind.PREFIX,
+}
+DEFAULT_BACKEND = "spec.defaultBackend"
+_NGINX_ANNOTATION = "nginx.ingress.kubernetes.io/"
+_NGINX_NAMES_MAX = 5  # named in one message; more would not be read
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """One host and path that an Ingress wants, and the Service port to answer it.
+
+    `backend_field` is the path of the backend in the Ingress; `index` counts its claims.
+    """
+
+    owner: ObjectKey
+    host: str
+    kind: PathKind
+    path: str
+    service: ServiceRef
+    rule: str
+    backend_field: str
+    created_unix_s: float
+    index: int
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it stands for a default backend."""
+        return self.rule == DEFAULT_BACKEND
+
+    @property
+    def rank(self) -> tuple[bool, float, str, str, int]:
+        """Smaller wins; never equal for two claims of one table."""
+        _, namespace, name = self.owner
+        return self.is_default, self.created_unix_s, namespace, name, self.index
+
+    @property
+    def backend(self) -> str:
+        """Key of the backend in the table."""
+        return f"{self.owner.namespace}/{self.service.name}:{self.service.port}"
+
+    def route(self) -> Route:
+        """The claim as the table's route."""
+        return Route(
+            self.kind, self.path, self.backend, self.owner.namespace, self.owner.name, self.rule
+        )
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """All claims of one Ingress, and what is wrong with the rest of it."""
+
+    claims: tuple[Claim, ...]
+    problems: tuple[Problem, ...]
+
+
+def claims_of(owner: ObjectKey, ingress: Ingress) -> Claims:
+    """See the module."""
+    reader = _Reader(owner, ingress)
+    reader.read()
+    return Claims(tuple(reader.claims), tuple(reader.problems))
+
+
+class _Reader:
+    """Walks one Ingress, collecting."""
+
+    def __init__(self, owner: ObjectKey, ingress: Ingress) -> None:
+        self.claims: list[Claim] = []
+        self.problems: list[Problem] = []
+        self._owner = owner
+        self._ingress = ingress
+
+    def read(self) -> None:
+        spec = self._ingress.spec
+        hosts: dict[str, None] = {}
+        for index, rule in enumerate(spec.rules or ()):
+            host = self._host(rule, f"spec.rules[{index}]")
+            if host is not None:
+                hosts[host] = None
+                self._paths(rule, host, f"spec.rules[{index}]")
+        if spec.default_backend is not None:
+            self._default(spec.default_backend, [*hosts, ANY_HOST])
+        elif not spec.rules:
+            self._problem("spec", "It has neither rules nor a default backend.", "Add one of them.")
+        self._warn()
+
+    def _host(self, rule: IngressRule, field: str) -> str | None:
+        if not rule.host:
+            return ANY_HOST
+        host = host_name(rule.host)
+        if isinstance(host, Fault):
+            self._problem(f"{field}.host", host.message, f"{host.fix} The rule is left out.")
+            return None
+        return host
+
+    def _paths(self, rule: IngressRule, host: str, field: str) -> None:
+        paths = rule.http.paths if rule.http is not None else None
+        if not paths and self._ingress.spec.default_backend is None:
+            message = "The rule has no paths and the Ingress no default backend."
+            self._problem(field, message, "Add http.paths or spec.defaultBackend.")
+        for index, path in enumerate(paths or ()):
+            self._path(path, host, f"{field}.http.paths[{index}]")
+
+    def _path(self, path: IngressPath, host: str, field: str) -> None:
+        kind = PATH_KINDS.get(path.path_type)
+        if kind is None:
+            message = f'The path type "{path.path_type}" is unknown.'
+            self._problem(f"{field}.pathType", message, f"Use one of {', '.join(PATH_KINDS)}.")
+            return
+        value = path_value(path.path, kind)
+        if isinstance(value, Fault):
+            self._problem(f"{field}.path", value.message, value.fix)
+            return
+        if looks_like_regex(value):
+            message = f'"{value}" looks like a regular expression, but is compared as it is.'
+            fix = "Use pathType Exact or Prefix with a plain path."
+            self._problem(f"{field}.path", message, fix, Severity.WARNING)
+        service = self._service(path.backend, f"{field}.backend")
+        if service is not None:
+            self._claim((host, kind, value), service, field)
+
+    def _default(self, backend: BackendRef, hosts: list[str]) -> None:
+        service = self._service(backend, DEFAULT_BACKEND)
+        if service is not None:
+            for host in dict.fromkeys(hosts):
+                self._claim((host, PathKind.PREFIX, "/"), service, DEFAULT_BACKEND)
+
+    def _claim(self, at: tuple[str, PathKind, str], service: ServiceRef, rule: str) -> None:
+        host, kind, path = at
+        field = rule if rule == DEFAULT_BACKEND else f"{rule}.backend"
+        created_unix_s = self._ingress.metadata.created_unix_s
+        index = len(self.claims)
+        self.claims.append(
+            Claim(self._owner, host, kind, path, service, rule, field, created_unix_s, index)
+        )
+
+    def _service(self, backend: BackendRef, field: str) -> ServiceRef | None:
+        if backend.resource is not None:
+            ref = backend.resource
+            message = f"{ref.kind} {ref.name} is a resource backend, and only Services are served."
+            self._problem(f"{field}.resource", message, "Name a Service instead.")
+        elif backend.service is None:
+            self._problem(
+                field, "The backend names no Service.", "Add service.name and service.port."
+            )
+        elif backend.service.port.name and backend.service.port.number:
+            message = "The port is given by name and by number."
+            self._problem(f"{field}.service.port", message, "Keep one of the two.")
+        elif not backend.service.port.name and not backend.service.port.number:
+            message = f"No port of Service {backend.service.name} is named."
+            self._problem(f"{field}.service.port", message, "Add port.number or port.name.")
+        else:
+            return backend.service
+        return None
+
+    def _warn(self) -> None:
+        if self._ingress.spec.tls:
+            message = "TLS is not served yet: the hosts answer over plain HTTP only."
+            fix = "End TLS in front of Spanway until then."
+            self._problem("spec.tls", message, fix, Severity.WARNING)
+        foreign = sorted(self._foreign_annotations())
+        if foreign:
+            shown = ", ".join(foreign[:_NGINX_NAMES_MAX])
+            more = (
+                f" and {len(foreign) - _NGINX_NAMES_MAX} more" if foreign[_NGINX_NAMES_MAX:] else ""
+            )
+            message = f"Annotations of ingress-nginx have no effect: {shown}{more}."
+            self._problem(
+                "metadata.annotations", message, "Remove them or do without.", Severity.WARNING
+            )
+
+    def _foreign_annotations(self) -> Iterator[str]:
+        for name in self._ingress.metadata.annotations or {}:
+            if name.startswith(_NGINX_ANNOTATION):
+                yield name.removeprefix(_NGINX_ANNOTATION)
+
+    def _problem(
+        self, field: str, message: str, fix: str, severity: Severity = Severity.ERROR
+    ) -> None:
+        self.problems.append(Problem(self._owner, field, message, fix, severity))
