@@ -1,0 +1,115 @@
+"""The grammar of the command line: commands, flags and their help.
+
+Rule: every value stays text; `settings` parses it, because it may also come from a variable.
+"""
+
+import argparse
+from typing import NoReturn
+
+ADMIN_ADDRESS = "127.0.0.1:9901"
+HTTP_ADDRESS_LOCAL = "127.0.0.1:8080"  # for manifests: nothing is exposed that nobody asked for
+HTTP_ADDRESS_CLUSTER = "0.0.0.0:80"
+
+EXAMPLES = """\
+examples:
+  spanway run --manifests deploy/demo                    a directory, no cluster needed
+  spanway run --manifests . --http 127.0.0.1:8000 --otlp-endpoint http://127.0.0.1:4318
+  spanway run --kubeconfig ~/.kube/config --context dev  a cluster, from outside
+  spanway run --service shop/api:80=127.0.0.1:18080      in a pod; also serve one Service locally
+  spanway check --manifests deploy/demo                  what is wrong with these objects?
+  spanway explain --manifests deploy/demo http://shop.example/cart
+
+Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
+OpenTelemetry are followed. Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
+"""
+
+
+class SettingsError(Exception):
+    """Not usable; the message is for the user."""
+
+
+def parser(version: str) -> argparse.ArgumentParser:
+    """Of `spanway`. Parsing raises SettingsError instead of printing and exiting."""
+    top = _Parser(
+        prog="spanway",
+        description="Ingress controller and service proxy that says where time goes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"spanway {version}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    texts = {
+        "run": "serve Ingresses and Services",
+        "check": "say what is wrong with a directory of manifests; exit 1 if something is",
+        "explain": "say which rule, Service and endpoints answer a URL",
+    }
+    made = {
+        name: commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for name, text in texts.items()
+    }
+    _run_arguments(made["run"])
+    for name in ("check", "explain"):
+        made[name].add_argument("--manifests", metavar="DIR", help="the directory of manifests")
+        made[name].add_argument("--ingress-class", metavar="NAME", help="default: spanway")
+    made["explain"].add_argument("url", metavar="URL", help="for example http://shop.example/cart")
+    return top
+
+
+def _run_arguments(run: argparse.ArgumentParser) -> None:
+    def group(title: str, *options: tuple[str, str, str]) -> None:
+        added = run.add_argument_group(title)
+        for flag, metavar, text in options:
+            is_repeatable = metavar.endswith("…")
+            added.add_argument(
+                flag,
+                metavar=metavar.rstrip("…"),
+                help=f"{text} (repeatable)" if is_repeatable else text,
+                action="append" if is_repeatable else "store",
+            )
+
+    group(
+        "where objects come from (default: the cluster that this runs in)",
+        ("--manifests", "DIR", "a directory of YAML and JSON files, watched for changes"),
+        ("--kubeconfig", "FILE", "a cluster, by its kubeconfig"),
+        ("--context", "NAME", "the context in it; default: its current one"),
+        ("--ingress-class", "NAME", "serve the Ingresses of this class; default: spanway"),
+        ("--watch-namespace", "NS…", "only objects of this namespace; default: all"),
+    )
+    group(
+        "where requests come in",
+        ("--http", "ADDR:PORT…", f"default: {HTTP_ADDRESS_LOCAL} with --manifests, else :80"),
+        ("--https", "ADDR:PORT…", "not supported yet: refused"),
+        ("--service", "NS/NAME:PORT=ADDR:PORT…", "serve one Service port at a local address"),
+        ("--admin", "ADDR:PORT", f"health, routes and problems; default: {ADMIN_ADDRESS}"),
+        ("--workers", "N", "threads that move requests; default: one per core"),
+    )
+    run.add_argument(
+        "--forwarded-header",
+        action="store_const",
+        const="true",
+        help="send the Forwarded header (RFC 7239) upstream too",
+    )
+    group(
+        "what is recorded",
+        ("--otlp-endpoint", "URL", "send spans there, by OTLP/HTTP; default: nowhere"),
+        ("--sample-ratio", "R", "share of new traces that are sampled, 0 to 1; default: 1"),
+    )
+    group(
+        "what is written to Kubernetes",
+        ("--publish-address", "ADDR…", "IP or host name for the Ingresses' status"),
+        ("--publish-service", "NS/NAME", "take the addresses from this Service's status"),
+        ("--lease-namespace", "NS", "of the Lease that elects who writes; default: our own"),
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (`{self.prog} --help` shows what there is)")

@@ -1,0 +1,308 @@
+"""Command line and environment become frozen settings, once.
+
+Rules: the only file that reads them. A flag wins over its variable `SPANWAY_<FLAG>`; a variable of
+a repeatable flag holds several values separated by commas. An error is one sentence that names the
+flag or variable, the value and what to write instead.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ingress_controller.addresses import (
+    AddressError,
+    ServiceListener,
+    listen_address,
+    service_listener,
+)
+from ingress_controller.arguments import (
+    ADMIN_ADDRESS,
+    HTTP_ADDRESS_CLUSTER,
+    HTTP_ADDRESS_LOCAL,
+    SettingsError,
+    parser,
+)
+from ingress_controller.otel import Export, telemetry
+
+WORKERS_MAX = 256  # one is one thread on one core
+SHUTDOWN_DEADLINE_S = 20.0  # Kubernetes kills after 30 s
+
+_T = TypeVar("_T")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+class ManifestsSource(msgspec.Struct, frozen=True):
+    """Objects come from the YAML and JSON files of a directory."""
+
+    directory: Path
+
+
+class KubernetesSource(msgspec.Struct, frozen=True):
+    """Objects come from an API server; without `kubeconfig`, the one of the cluster we run in."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """What is written to `status.loadBalancer`: addresses, or those of a Service (`NS/NAME`)."""
+
+    addresses: tuple[str, ...] = ()
+    service: tuple[str, str] | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`spanway run`. Addresses are canonical `IP:PORT`; `resource` is of all spans."""
+
+    source: ManifestsSource | KubernetesSource
+    http: tuple[str, ...]
+    admin: str = ADMIN_ADDRESS
+    workers: int = 1
+    service_listeners: tuple[ServiceListener, ...] = ()
+    ingress_class: str = "spanway"
+    forwarded: bool = False
+    publish: Publish = Publish()
+    lease_namespace: str | None = None
+    export: Export | None = None
+    resource: Mapping[str, str] = {}
+    sample_ratio: float = 1.0
+    tracing_enabled: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+class CheckSettings(msgspec.Struct, frozen=True):
+    """`spanway check`."""
+
+    directory: Path
+    ingress_class: str = "spanway"
+
+
+class ExplainSettings(msgspec.Struct, frozen=True):
+    """`spanway explain`."""
+
+    directory: Path
+    url: str
+    ingress_class: str = "spanway"
+
+
+Command = Settings | CheckSettings | ExplainSettings
+
+
+def version() -> str:
+    """Of the installed distribution; `0+source` in a checkout that is not installed."""
+    try:
+        return metadata.version("spanway")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def read_settings(
+    argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None
+) -> Command:
+    """The command that argv and environment ask for.
+
+    Raises:
+        SettingsError: something does not fit.
+        SystemExit: after `--help` or `--version`.
+    """
+    environment = os.environ if env is None else env
+    arguments = vars(parser(version()).parse_args(argv))
+    given = _Given(arguments, environment)
+    match arguments["command"]:
+        case "check":
+            return CheckSettings(_directory(given), _ingress_class(given))
+        case "explain":
+            url = str(arguments["url"])
+            return ExplainSettings(_directory(given), url, _ingress_class(given))
+        case _:
+            return _run_settings(given, environment)
+
+
+class _Given:
+    """Values with the name they were given under."""
+
+    def __init__(self, arguments: Mapping[str, Any], env: Mapping[str, str]) -> None:
+        self._arguments = arguments
+        self._env = env
+
+    def texts(self, flag: str) -> list[tuple[str, str]]:
+        """(flag or variable, value) of each value given."""
+        name = flag.removeprefix("--").replace("-", "_")
+        value = self._arguments.get(name)
+        if isinstance(value, list):
+            return [(flag, text) for text in value]
+        if value is not None:
+            return [(flag, value)]
+        variable = f"SPANWAY_{name.upper()}"
+        parts = (part.strip() for part in self._env.get(variable, "").split(","))
+        return [(variable, part) for part in parts if part]
+
+    def all(self, flag: str, parse: Callable[[str], _T]) -> tuple[_T, ...]:
+        """Every value, parsed. Raises SettingsError where `parse` raises ValueError."""
+        return tuple(_parsed(name, text, parse) for name, text in self.texts(flag))
+
+    def one(self, flag: str, parse: Callable[[str], _T]) -> _T | None:
+        """The value, parsed; None where it is not given."""
+        texts = self.texts(flag)
+        name = texts[0][0] if texts else flag
+        return _parsed(name, ",".join(text for _, text in texts), parse) if texts else None
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:
+    try:
+        return parse(text)
+    except ValueError as err:
+        raise SettingsError(f"{name}: {err}.") from err
+
+
+def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
+    if https := given.texts("--https"):
+        raise SettingsError(
+            f'{https[0][0]} "{https[0][1]}": TLS certificates are not supported yet;'
+            " leave the flag out and end TLS in front of Spanway."
+        )
+    source = _source(given, env)
+    is_manifests = isinstance(source, ManifestsSource)
+    endpoint = given.texts("--otlp-endpoint")
+    try:
+        otel = telemetry(env, endpoint[0][1] if endpoint else None)
+    except ValueError as err:
+        raise SettingsError(f"{endpoint[0][0]}: {err}.") from err
+    ratio = given.one("--sample-ratio", _ratio)
+    if ratio is None:
+        ratio = otel.sample_ratio
+    default_http = HTTP_ADDRESS_LOCAL if is_manifests else HTTP_ADDRESS_CLUSTER
+    settings = Settings(
+        source=source,
+        http=given.all("--http", listen_address) or (default_http,),
+        admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
+        workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
+        service_listeners=given.all("--service", service_listener),
+        ingress_class=_ingress_class(given),
+        forwarded=given.one("--forwarded-header", _switch) or False,
+        publish=_publish(given),
+        lease_namespace=given.one("--lease-namespace", _object_name) or env.get("POD_NAMESPACE"),
+        export=otel.export,
+        resource=otel.resource,
+        sample_ratio=1.0 if ratio is None else ratio,
+        tracing_enabled=otel.enabled,
+        warnings=otel.warnings,
+    )
+    _refuse_twice(settings)
+    return settings
+
+
+def _source(given: _Given, env: Mapping[str, str]) -> ManifestsSource | KubernetesSource:
+    manifests = given.texts("--manifests")
+    kubeconfig = given.one("--kubeconfig", _file)
+    if manifests and kubeconfig:
+        raise SettingsError("--manifests and --kubeconfig exclude each other; keep one of the two.")
+    if manifests:
+        for flag in ("--context", "--watch-namespace", "--publish-service"):
+            if found := given.texts(flag):
+                raise SettingsError(f"{found[0][0]} is for a cluster and --manifests is none.")
+        return ManifestsSource(_directory(given))
+    context = given.one("--context", str)
+    if kubeconfig is None and context:
+        raise SettingsError(f'--context "{context}" needs --kubeconfig FILE.')
+    if kubeconfig is None and not env.get("KUBERNETES_SERVICE_HOST"):
+        raise SettingsError(
+            "This is not a pod of a cluster; give --manifests DIR or --kubeconfig FILE."
+        )
+    namespaces = given.all("--watch-namespace", _object_name)
+    return KubernetesSource(kubeconfig, context, tuple(dict.fromkeys(namespaces)))
+
+
+def _directory(given: _Given) -> Path:
+    directory = given.one("--manifests", _existing_directory)
+    if directory is None:
+        raise SettingsError("--manifests DIR is missing.")
+    return directory
+
+
+def _ingress_class(given: _Given) -> str:
+    return given.one("--ingress-class", _object_name) or "spanway"
+
+
+def _publish(given: _Given) -> Publish:
+    addresses = given.all("--publish-address", _object_name_or_ip)
+    service = given.one("--publish-service", _service_name)
+    if addresses and service:
+        raise SettingsError("--publish-address and --publish-service exclude each other.")
+    return Publish(addresses, service)
+
+
+def _refuse_twice(settings: Settings) -> None:
+    named = [("--http", address) for address in settings.http]
+    named += [("--admin", settings.admin)]
+    named += [("--service", listener.address) for listener in settings.service_listeners]
+    seen: dict[str, str] = {}
+    for flag, address in named:
+        if address in seen and not address.endswith(":0"):
+            raise SettingsError(
+                f"{flag} {address} is already used by {seen[address]}; choose another port."
+            )
+        seen[address] = flag
+
+
+def _existing_directory(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        kind = "a file, not a directory" if path.exists() else "not there"
+        raise ValueError(f'"{text}" is {kind}; name the directory that holds the manifests')
+    return path
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f'"{text}" is not a file; name a kubeconfig')
+    return path
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= WORKERS_MAX:
+        raise ValueError(f'"{text}" is not a whole number from 1 to {WORKERS_MAX}')
+    return int(text)
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise ValueError(f'"{text}" is not a number from 0 to 1, for example 0.1')
+    return ratio
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f'"{text}" is neither true nor false')
+    return text.lower() == "true"
+
+
+def _object_name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f'"{text}" is not a Kubernetes name (lower-case letters, digits, - and .)')
+    return text
+
+
+def _object_name_or_ip(text: str) -> str:
+    try:
+        return listen_address(f"[{text}]:0" if ":" in text else f"{text}:0")[:-2].strip("[]")
+    except AddressError:
+        return _object_name(text)
+
+
+def _service_name(text: str) -> tuple[str, str]:
+    namespace, separator, name = text.partition("/")
+    if not separator:
+        raise ValueError(f'"{text}" is not NS/NAME, for example ingress/spanway')
+    return _object_name(namespace), _object_name(name)
