@@ -171,7 +171,8 @@ def _collect(
         address = item.addresses[0]
         if not _is_address(address):
             field = f"endpoints[{index}].addresses[0]"
-            problems.append(Problem(key, field, f'"{address}" is not an IP address.', "Write one."))
+            message = f'"{address}" is not an IP address.'
+            problems.append(Problem(key, field, message, "Write an IPv4 or IPv6 address."))
             continue
         endpoints.append(Endpoint(address, number, item.pod, item.node_name or "", item.zone or ""))
 

@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+from k8s_objects import endpoint_slice, ingress, key_of, path, service, values_of
+
+from ingress_controller.model.values import Values
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"spec": {"rules": [{"host": 5}]}},
+            "Ingress shop/web, spec.rules[0].host: Expected a string, got a whole number."
+            " Put the value in quotes.",
+        ),
+        (
+            {"spec": {"rules": {"host": "x"}}},
+            "Ingress shop/web, spec.rules: Expected a list, got a mapping."
+            " `kubectl explain ingress.spec.rules` shows what belongs there.",
+        ),
+        (
+            {"spec": {"rules": [{"http": {"paths": [{"path": "/"}]}}]}},
+            "Ingress shop/web, spec.rules[0].http.paths[0]: The required field pathType is missing."
+            " `kubectl explain ingress.spec.rules.http.paths` shows what belongs there.",
+        ),
+        (
+            {"spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": "80"}}}}},
+            "Ingress shop/web, spec.defaultBackend.service.port.number: Expected a whole number,"
+            " got a string. `kubectl explain ingress.spec.defaultBackend.service.port.number`"
+            " shows what belongs there.",
+        ),
+        (
+            {"metadata": {"namespace": "shop", "name": "web", "annotations": {"a": True}}},
+            "Ingress shop/web, metadata.annotations[*]: Expected a string, got true or false."
+            " Put the value in quotes.",
+        ),
+    ],
+)
+def test_a_wrong_shape_names_the_field_and_what_belongs_there(
+    change: dict[str, Any], message: str
+) -> None:
+    values = values_of([ingress(path("/")) | change])
+
+    assert [str(problem) for problem in values.problems] == [message]
+    assert values.ingresses == {}
+
+
+def test_an_object_that_turns_bad_keeps_its_last_good_value_until_it_goes() -> None:
+    good = ingress(path("/"))
+    key = key_of(good)
+    values = values_of([good])
+    value = values.ingresses[key]
+
+    values.apply(key, good | {"spec": []})
+    assert values.ingresses[key] is value
+    assert len(values.problems) == 1
+
+    values.apply(key, None)
+    assert values.ingresses == {}
+    assert values.problems == ()
+
+
+def test_a_change_that_spanway_does_not_read_keeps_the_value() -> None:
+    first = ingress(path("/"))
+    values = values_of([first])
+    value = values.ingresses[key_of(first)]
+
+    values.apply(key_of(first), first | {"status": {"loadBalancer": {"ingress": [{"ip": "::1"}]}}})
+
+    assert values.ingresses[key_of(first)] is value
+
+
+def test_a_slice_moves_when_its_label_changes_and_leaves_nothing_behind() -> None:
+    values: Values = values_of([service(), endpoint_slice("api", name="s")])
+
+    moved = endpoint_slice("other", name="s")
+    values.apply(key_of(moved), moved)
+    assert list(values.slices) == [("shop", "other")]
+
+    values.apply(key_of(moved), None)
+    assert values.slices == {}
