@@ -62,6 +62,14 @@ class Span:
         """Never negative, even where a clock was set back."""
         return max(0, self.end_unix_ns - self.start_unix_ns)
 
+    @property
+    def peer(self) -> str:
+        """`address:port` of the other side of a CLIENT span, as far as it is known, or empty."""
+        known = self.attributes.get
+        address = str(known("network.peer.address") or known("server.address") or "")
+        port = known("network.peer.port") or known("server.port") or ""
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}".strip(":")
+
 
 def decode(otlp: bytes) -> list[Span]:
     """The spans of one ExportTraceServiceRequest.

@@ -1,0 +1,68 @@
+"""The sentence that says where the time went."""
+
+from ingress_controller.traces.span import AttributeValue, Span, SpanKind
+from ingress_controller.traces.tree import tree
+from ingress_controller.traces.where import where
+
+US = 1_000
+SERVER, INTERNAL, CLIENT = SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.CLIENT
+
+
+def span(
+    span_id: str, kind: SpanKind, service: str, us: tuple[int, int], **attributes: AttributeValue
+) -> Span:
+    """A span whose parent's id is its own without the last letter."""
+    named = {name.replace("_", "."): value for name, value in attributes.items()}
+    return Span("t", span_id, span_id[:-1], "x", kind, service, us[0] * US, us[1] * US, named)
+
+
+EDGE = (
+    span("a", SERVER, "spanway", (0, 268_000)),
+    span("ab", INTERNAL, "spanway", (100, 267_900)),
+    span("abc", CLIENT, "spanway", (200, 267_800)),
+)
+
+
+def test_the_largest_contributor_comes_first_and_the_numbers_sum() -> None:
+    spans = (*EDGE, span("abcd", SERVER, "recommend", (350, 267_650)))
+    assert where(tree(spans)) == (
+        "recommend spent 267 ms of 268 ms; Spanway itself 0.40 ms; network and connecting 0.30 ms"
+    )
+
+
+def test_an_endpoint_without_spans_is_named_by_its_address() -> None:
+    attempt = span(
+        "abc", CLIENT, "spanway", (200, 267_800), server_address="10.0.0.7", server_port=8080
+    )
+    assert where(tree((*EDGE[:2], attempt))) == (
+        "10.0.0.7:8080 (which sent no spans) spent 268 ms of 268 ms; Spanway itself 0.40 ms"
+    )
+
+
+def test_spanway_is_named_where_it_is_the_slow_one() -> None:
+    spans = (
+        span("a", SERVER, "spanway", (0, 100)),
+        span("ab", CLIENT, "spanway", (80, 100)),
+        span("abc", SERVER, "app", (85, 95)),
+    )
+    assert where(tree(spans)) == (
+        "Spanway itself spent 80.0 µs of 0.10 ms; network and connecting 10.0 µs; app 10.0 µs"
+    )
+
+
+def test_many_small_contributors_are_one_sum() -> None:
+    spans = [span("a", SERVER, "spanway", (0, 100_000))]
+    spans += [
+        span(
+            f"a{number}", SERVER, f"s{number}", (number * 10_000, number * 10_000 + 9_000 - number)
+        )
+        for number in range(1, 8)
+    ]
+    assert where(tree(spans)) == (
+        "Spanway itself spent 37.0 ms of 100 ms; s1 9.00 ms; s2 9.00 ms; s3 9.00 ms;"
+        " s4 9.00 ms; others 27.0 ms"
+    )
+
+
+def test_without_spans_it_says_so() -> None:
+    assert where(tree([])) == "No span came."
