@@ -22,9 +22,13 @@ PROTOBUF = "application/x-protobuf"
 
 
 class Collector:
-    """The newest `SPANS_MAX` spans, and the handler that receives them."""
+    """The newest `SPANS_MAX` spans, and the handler that receives them.
 
-    def __init__(self) -> None:
+    `on_spans` is told of each request's spans when they are in the buffer; it must not block.
+    """
+
+    def __init__(self, on_spans: Callable[[list[Span]], None] = lambda _: None) -> None:
+        self._on_spans = on_spans
         self._spans: deque[Span] = deque(maxlen=SPANS_MAX)
         self._arrived = asyncio.Event()
 
@@ -38,6 +42,7 @@ class Collector:
         self._spans.extend(spans)
         self._arrived.set()
         self._arrived = asyncio.Event()
+        self._on_spans(spans)
 
     def trace(self, trace_id: str) -> list[Span]:
         """Its spans in the order in which they came."""

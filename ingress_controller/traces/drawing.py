@@ -79,7 +79,8 @@ def _label(branch: Branch) -> str:
     if span.kind is SpanKind.SERVER or span.status is SpanStatus.ERROR:
         parts.append(str(attributes.get("http.response.status_code", "")))
     if span.status is SpanStatus.ERROR:
-        parts.append(f"✗ {attributes.get('error.type', 'error')}")
+        error = span.status_message or str(attributes.get("error.type", "error"))
+        parts.append("✗" if error in parts else f"✗ {error}")
     if branch.early_ns:
         parts.append(f"(starts {duration_text(branch.early_ns)} before its parent)")
     return " ".join(_printable(" ".join(parts)).split())

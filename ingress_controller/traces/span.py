@@ -56,6 +56,7 @@ class Span:
     end_unix_ns: int
     attributes: Mapping[str, AttributeValue]
     status: SpanStatus = SpanStatus.UNSET
+    status_message: str = ""
 
     @property
     def duration_ns(self) -> int:
@@ -110,6 +111,7 @@ def _span(span: trace_pb2.Span, service: str) -> Span:
         end_unix_ns=span.end_time_unix_nano,
         attributes=_attributes(span.attributes),
         status=status,
+        status_message=span.status.message,
     )
 
 

@@ -47,6 +47,7 @@ def request_of(change: Callable[[SpanMessage], None] = _keep) -> bytes:
         end_time_unix_nano=3_000,
     )
     span.status.code = span.status.STATUS_CODE_ERROR
+    span.status.message = "out of ideas"
     span.attributes.add(key="http.response.status_code").value.int_value = 500
     span.attributes.add(key="error.type").value.string_value = "500"
     tags = span.attributes.add(key="tags").value.array_value.values
@@ -76,6 +77,7 @@ async def test_a_posted_span_is_kept_as_a_value(client: Client, collector: Colle
                 "tags": (True, 0.5, "ff"),
             },
             status=SpanStatus.ERROR,
+            status_message="out of ideas",
         )
     ]
 

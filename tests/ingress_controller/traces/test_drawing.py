@@ -108,6 +108,24 @@ def test_a_peer_with_an_ipv6_address_is_in_brackets() -> None:
     assert "GET → [::1]:80" in draw(tree([span]), width=80, in_colour=False)
 
 
+@pytest.mark.parametrize(
+    ("message", "status", "drawn"),
+    [
+        ("no such Service", 503, "GET / 503 ✗ no such Service "),
+        ("", 503, "GET / 503 ✗ "),
+        ("", None, "GET / ✗ 503 "),
+    ],
+)
+def test_a_failure_is_said_once(message: str, status: int | None, drawn: str) -> None:
+    attributes: dict[str, AttributeValue] = {"error.type": "503"}
+    if status:
+        attributes["http.response.status_code"] = status
+    failed = (SpanKind.SERVER, "s", 0, 1, attributes, SpanStatus.ERROR, message)
+    assert f"s  {drawn}" in draw(
+        tree([Span("t", "a", "", "GET /", *failed)]), width=80, in_colour=False
+    )
+
+
 def test_more_spans_than_a_screen_are_counted() -> None:
     spans = [Span("t", str(n), "", "x", SpanKind.INTERNAL, "s", n, n, {}) for n in range(203)]
     assert draw(tree(spans), width=80, in_colour=False).splitlines()[-1] == "and 3 more spans"
