@@ -1,0 +1,221 @@
+"""`make demo`: Spanway before a small traced shop, one request followed, and what to try.
+
+Needs nothing but this virtual environment. Ends cleanly on Ctrl-C.
+"""
+
+import argparse
+import asyncio
+import shlex
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from children import Child, Children, DemoError, require_free
+from console import Console
+from stage import SPANWAY, TRACE_S, Answer, exit_code, get, is_complete, new_trace_id, receiving
+
+from ingress_controller.traces.collector import Collector
+from ingress_controller.traces.drawing import duration_text
+from ingress_controller.traces.span import Span, SpanKind
+from ingress_controller.traces.tree import tree
+from ingress_controller.traces.where import SPANWAY as SPANWAY_SERVICE
+from ingress_controller.traces.where import where
+from proxy.table import ListenerKind
+
+HERE = Path(__file__).parent
+HOST = "shop.localhost"
+
+CALLEES = {"catalog": "http://127.0.0.1:18081", "recommend": "http://127.0.0.1:18082"}
+"""Spanway's service listeners, as shop.yaml asks for them."""
+
+PODS = {
+    "storefront-0": 18101,
+    "catalog-0": 18102,
+    "catalog-1": 18103,
+    "recommend-0": 18104,
+}
+"""The endpoints in shop.yaml."""
+
+WARM_UP_COUNT = 5
+"""Requests before the one that is drawn, so that it does not show first connections."""
+
+RESTART_S = 15.0
+TRAFFIC_INTERVAL_S = 2.0
+STRANGERS_TRACE_S = 2.0
+"""A trace of somebody's request is reported after this even if a span is missing."""
+
+KNOWN_TRACES_MAX = 1_000
+
+
+def options_of(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--http", default="127.0.0.1:8080", metavar="ADDR:PORT")
+    parser.add_argument("--admin", default="127.0.0.1:9901", metavar="ADDR:PORT")
+    parser.add_argument("--once", action="store_true", help="end after the first trace")
+    return parser.parse_args(argv)
+
+
+class Demo:
+    """The scene: who was started, and the traces that are known already."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._http: str = options.http
+        self._admin: str = options.admin
+        self._is_once: bool = options.once
+        self._console = Console()
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._strangers: asyncio.Queue[str] = asyncio.Queue(maxsize=20)
+        self._collector = Collector(on_spans=self._note_strangers)
+
+    async def play(self) -> None:
+        require_free(
+            self._http, self._admin, *(url.removeprefix("http://") for url in CALLEES.values())
+        )
+        require_free(*(f"127.0.0.1:{port}" for port in PODS.values()))
+        self._console.say("Starting a shop of three services and Spanway before it …")
+        async with (
+            receiving(self._collector) as traces_url,
+            Children(self._console.say) as children,
+        ):
+            shop = [await children.start(pod(name, traces_url)) for name in PODS]
+            spanway = await children.start(self._spanway(traces_url))
+            for child in shop:
+                await children.ready(child, f"http://127.0.0.1:{PODS[child.name]}/healthz")
+            await children.ready(spanway, f"http://{self._admin}/readyz")
+            self._introduce([spanway, *shop])
+            await self._follow_one_request()
+            if self._is_once:
+                return
+            self._suggest(next(child for child in shop if child.name == "recommend-0"))
+            children.is_loud = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(children.first_end(spanway))
+                group.create_task(self._send_traffic())
+                group.create_task(self._report_strangers())
+
+    def _spanway(self, traces_url: str) -> Child:
+        argv = [SPANWAY, "run", "--manifests", str(HERE), "--http", self._http]
+        return Child("spanway", [*argv, "--admin", self._admin, "--otlp-endpoint", traces_url])
+
+    def _introduce(self, children: list[Child]) -> None:
+        self._console.heading("What runs where")
+        self._console.facts(
+            [
+                ("the shop, through Spanway", self._url),
+                ("Spanway's admin server", f"http://{self._admin}/"),
+                ("processes", ", ".join(f"{child.name} {child.pid}" for child in children)),
+                ("started as", shlex.join(children[0].argv)),
+            ]
+        )
+
+    async def _follow_one_request(self) -> None:
+        for _ in range(WARM_UP_COUNT):
+            await self._get()
+        answer, trace_id = await self._get()
+        if answer.status != 200:  # noqa: PLR2004 - OK
+            raise DemoError(f"The shop's page says {answer.status}: {answer.text}")
+        try:
+            spans = await self._collector.wait_for(trace_id, is_whole, deadline_s=TRACE_S)
+        except TimeoutError as err:
+            raise DemoError(str(err)) from err
+        self._console.heading(f"One request, followed: GET {self._url} · trace {trace_id}")
+        self._console.trace(spans)
+
+    def _suggest(self, slow: Child) -> None:
+        manifest = HERE / "shop.yaml"
+        if manifest.is_relative_to(Path.cwd()):
+            manifest = manifest.relative_to(Path.cwd())
+        own = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        self._console.heading("What to try; each request of yours is a line below")
+        self._console.facts(
+            [
+                ("click", self._url),
+                ("a request", f"curl -i {self._url}"),
+                ("as part of your own trace", f"curl -H 'traceparent: {own}' {self._url}"),
+                ("another route", f"curl -i {self._url}items"),
+                ("what is routed, what is wrong", f"curl http://{self._admin}/api/routes"),
+                ("change a route while it runs", f"in {manifest}, change /items to /things"),
+                ("break something", f"in {manifest}, change `number: 80` to `number: 81`:"),
+                ("", "/items fails by name, /api/routes says why, all else is served"),
+                ("kill a service", f"kill {slow.pid}  # recommend; 502 until it starts again"),
+                ("undo your changes", f"git checkout {manifest}"),
+            ]
+        )
+        self._console.say("\nRunning with light traffic. Ctrl-C ends everything.")
+
+    @property
+    def _url(self) -> str:
+        return f"http://{HOST}:{self._http.rpartition(':')[2]}/"
+
+    async def _get(self) -> tuple[Answer, str]:
+        trace_id = new_trace_id()
+        self._know(trace_id)
+        return await get(f"http://{self._http}/", self._url.split("/")[2], trace_id), trace_id
+
+    async def _send_traffic(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_INTERVAL_S)
+            with suppress(DemoError):  # Spanway itself having ended is said elsewhere
+                await self._get()
+
+    def _note_strangers(self, spans: list[Span]) -> None:
+        for span in spans:
+            if is_edge(span) and span.trace_id not in self._known and not self._strangers.full():
+                self._know(span.trace_id)
+                self._strangers.put_nowait(span.trace_id)
+
+    def _know(self, trace_id: str) -> None:
+        self._known[trace_id] = None
+        if len(self._known) > KNOWN_TRACES_MAX:
+            self._known.popitem(last=False)
+
+    async def _report_strangers(self) -> None:
+        while True:
+            trace_id = await self._strangers.get()
+            with suppress(TimeoutError):
+                await self._collector.wait_for(trace_id, is_complete, deadline_s=STRANGERS_TRACE_S)
+            self._console.say(line_of(self._collector.trace(trace_id)))
+
+
+def pod(name: str, traces_url: str) -> Child:
+    """One process of the shop; `catalog-1` is a second one of the service `catalog`."""
+    service = name.rpartition("-")[0]
+    argv = [sys.executable, str(HERE / "shop.py"), service, str(PODS[name])]
+    if service == "storefront":
+        argv += [f"{callee}={url}" for callee, url in CALLEES.items()]
+    environment = {
+        "OTEL_SERVICE_NAME": service,
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces_url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; the default of 5 s is long to wait for a drawing
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+    }
+    return Child(name, argv, environment, restart_after_s=RESTART_S)
+
+
+def is_whole(spans: list[Span]) -> bool:
+    services = {span.service for span in spans}
+    return services >= {SPANWAY_SERVICE, "storefront", *CALLEES} and is_complete(spans)
+
+
+def is_edge(span: Span) -> bool:
+    """Spanway's span of a request from outside, which ends last; not that of a service listener."""
+    return (
+        span.service == SPANWAY_SERVICE
+        and span.kind is SpanKind.SERVER
+        and span.attributes.get("spanway.listener") == ListenerKind.INGRESS
+    )
+
+
+def line_of(spans: list[Span]) -> str:
+    of = tree(spans)
+    root = of.branches[0].span
+    status = root.attributes.get("http.response.status_code", "")
+    now = datetime.now().strftime("%H:%M:%S")
+    duration = duration_text(root.duration_ns)
+    return f"{now}  {root.name} {status}  {duration}  {where(of)}  trace {root.trace_id}"
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(Demo(options_of(sys.argv[1:])).play()))

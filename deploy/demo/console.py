@@ -1,0 +1,41 @@
+"""What the demos print: headings, facts, drawn traces; in colour only on a terminal."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+
+from ingress_controller.traces.drawing import draw
+from ingress_controller.traces.span import Span
+from ingress_controller.traces.tree import tree
+from ingress_controller.traces.where import where
+
+WIDTH_WITHOUT_TERMINAL = 110
+
+
+class Console:
+    """Standard output. Plain without a terminal, and where NO_COLOR is set (no-color.org)."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+        self._in_colour = self._is_terminal and not os.environ.get("NO_COLOR")
+
+    def say(self, text: str = "") -> None:
+        print(text, flush=True)
+
+    def heading(self, text: str) -> None:
+        self.say(f"\n\x1b[1m{text}\x1b[0m" if self._in_colour else f"\n{text}")
+
+    def facts(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Two columns."""
+        rows = list(pairs)
+        columns = max(len(name) for name, _ in rows)
+        for name, value in rows:
+            self.say(f"  {name.ljust(columns)}  {value}")
+
+    def trace(self, spans: Iterable[Span]) -> None:
+        """The drawing, and where the time went."""
+        of = tree(spans)
+        width = shutil.get_terminal_size().columns if self._is_terminal else WIDTH_WITHOUT_TERMINAL
+        self.say(draw(of, width=width, in_colour=self._in_colour))
+        self.say(f"Where the time went: {where(of)}.")

@@ -1,0 +1,98 @@
+"""What both demos stand on: a scene's exit code, our collector, requests of known traces."""
+
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from children import DemoError
+
+from ingress_controller.traces.collector import Collector
+from ingress_controller.traces.span import Span, SpanKind, SpanStatus
+from ingress_controller.traces.tree import Branch, tree
+
+SPANWAY = str(Path(sys.executable).with_name("spanway"))
+"""The command as users have it: next to this interpreter."""
+
+TRACE_S = 20.0
+REQUEST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request."""
+
+    status: int
+    text: str
+
+
+def new_trace_id() -> str:
+    return secrets.token_hex(16)
+
+
+def exit_code(scene: Coroutine[None, None, None]) -> int:
+    """Plays the scene until it ends or Ctrl-C (0), or cannot go on (1, and says why)."""
+    code = 0
+    try:
+        asyncio.run(_interruptible(scene))
+    except* asyncio.CancelledError:
+        print()  # the terminal has written ^C
+    except* DemoError as group:
+        code = 1
+        for err in group.exceptions:
+            print(err, file=sys.stderr)
+    return code
+
+
+async def _interruptible(scene: Coroutine[None, None, None]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await scene
+
+
+@asynccontextmanager
+async def receiving(collector: Collector) -> AsyncIterator[str]:
+    """The traces URL of the collector, on a free port."""
+    runner = web.AppRunner(collector.app(), access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1)
+        await site.start()
+        port = runner.addresses[0][1]
+        yield f"http://127.0.0.1:{port}/v1/traces"
+    finally:
+        await runner.cleanup()
+
+
+async def get(url: str, host: str, trace_id: str) -> Answer:
+    """Asks as a client in a sampled trace that does not send its own span."""
+    headers = {"Host": host, "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    timeout = aiohttp.ClientTimeout(total=REQUEST_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers=headers) as response,
+        ):
+            return Answer(response.status, await response.text())
+    except (aiohttp.ClientError, TimeoutError) as err:
+        raise DemoError(f"{url} (host {host}) does not answer: {err}") from err
+
+
+def is_complete(spans: list[Span]) -> bool:
+    """One tree, at whose ends are no calls that the callee has yet to tell of."""
+    branches = tree(spans).branches
+    root_count = sum(branch.depth == 0 for branch in branches)
+    return root_count == 1 and not any(is_open_call(branch) for branch in branches)
+
+
+def is_open_call(branch: Branch) -> bool:
+    is_call = branch.span.kind is SpanKind.CLIENT and branch.span.status is not SpanStatus.ERROR
+    return is_call and not branch.child_count
