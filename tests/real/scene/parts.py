@@ -1,0 +1,35 @@
+"""Where the real programs are, or the sentence that says what is missing.
+
+Rules: nothing is built here; `tests/parts/build` does that, and takes minutes.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+BUILD = Path(__file__).parents[2] / "parts" / "build"
+
+
+class PartMissingError(Exception):
+    """A real part is not on this machine; the message says how to get it."""
+
+
+def built_part(name: str) -> Path:
+    """The folder with the programs of a part that `tests/parts/build` builds."""
+    result = subprocess.run(
+        [BUILD, "--if-built", name], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if result.returncode != 0:
+        has_go = "" if shutil.which("go") else " (which needs Go, and there is none here)"
+        raise PartMissingError(f"{name} is not built: run tests/parts/build {name}{has_go}")
+    return Path(result.stdout.strip())
+
+
+def debian_part(program: str, package: str) -> Path:
+    """The path of a program that a Debian package brings."""
+    # Debian keeps servers in sbin, which is not on a normal user's path.
+    search_path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    if found := shutil.which(program, path=search_path):
+        return Path(found)
+    raise PartMissingError(f"{program} is missing: install the Debian package {package}")
