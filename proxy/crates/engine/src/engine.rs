@@ -202,7 +202,7 @@ impl WorkerHandle {
                 let run = async {
                     Worker::new(table, recorder, stats_of_worker)
                         .run(inbox)
-                        .await
+                        .await;
                 };
                 LocalSet::new().block_on(&runtime, run);
             })?;

@@ -144,14 +144,13 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
         .table
         .listener(client.listener)
         .ok_or(none(Flag::Shutdown))?;
-    let (route, key) = match &listener.backend {
-        Some(key) => (None, key),
-        None => {
-            let path = normalise(job.request.path()).map_err(|_| none(Flag::BadRequest))?;
-            let matched = job.table.route(job.request.host(), &path);
-            let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
-            (Some(route), &route.backend)
-        }
+    let (route, key) = if let Some(key) = &listener.backend {
+        (None, key)
+    } else {
+        let path = normalise(job.request.path()).map_err(|_| none(Flag::BadRequest))?;
+        let matched = job.table.route(job.request.host(), &path);
+        let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
+        (Some(route), &route.backend)
     };
     match job.table.backend(key) {
         Some(backend) if backend.missing.is_empty() => Ok(Target {
@@ -474,7 +473,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
     let end = Instant::now();
     worker.recorder.borrow_mut().record(&Segment {
         clock: worker.clock.borrow_mut().anchor(end),
-        trace_id: trace.trace_id,
+        trace_id: trace.id,
         root: trace.root,
         parent: trace.parent,
         trace_state: &trace.state,

@@ -11,7 +11,7 @@ use crate::worker::Worker;
 /// A request's place in its trace.
 pub struct Trace<'a> {
     pub decision: Decision,
-    pub trace_id: TraceId,
+    pub id: TraceId,
     /// The id of the SERVER span.
     pub root: SpanId,
     /// The client's span.
@@ -37,7 +37,7 @@ impl<'a> Trace<'a> {
             .unwrap_or_default();
         Self {
             decision,
-            trace_id,
+            id: trace_id,
             root: ids.span_id(),
             parent: parent.map(|parent| parent.span_id),
             flags: decision.flags(parent.as_ref()),
@@ -53,14 +53,14 @@ impl<'a> Trace<'a> {
     /// What an attempt's endpoint is told: the attempt's span is its parent.
     pub fn propagation(&self, attempt: SpanId) -> Option<Propagation<'_>> {
         (self.decision != Decision::Off).then(|| Propagation {
-            traceparent: context::traceparent(self.trace_id, attempt, self.flags),
+            traceparent: context::traceparent(self.id, attempt, self.flags),
             tracestate: &self.state,
         })
     }
 
     /// The id that a person can look for: 32 hex digits, none where nothing is traced.
     pub fn id_to_show(&self) -> Option<[u8; 32]> {
-        (self.decision != Decision::Off).then(|| self.trace_id.to_hex())
+        (self.decision != Decision::Off).then(|| self.id.to_hex())
     }
 }
 

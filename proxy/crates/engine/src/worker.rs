@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,13 +42,26 @@ pub struct Worker {
     pub clock: RefCell<Clock>,
     pub stats: Arc<WorkerStats>,
     published: Arc<ArcSwap<Table>>,
-    table: RefCell<Rc<Arc<Table>>>,
+    table: RefCell<Rc<Snapshot>>,
     generation_swept: Cell<u64>,
+    #[expect(clippy::vec_box, reason = "it is moved in and out twice a request")]
     workspaces: RefCell<Vec<Box<Workspace>>>,
     connections: RefCell<FxHashMap<u64, Connection>>,
     connections_opened: Cell<u64>,
     connection_closed: Notify,
     is_draining: Cell<bool>,
+}
+
+/// A table as the requests of one worker hold it: holding it writes to no memory that another
+/// thread reads.
+pub struct Snapshot(Arc<Table>);
+
+impl Deref for Snapshot {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
 }
 
 /// The memory that one request works in, reused by the next one.
@@ -83,7 +97,7 @@ impl Worker {
             ids: RefCell::new(Ids::from_entropy()),
             clock: RefCell::new(Clock::new()),
             stats,
-            table: RefCell::new(Rc::new(published.load_full())),
+            table: RefCell::new(Rc::new(Snapshot(published.load_full()))),
             generation_swept: Cell::new(0),
             published,
             workspaces: RefCell::default(),
@@ -95,11 +109,11 @@ impl Worker {
     }
 
     /// The latest table. A request calls this once and keeps what it got to its end.
-    pub fn table(&self) -> Rc<Arc<Table>> {
+    pub fn table(&self) -> Rc<Snapshot> {
         let latest = self.published.load();
         let mut mine = self.table.borrow_mut();
-        if !Arc::ptr_eq(&latest, &mine) {
-            *mine = Rc::new(Arc::clone(&latest));
+        if !Arc::ptr_eq(&latest, &mine.0) {
+            *mine = Rc::new(Snapshot(Arc::clone(&latest)));
         }
         Rc::clone(&mine)
     }
