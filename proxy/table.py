@@ -45,7 +45,7 @@ class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every value in the table."""
 
 
-class Endpoint(_Value):
+class Endpoint(_Value, frozen=True):
     """One ready address of a backend.
 
     `address` is an IP literal (or, for an ExternalName Service, what DNS said); `pod`, `node` and
@@ -59,7 +59,7 @@ class Endpoint(_Value):
     zone: str = ""
 
 
-class Backend(_Value):
+class Backend(_Value, frozen=True):
     """One port of one Service and its ready endpoints.
 
     `port` is what the Ingress named: a number as text or a port name. `changed_unix_ms` is when
@@ -84,7 +84,7 @@ class Backend(_Value):
         return f"{self.namespace}/{self.service}:{self.port}"
 
 
-class Route(_Value):
+class Route(_Value, frozen=True):
     """One path of one host, and the backend that answers it.
 
     `ingress` and `rule` say where it comes from, for spans and for people: the Ingress's name in
@@ -99,7 +99,7 @@ class Route(_Value):
     rule: str
 
 
-class Host(_Value):
+class Host(_Value, frozen=True):
     """All routes of one host name: exact (`shop.example`), wildcard (`*.shop.example`), any.
 
     A wildcard stands for exactly one label. A request is matched against the exact host, then the
@@ -111,7 +111,7 @@ class Host(_Value):
     routes: tuple[Route, ...]
 
 
-class Listener(_Value):
+class Listener(_Value, frozen=True):
     """One address that the engine accepts connections on: `127.0.0.1:8080` or `[::]:80`.
 
     `backend` is set exactly for service listeners. `forwarded` adds the RFC 7239 header beside
@@ -124,7 +124,7 @@ class Listener(_Value):
     forwarded: bool = False
 
 
-class Tracing(_Value):
+class Tracing(_Value, frozen=True):
     """What is recorded. `sample_ratio` in [0, 1] decides for requests without a parent.
 
     Source: OpenTelemetry, ParentBased(root=TraceIdRatioBased).
@@ -134,7 +134,7 @@ class Tracing(_Value):
     enabled: bool = True  # False: no span is made and no trace context is injected
 
 
-class RouteTable(_Value):
+class RouteTable(_Value, frozen=True):
     """A complete snapshot. `generation` grows by one with each published table; 0 is empty."""
 
     generation: int = 0
@@ -144,7 +144,7 @@ class RouteTable(_Value):
     tracing: Tracing = Tracing()
 
 
-class Update(_Value):
+class Update(_Value, frozen=True):
     """What changes from the table with generation `base` to the one with `generation`.
 
     Listeners and tracing are few and travel whole; hosts and backends travel by key.
@@ -164,7 +164,7 @@ class Update(_Value):
         return msgspec.json.encode(self)
 
 
-class Rejected(_Value):
+class Rejected(_Value, frozen=True):
     """One thing of an update that the engine could not do.
 
     `subject` is a listener's address, a host's name or a backend's key; `message` says what is
