@@ -11,10 +11,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes of spans that wait for export. At 1 KiB a request: 65,000 requests, a few seconds of an
+use super::recorder::BATCH_BYTES;
+
+/// Bytes of memory for spans that wait for export. At 1 KiB a request: 65,000 requests, a few seconds of an
 /// exporter that is away. OpenTelemetry's batch processor holds 2,048 spans.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Used buffers kept for the workers, so that they need not fault in new pages.
+/// Used buffers kept for the workers, so that they need not fault in new pages: one per worker.
 const SPARE_BUFFERS_MAX: usize = 16;
 
 /// One complete `ExportTraceServiceRequest`.
@@ -55,7 +57,7 @@ struct State {
 }
 
 impl SpanQueue {
-    /// An empty queue for `bytes_max` bytes of batches, usually [`QUEUE_BYTES_MAX`].
+    /// An empty queue for batches in `bytes_max` bytes of memory, usually [`QUEUE_BYTES_MAX`].
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -79,12 +81,13 @@ impl SpanQueue {
         let span_count = batch.span_count as u64;
         self.recorded.fetch_add(span_count, Ordering::Relaxed);
         let mut state = self.lock();
-        if state.bytes + batch.otlp.len() > self.bytes_max {
+        let bytes = batch.otlp.capacity();
+        if state.bytes + bytes > self.bytes_max {
             self.dropped.fetch_add(span_count, Ordering::Relaxed);
             state.keep_spare(batch.otlp);
             return false;
         }
-        state.bytes += batch.otlp.len();
+        state.bytes += bytes;
         let was_empty = state.batches.is_empty();
         state.batches.push_back(batch);
         if was_empty {
@@ -99,7 +102,10 @@ impl SpanQueue {
         let mut state = self.lock();
         let count = batch_count_max.min(state.batches.len());
         let taken: Vec<Batch> = state.batches.drain(..count).collect();
-        state.bytes -= taken.iter().map(|batch| batch.otlp.len()).sum::<usize>();
+        state.bytes -= taken
+            .iter()
+            .map(|batch| batch.otlp.capacity())
+            .sum::<usize>();
         if count > 0 && state.batches.is_empty() {
             self.unwake();
         }
@@ -153,9 +159,90 @@ impl SpanQueue {
 
 impl State {
     fn keep_spare(&mut self, mut buffer: Vec<u8>) {
-        if self.spares.len() < SPARE_BUFFERS_MAX {
+        let is_full_size = (BATCH_BYTES..4 * BATCH_BYTES).contains(&buffer.capacity());
+        if is_full_size && self.spares.len() < SPARE_BUFFERS_MAX {
             buffer.clear();
             self.spares.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        let (otlp, span_count) = (vec![0; bytes], 3);
+        Batch { otlp, span_count }
+    }
+
+    /// Whether an event loop would be woken.
+    fn is_ready(queue: &SpanQueue) -> bool {
+        let socket = socket2::SockRef::from(&queue.wake_receiver);
+        let mut byte = [std::mem::MaybeUninit::uninit(); 8];
+        let peeked = socket.peek(&mut byte);
+        peeked.is_ok_and(|count| {
+            assert_eq!(count, 1, "never more than one byte");
+            true
+        })
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_exactly_while_there_are_batches() {
+        let queue = SpanQueue::new(1000).unwrap();
+        assert!(!is_ready(&queue));
+        for _ in 0..3 {
+            assert!(queue.push(batch(10)));
+            assert!(is_ready(&queue));
+        }
+        assert_eq!(queue.take(2).len(), 2);
+        assert!(is_ready(&queue));
+        assert_eq!(queue.take(2).len(), 1);
+        assert!(!is_ready(&queue));
+        assert_eq!(queue.take(2).len(), 0);
+        assert!(queue.push(batch(10)));
+        assert!(is_ready(&queue));
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_new_batch_and_counts_its_spans() {
+        let queue = SpanQueue::new(25).unwrap();
+        assert!(queue.push(batch(10)));
+        assert!(queue.push(batch(10)));
+        assert!(!queue.push(batch(10)));
+        let counts = SpanCounts {
+            recorded: 9,
+            dropped: 3,
+        };
+        assert_eq!(queue.counts(), counts);
+        assert_eq!(queue.take(1), [batch(10)]);
+        assert!(queue.push(batch(10)));
+    }
+
+    #[test]
+    fn workers_and_an_exporter_lose_and_double_nothing() {
+        let queue = SpanQueue::new(QUEUE_BYTES_MAX).unwrap();
+        let mut taken = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1_000).for_each(|_| assert!(queue.push(batch(10)))));
+            }
+            while taken < 4_000 {
+                taken += queue.take(7).len();
+            }
+        });
+        assert_eq!(taken, 4_000);
+        assert!(!is_ready(&queue));
+        assert_eq!(queue.lock().bytes, 0);
+    }
+
+    #[test]
+    fn used_buffers_come_back_empty() {
+        let queue = SpanQueue::new(1000).unwrap();
+        queue.recycle(vec![1; BATCH_BYTES]);
+        queue.recycle(vec![1; 10]);
+        let buffer = queue.buffer(BATCH_BYTES);
+        assert!(buffer.is_empty() && buffer.capacity() >= BATCH_BYTES);
+        assert!(queue.lock().spares.is_empty());
     }
 }

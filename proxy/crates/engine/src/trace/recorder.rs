@@ -2,7 +2,7 @@
 //!
 //! A batch is an `ExportTraceServiceRequest` from its first byte: the resource and the scope come
 //! from a template with gaps for two lengths, spans are appended behind, sealing fills the gaps.
-//! Nothing is copied.
+//! A full batch is never copied.
 
 use std::sync::Arc;
 
@@ -62,16 +62,16 @@ impl Recorder {
         template.push(SCOPE_SPANS);
         let scope_spans = LengthGap::open(&mut template);
         put_scope(&mut template);
-        let mut recorder = Self {
+        let mut batch = queue.buffer(BATCH_BYTES + SEGMENT_BYTES_TYPICAL);
+        batch.extend_from_slice(&template);
+        Self {
             queue,
             template,
             resource_spans,
             scope_spans,
-            batch: Vec::new(),
+            batch,
             span_count: 0,
-        };
-        recorder.begin_batch();
-        recorder
+        }
     }
 
     /// Appends the spans of a request that is to be recorded ([`super::Decision::Sampled`]).
@@ -84,35 +84,30 @@ impl Recorder {
 
     /// Seals the open batch, unless it is empty, and hands it to the queue.
     pub fn flush(&mut self) {
-        if let Some(batch) = self.seal() {
-            self.queue.push(batch);
-            self.begin_batch();
-        }
-    }
-
-    fn seal(&mut self) -> Option<Batch> {
         if self.span_count == 0 {
-            return None;
+            return;
         }
-        let mut otlp = std::mem::take(&mut self.batch);
-        self.scope_spans.close(&mut otlp);
-        self.resource_spans.close(&mut otlp);
+        self.scope_spans.close(&mut self.batch);
+        self.resource_spans.close(&mut self.batch);
         let span_count = std::mem::take(&mut self.span_count);
-        Some(Batch { otlp, span_count })
-    }
-
-    fn begin_batch(&mut self) {
-        self.batch = self.queue.buffer(BATCH_BYTES + SEGMENT_BYTES_TYPICAL);
+        // A quiet worker's batches are small: each holds on to what it fills, not to a whole buffer.
+        let otlp = if self.batch.len() < BATCH_BYTES / 2 {
+            let otlp = self.batch.as_slice().to_vec();
+            self.batch.clear();
+            otlp
+        } else {
+            let next = self.queue.buffer(BATCH_BYTES + SEGMENT_BYTES_TYPICAL);
+            std::mem::replace(&mut self.batch, next)
+        };
         self.batch.extend_from_slice(&self.template);
+        self.queue.push(Batch { otlp, span_count });
     }
 }
 
 /// A worker that ends leaves nothing behind.
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if let Some(batch) = self.seal() {
-            self.queue.push(batch);
-        }
+        self.flush();
     }
 }
 
