@@ -82,8 +82,6 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::super::context::parse_traceparent;
     use super::super::id::Ids;
     use super::*;

@@ -1,0 +1,683 @@
+//! What a request leaves behind, read back with an independent decoder.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod otlp;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use otlp::{Request, Span, Value};
+use serde_json::json;
+use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, wire};
+use spanway_engine::trace::attribute::VALUE_BYTES_MAX;
+use spanway_engine::trace::segment::Fault;
+use spanway_engine::trace::{
+    Anchor, Attempt, Balance, Flag, Ids, Recorder, Resource, Segment, SpanId, SpanQueue, TraceId,
+};
+
+const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
+const SERVER: u64 = 2;
+const INTERNAL: u64 = 1;
+const CLIENT: u64 = 3;
+const ERROR: u64 = 2;
+
+/// A table with one route, and a moment when its requests begin.
+struct World {
+    route: Arc<Route>,
+    backend: Arc<Backend>,
+    gone: Arc<Backend>,
+    start: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let backend = |service: &str, endpoints: serde_json::Value, missing: &str| {
+            json!({
+                "namespace": "shop", "service": service, "port": "http", "endpoints": endpoints,
+                "changed_unix_ms": 1_699_999_999_000_i64, "balance": "least_request",
+                "connect_timeout_ms": 5000, "response_timeout_ms": 60000, "missing": missing,
+            })
+        };
+        let endpoints = json!([
+            {"address": "10.0.0.7", "port": 8080, "pod": "api-1", "node": "n1", "zone": "z1"},
+            {"address": "fd00::7", "port": 8080, "pod": "", "node": "", "zone": ""},
+        ]);
+        let update = json!({
+            "base": 0, "generation": 7, "listeners": [], "hosts_remove": [], "backends_remove": [],
+            "tracing": {"sample_ratio": 1.0, "enabled": true},
+            "hosts_upsert": [{"name": "shop.example", "routes": [{
+                "kind": "prefix", "path": "/api", "backend": "shop/api:http", "namespace": "shop",
+                "ingress": "web", "rule": "spec.rules[0].http.paths[1]",
+            }]}],
+            "backends_upsert": [
+                backend("api", endpoints, ""),
+                backend("gone", json!([]), "the Service shop/gone does not exist"),
+            ],
+        });
+        let update = wire::Update::decode(update.to_string().as_bytes()).unwrap();
+        let (table, rejected) = Table::empty().apply(&update).unwrap();
+        assert_eq!(rejected, []);
+        Self {
+            route: Arc::clone(table.route(b"shop.example", b"/api/x").unwrap().route),
+            backend: Arc::clone(table.backend("shop/api:http").unwrap()),
+            gone: Arc::clone(table.backend("shop/gone:http").unwrap()),
+            start: Instant::now(),
+        }
+    }
+
+    fn at(&self, microseconds: u64) -> Instant {
+        self.start + Duration::from_micros(microseconds)
+    }
+
+    fn attempt(&self) -> Attempt<'_> {
+        Attempt {
+            id: span_id(3),
+            endpoint: &self.backend.endpoints[0],
+            started: self.at(120),
+            connected: self.at(220),
+            sent: self.at(230),
+            first_byte: Some(self.at(730)),
+            end: self.at(900),
+            status: Some(200),
+            error: None,
+            reused: true,
+            resend_count: 0,
+        }
+    }
+
+    fn balance(&self) -> Balance {
+        Balance {
+            id: span_id(2),
+            start: self.at(110),
+            end: self.at(900),
+            endpoints_ready: 2,
+            policy: BalancePolicy::LeastRequest,
+            queue: Duration::from_micros(5),
+        }
+    }
+
+    fn segment<'a>(&'a self, attempts: &'a [Attempt<'a>]) -> Segment<'a> {
+        Segment {
+            clock: Anchor::at(self.start, UNIX_EPOCH + Duration::from_nanos(START_UNIX_NS)),
+            trace_id: TraceId::from_bytes([9; 16]).unwrap(),
+            root: span_id(1),
+            parent: None,
+            trace_state: b"",
+            sampled_flags: 1,
+            method: b"GET",
+            is_known_method: true,
+            path: b"/api/x",
+            scheme: "http",
+            host: b"shop.example",
+            user_agent: Some(b"curl/8"),
+            http_version: "1.1",
+            client: "192.0.2.1:40000".parse().unwrap(),
+            server: "[::ffff:192.0.2.2]:80".parse().unwrap(),
+            listener: ListenerKind::Ingress,
+            route: Some(&self.route),
+            backend: Some(&self.backend),
+            generation: 7,
+            status: 200,
+            flag: None,
+            request_id: b"r-1",
+            request_body_bytes: 0,
+            response_body_bytes: 1024,
+            start: self.start,
+            head_read: self.at(100),
+            end: self.at(1000),
+            first_response: Some(self.at(740)),
+            balance: Some(self.balance()),
+            attempts,
+        }
+    }
+}
+
+fn span_id(byte: u8) -> SpanId {
+    SpanId::from_bytes([byte; 8]).unwrap()
+}
+
+/// The one batch that a recorder of its own makes of `segment`.
+fn recorded(segment: &Segment<'_>) -> Request {
+    let queue = Arc::new(SpanQueue::new(1 << 20).unwrap());
+    let resource = Resource {
+        attributes: vec![("service.name".to_owned(), "spanway".to_owned())],
+    };
+    let mut recorder = Recorder::new(&resource, Arc::clone(&queue));
+    recorder.record(segment);
+    recorder.flush();
+    let [batch] = &queue.take(10)[..] else {
+        panic!("not one batch")
+    };
+    let request = otlp::read(&batch.otlp);
+    assert_eq!(request.spans.len(), batch.span_count);
+    request
+}
+
+fn spans(segment: &Segment<'_>) -> Vec<Span> {
+    recorded(segment).spans
+}
+
+fn attributes<const N: usize>(pairs: [(&str, Value); N]) -> otlp::Attributes {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn text(value: &str) -> Value {
+    Value::Text(value.to_owned())
+}
+
+#[test]
+fn a_batch_names_its_resource_and_scope() {
+    let world = World::new();
+    let request = recorded(&world.segment(&[]));
+    assert_eq!(
+        request.resource,
+        attributes([("service.name", text("spanway"))])
+    );
+    assert_eq!(request.scope_name, "spanway");
+    assert_eq!(request.scope_version, env!("CARGO_PKG_VERSION"));
+    assert!(
+        request
+            .schema_url
+            .starts_with("https://opentelemetry.io/schemas/")
+    );
+}
+
+#[test]
+fn a_server_span_has_every_attribute_of_a_plain_request() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let server = &spans(&world.segment(&attempts))[0];
+    assert_eq!(server.name, "GET /api");
+    assert_eq!(server.kind, SERVER);
+    assert_eq!(server.trace_id, [9; 16]);
+    assert_eq!(server.span_id, [1; 8]);
+    assert!(server.parent_span_id.is_empty());
+    assert_eq!(server.flags, 0x101);
+    assert_eq!(server.start_unix_ns, START_UNIX_NS);
+    assert_eq!(server.end_unix_ns, START_UNIX_NS + 1_000_000);
+    assert_eq!(
+        (server.status_code, server.status_message.as_str()),
+        (0, "")
+    );
+    assert_eq!(
+        server.attributes,
+        attributes([
+            ("http.request.method", text("GET")),
+            ("url.scheme", text("http")),
+            ("url.path", text("/api/x")),
+            ("server.address", text("shop.example")),
+            ("server.port", Value::Int(80)),
+            ("client.address", text("192.0.2.1")),
+            ("client.port", Value::Int(40_000)),
+            ("network.protocol.version", text("1.1")),
+            ("user_agent.original", text("curl/8")),
+            ("spanway.request.id", text("r-1")),
+            ("spanway.listener", text("ingress")),
+            ("spanway.table.generation", Value::Int(7)),
+            ("http.route", text("/api")),
+            ("k8s.namespace.name", text("shop")),
+            ("spanway.ingress.name", text("web")),
+            ("spanway.route", text("spec.rules[0].http.paths[1]")),
+            (
+                "spanway.endpoints.changed_unix_ms",
+                Value::Int(1_699_999_999_000)
+            ),
+            ("http.response.status_code", Value::Int(200)),
+            ("http.response.body.size", Value::Int(1024)),
+            ("spanway.phase.head_us", Value::Int(100)),
+            ("spanway.phase.route_us", Value::Int(20)),
+            ("spanway.phase.connect_us", Value::Int(100)),
+            ("spanway.phase.send_us", Value::Int(10)),
+            ("spanway.phase.wait_us", Value::Int(500)),
+            ("spanway.phase.receive_us", Value::Int(170)),
+            ("spanway.phase.respond_us", Value::Int(100)),
+        ])
+    );
+}
+
+#[test]
+fn a_balance_span_has_every_attribute_of_a_plain_request() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let balance = &spans(&world.segment(&attempts))[1];
+    assert_eq!(balance.name, "balance shop/api:http");
+    assert_eq!(balance.kind, INTERNAL);
+    assert_eq!(
+        (&balance.span_id[..], &balance.parent_span_id[..]),
+        (&[2; 8][..], &[1; 8][..])
+    );
+    assert_eq!(balance.flags, 0x101);
+    assert_eq!(balance.start_unix_ns, START_UNIX_NS + 110_000);
+    assert_eq!(balance.end_unix_ns, START_UNIX_NS + 900_000);
+    assert_eq!(balance.status_code, 0);
+    assert_eq!(
+        balance.attributes,
+        attributes([
+            ("k8s.namespace.name", text("shop")),
+            ("k8s.service.name", text("api")),
+            ("spanway.lb.policy", text("least_request")),
+            ("spanway.lb.endpoints_ready", Value::Int(2)),
+            ("spanway.lb.queue_us", Value::Int(5)),
+            ("spanway.lb.attempts", Value::Int(1)),
+        ])
+    );
+}
+
+#[test]
+fn a_client_span_has_every_attribute_of_a_plain_request() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let client = &spans(&world.segment(&attempts))[2];
+    assert_eq!(client.name, "GET");
+    assert_eq!(client.kind, CLIENT);
+    assert_eq!(
+        (&client.span_id[..], &client.parent_span_id[..]),
+        (&[3; 8][..], &[2; 8][..])
+    );
+    assert_eq!(client.start_unix_ns, START_UNIX_NS + 120_000);
+    assert_eq!(client.end_unix_ns, START_UNIX_NS + 900_000);
+    assert_eq!(client.status_code, 0);
+    assert_eq!(
+        client.attributes,
+        attributes([
+            ("http.request.method", text("GET")),
+            ("server.address", text("10.0.0.7")),
+            ("server.port", Value::Int(8080)),
+            ("network.peer.address", text("10.0.0.7")),
+            ("network.peer.port", Value::Int(8080)),
+            ("k8s.pod.name", text("api-1")),
+            ("k8s.node.name", text("n1")),
+            ("cloud.availability_zone", text("z1")),
+            ("spanway.connection.reused", Value::Bool(true)),
+            ("http.response.status_code", Value::Int(200)),
+            ("spanway.phase.connect_us", Value::Int(100)),
+            ("spanway.phase.send_us", Value::Int(10)),
+            ("spanway.phase.wait_us", Value::Int(500)),
+            ("spanway.phase.receive_us", Value::Int(170)),
+        ])
+    );
+}
+
+#[test]
+fn a_clients_context_is_continued_on_every_span() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let spans = spans(&Segment {
+        parent: Some(span_id(8)),
+        trace_state: b"vendor=1",
+        sampled_flags: 3,
+        ..world.segment(&attempts)
+    });
+    assert_eq!(spans[0].parent_span_id, [8; 8]);
+    assert_eq!(spans[0].flags, 0x303);
+    assert_eq!(spans[1].flags, 0x103);
+    assert!(spans.iter().all(|span| span.trace_state == "vendor=1"));
+}
+
+#[test]
+fn a_retried_request_has_one_client_span_per_attempt() {
+    let world = World::new();
+    let refused = Attempt {
+        connected: world.at(150),
+        sent: world.at(150),
+        first_byte: None,
+        end: world.at(150),
+        status: None,
+        error: Some(Flag::ConnectRefused),
+        reused: false,
+        endpoint: &world.backend.endpoints[1],
+        ..world.attempt()
+    };
+    let second = Attempt {
+        id: span_id(4),
+        started: world.at(160),
+        resend_count: 1,
+        ..world.attempt()
+    };
+    let attempts = [refused, second];
+    let spans = spans(&world.segment(&attempts));
+    let [server, balance, first, second] = &spans[..] else {
+        panic!("{spans:?}")
+    };
+    assert_eq!(balance.int("spanway.lb.attempts"), Some(2));
+    assert_eq!(
+        (first.status_code, first.text("error.type")),
+        (ERROR, Some("connect_refused"))
+    );
+    assert_eq!(first.text("network.peer.address"), Some("fd00::7"));
+    assert_eq!(first.text("k8s.pod.name"), None);
+    assert_eq!(first.int("spanway.phase.connect_us"), Some(30));
+    assert_eq!(
+        (second.status_code, second.int("http.request.resend_count")),
+        (0, Some(1))
+    );
+    assert_eq!(server.status_code, 0);
+    assert_eq!(server.int("spanway.phase.connect_us"), Some(30 + 60));
+    assert_eq!(server.int("spanway.phase.route_us"), Some(20 + 10));
+}
+
+#[test]
+fn an_unknown_method_names_no_span() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let segment = Segment {
+        method: b"FROBNICATE",
+        is_known_method: false,
+        ..world.segment(&attempts)
+    };
+    let spans = spans(&segment);
+    assert_eq!(spans[0].name, "HTTP /api");
+    assert_eq!(spans[2].name, "HTTP");
+    for span in [&spans[0], &spans[2]] {
+        assert_eq!(span.text("http.request.method"), Some("_OTHER"));
+        assert_eq!(
+            span.text("http.request.method_original"),
+            Some("FROBNICATE")
+        );
+    }
+}
+
+#[test]
+fn a_service_listeners_span_is_named_by_its_method_and_has_the_namespace() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let segment = Segment {
+        listener: ListenerKind::Service,
+        route: None,
+        ..world.segment(&attempts)
+    };
+    let server = &spans(&segment)[0];
+    assert_eq!(server.name, "GET");
+    assert_eq!(server.text("spanway.listener"), Some("service"));
+    assert_eq!(server.text("k8s.namespace.name"), Some("shop"));
+    assert_eq!(server.text("http.route"), None);
+}
+
+#[test]
+fn a_404_of_ours_is_no_error_of_the_server() {
+    let world = World::new();
+    let segment = Segment {
+        route: None,
+        backend: None,
+        balance: None,
+        status: 404,
+        flag: Some(Flag::NoRoute),
+        ..world.segment(&[])
+    };
+    let [server] = &spans(&segment)[..] else {
+        panic!("more than one span")
+    };
+    assert_eq!(server.status_code, 0);
+    assert_eq!(server.text("spanway.flags"), Some("no_route"));
+    assert_eq!(server.text("error.type"), None);
+    assert_eq!(server.int("spanway.phase.route_us"), Some(640));
+    assert_eq!(server.int("spanway.phase.respond_us"), Some(260));
+}
+
+#[test]
+fn a_missing_service_is_named_on_the_balance_span() {
+    let world = World::new();
+    let segment = Segment {
+        backend: Some(&world.gone),
+        status: 503,
+        flag: Some(Flag::NoEndpoints),
+        ..world.segment(&[])
+    };
+    let [server, balance] = &spans(&segment)[..] else {
+        panic!("not two spans")
+    };
+    assert_eq!(
+        (server.status_code, server.text("error.type")),
+        (ERROR, Some("503"))
+    );
+    assert_eq!(server.text("spanway.flags"), Some("no_endpoints"));
+    assert_eq!(
+        (balance.status_code, balance.text("error.type")),
+        (ERROR, Some("no_endpoints"))
+    );
+    assert_eq!(
+        balance.status_message,
+        "the Service shop/gone does not exist"
+    );
+}
+
+#[test]
+fn an_upstreams_status_is_an_error_of_the_client_from_400_and_of_the_server_from_500() {
+    let world = World::new();
+    for (status, server_code, client_code) in [(302, 0, 0), (404, 0, ERROR), (500, ERROR, ERROR)] {
+        let attempts = [Attempt {
+            status: Some(status),
+            ..world.attempt()
+        }];
+        let spans = spans(&Segment {
+            status,
+            ..world.segment(&attempts)
+        });
+        assert_eq!(
+            (spans[0].status_code, spans[2].status_code),
+            (server_code, client_code)
+        );
+        let error_type = |code| (code == ERROR).then(|| status.to_string());
+        assert_eq!(
+            spans[0].text("error.type"),
+            error_type(server_code).as_deref()
+        );
+        assert_eq!(
+            spans[2].text("error.type"),
+            error_type(client_code).as_deref()
+        );
+    }
+}
+
+#[test]
+fn a_response_that_upstream_cut_short_is_an_error_in_spite_of_its_status() {
+    let world = World::new();
+    let attempts = [Attempt {
+        error: Some(Flag::UpstreamReset),
+        ..world.attempt()
+    }];
+    let segment = Segment {
+        flag: Some(Flag::UpstreamReset),
+        ..world.segment(&attempts)
+    };
+    for span in spans(&segment) {
+        assert_eq!(
+            (span.status_code, span.text("error.type")),
+            (ERROR, Some("upstream_reset"))
+        );
+    }
+}
+
+#[test]
+fn a_client_that_left_is_no_error() {
+    let world = World::new();
+    let attempts = [Attempt {
+        status: None,
+        first_byte: None,
+        error: Some(Flag::ClientGone),
+        ..world.attempt()
+    }];
+    let segment = Segment {
+        status: 0,
+        flag: Some(Flag::ClientGone),
+        ..world.segment(&attempts)
+    };
+    let spans = spans(&segment);
+    assert!(spans.iter().all(|span| span.status_code == 0));
+    assert_eq!(spans[0].text("error.type"), Some("client_gone"));
+    assert_eq!(spans[0].int("http.response.status_code"), None);
+    assert_eq!(spans[0].int("http.response.body.size"), None);
+}
+
+#[test]
+fn values_from_the_wire_are_cut_and_made_valid() {
+    let world = World::new();
+    let path = vec![b'p'; 70_000];
+    let segment = Segment {
+        path: &path,
+        user_agent: Some(b"\xff\xfe"),
+        host: b"\xc3\x28",
+        client: SocketAddr::from(([0xff; 16], 1)),
+        ..world.segment(&[])
+    };
+    let server = &spans(&segment)[0];
+    assert_eq!(server.text("url.path").map(str::len), Some(VALUE_BYTES_MAX));
+    assert_eq!(server.text("user_agent.original"), Some("\u{fffd}\u{fffd}"));
+    assert_eq!(server.text("server.address"), Some("\u{fffd}("));
+    let client = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    assert_eq!(server.text("client.address"), Some(client));
+}
+
+#[test]
+fn numbers_beyond_what_otlp_can_say_are_capped() {
+    let world = World::new();
+    let segment = Segment {
+        generation: u64::MAX,
+        request_body_bytes: u64::MAX,
+        ..world.segment(&[])
+    };
+    let server = &spans(&segment)[0];
+    assert_eq!(server.int("spanway.table.generation"), Some(i64::MAX));
+    assert_eq!(server.int("http.request.body.size"), Some(i64::MAX));
+}
+
+#[test]
+fn an_early_response_ends_the_send_phase() {
+    let world = World::new();
+    let attempts = [Attempt {
+        sent: world.at(880),
+        ..world.attempt()
+    }];
+    let client = &spans(&world.segment(&attempts))[2];
+    assert_eq!(client.int("spanway.phase.send_us"), Some(510));
+    assert_eq!(client.int("spanway.phase.wait_us"), Some(0));
+    assert_eq!(client.int("spanway.phase.receive_us"), Some(170));
+}
+
+/// Whatever the instants: children lie in their parents, nothing is negative, and the phases are
+/// the whole of their span.
+#[test]
+fn parents_enclose_children_and_phases_sum_to_their_span() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let (world, mut random) = (World::new(), fastrand::Rng::with_seed(seed));
+    for _ in 0..3_000 {
+        let attempts = random_attempts(&world, &mut random);
+        let segment = random_segment(&world, &attempts, &mut random);
+        let spans = spans(&segment);
+        assert_eq!(spans[0].phases_us(), total_us(&spans[0]));
+        for span in &spans {
+            assert!(span.start_unix_ns <= span.end_unix_ns);
+            let Some(parent) = spans.iter().find(|one| one.span_id == span.parent_span_id) else {
+                assert_eq!(span.kind, SERVER);
+                continue;
+            };
+            assert!(parent.start_unix_ns <= span.start_unix_ns);
+            assert!(span.end_unix_ns <= parent.end_unix_ns);
+            if span.kind == CLIENT {
+                assert_eq!(span.phases_us(), total_us(span));
+            }
+        }
+    }
+}
+
+fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Attempt<'a>> {
+    let attempt_count = random.usize(..4);
+    let attempt = |_| Attempt {
+        started: random_instant(world, random),
+        connected: random_instant(world, random),
+        sent: random_instant(world, random),
+        first_byte: random.bool().then(|| random_instant(world, random)),
+        end: random_instant(world, random),
+        ..world.attempt()
+    };
+    (0..attempt_count).map(attempt).collect()
+}
+
+fn random_segment<'a>(
+    world: &'a World,
+    attempts: &'a [Attempt<'a>],
+    random: &mut fastrand::Rng,
+) -> Segment<'a> {
+    let balance = Balance {
+        start: random_instant(world, random),
+        end: random_instant(world, random),
+        ..world.balance()
+    };
+    Segment {
+        start: random_instant(world, random),
+        head_read: random_instant(world, random),
+        first_response: random.bool().then(|| random_instant(world, random)),
+        end: random_instant(world, random),
+        balance: random.bool().then_some(balance),
+        ..world.segment(attempts)
+    }
+}
+
+fn random_instant(world: &World, random: &mut fastrand::Rng) -> Instant {
+    world.start + Duration::from_nanos(random.u64(..2_000_000))
+}
+
+fn total_us(span: &Span) -> u64 {
+    (span.end_unix_ns - span.start_unix_ns) / 1_000
+}
+
+#[test]
+fn a_full_batch_is_sealed_and_the_rest_is_flushed() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let queue = Arc::new(SpanQueue::new(1 << 24).unwrap());
+    let mut recorder = Recorder::new(&Resource::default(), Arc::clone(&queue));
+    let mut ids = Ids::from_seeds(1, 2);
+    for _ in 0..200 {
+        recorder.record(&Segment {
+            root: ids.span_id(),
+            ..world.segment(&attempts)
+        });
+    }
+    drop(recorder);
+    let batches = queue.take(100);
+    assert!(batches.len() > 1);
+    let mut roots = std::collections::HashSet::new();
+    for batch in &batches {
+        let request = otlp::read(&batch.otlp);
+        assert_eq!(request.spans.len(), batch.span_count);
+        let servers = request.spans.into_iter().filter(|span| span.kind == SERVER);
+        roots.extend(servers.map(|span| span.span_id));
+    }
+    assert_eq!(roots.len(), 200);
+    assert_eq!(queue.counts().recorded, 600);
+    assert_eq!(queue.counts().dropped, 0);
+}
+
+#[test]
+fn an_empty_batch_is_never_sealed() {
+    let queue = Arc::new(SpanQueue::new(1 << 20).unwrap());
+    let mut recorder = Recorder::new(&Resource::default(), Arc::clone(&queue));
+    recorder.flush();
+    drop(recorder);
+    assert_eq!(queue.take(1), []);
+}
+
+#[test]
+fn the_flag_vocabulary_is_the_one_in_the_documentation() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/SPANS.md");
+    let documentation = std::fs::read_to_string(path).unwrap();
+    for flag in Flag::ALL {
+        let fault = match flag.fault() {
+            Fault::Client => "client",
+            Fault::Proxy => "proxy",
+            Fault::Upstream => "upstream",
+        };
+        let row = format!("| `{}` | {fault} |", flag.as_str());
+        assert!(
+            documentation.contains(&row),
+            "docs/SPANS.md has no row {row}"
+        );
+    }
+}
