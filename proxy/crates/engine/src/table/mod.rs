@@ -246,8 +246,8 @@ impl Next {
     }
 
     fn insert_host(&mut self, host: Arc<Host>) {
-        let name = Arc::clone(&host);
-        match HostName::of(&name.name) {
+        let host_of_key = Arc::clone(&host);
+        match HostName::of(&host_of_key.name) {
             HostName::Any => self.table.any_host = Some(host),
             HostName::Wildcard(suffix) => self.table.wildcards.insert(suffix.as_bytes(), host),
             HostName::Exact(name) => self.table.hosts.insert(name.as_bytes(), host),

@@ -134,3 +134,137 @@ const CLASS: [u8; 256] = {
     }
     class
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(path: &str) -> Result<String, BadPath> {
+        normalise(path.as_bytes()).map(|path| String::from_utf8(path.into_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_normal_path_is_borrowed() {
+        for path in [
+            "/",
+            "/foo",
+            "/foo/",
+            "/a.b/c..d/e.",
+            "/a;x=1/b@c:d",
+            "//",
+            "/a//b",
+            "/~u",
+        ] {
+            assert!(
+                matches!(normalise(path.as_bytes()), Ok(Cow::Borrowed(_))),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn unreserved_characters_are_decoded_and_other_escapes_are_in_upper_case() {
+        for (path, want) in [
+            ("/%61%5A%30%2d%2E%5f%7e", "/aZ0-._~"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a%2Fb", "/a%2Fb"),
+            ("/%25%36%31", "/%2561"),
+            ("/%00%0a%20%3f%23", "/%00%0A%20%3F%23"),
+            ("/%26%3b", "/%26%3B"),
+        ] {
+            assert_eq!(normal(path).as_deref(), Ok(want), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_path_is_encoded() {
+        assert_eq!(normal("/caf\u{e9}").as_deref(), Ok("/caf%C3%A9"));
+        assert_eq!(normal("/a b|c\\d\"e").as_deref(), Ok("/a%20b%7Cc%5Cd%22e"));
+        assert_eq!(normalise(b"/\xff\x00").unwrap(), &b"/%FF%00"[..]);
+    }
+
+    #[test]
+    fn dot_segments_are_removed_also_when_encoded() {
+        for (path, want) in [
+            ("/.", "/"),
+            ("/./", "/"),
+            ("/a/.", "/a/"),
+            ("/a/./b", "/a/b"),
+            ("/a/..", "/"),
+            ("/a/../", "/"),
+            ("/a/../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/b/../", "/a/"),
+            ("/a/b/c/./../../g", "/a/g"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/.%2e/b", "/b"),
+            ("/a/%2e/b", "/a/b"),
+            ("/a//../b", "/a/b"),
+            ("//..", "/"),
+            ("/a/...", "/a/..."),
+            ("/.a/..b", "/.a/..b"),
+            ("/a/..;/b", "/a/..;/b"),
+            ("/a/..%2fb", "/a/..%2Fb"),
+        ] {
+            assert_eq!(normal(path).as_deref(), Ok(want), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_above_the_root_is_refused() {
+        for path in [
+            "/..",
+            "/../",
+            "/../a",
+            "/a/../..",
+            "/a/../../b",
+            "/./..",
+            "/%2e%2e/etc",
+        ] {
+            assert_eq!(normal(path), Err(BadPath::AboveRoot), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_broken_escape_is_refused() {
+        for path in ["/%", "/%4", "/%zz", "/%4g", "/a%", "/a/%/b", "/%4/1"] {
+            assert_eq!(normal(path), Err(BadPath::Escape), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_absolute_is_refused() {
+        for path in ["", "a", "*", "%2f", "http://host/"] {
+            assert_eq!(normal(path), Err(BadPath::NotAbsolute), "{path}");
+        }
+    }
+
+    /// Of any bytes: the normal form is its own normal form, begins with a slash and has no dot
+    /// segment.
+    #[test]
+    fn a_normal_form_is_normal() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..50_000 {
+            let mut path = vec![b'/'];
+            for _ in 0..random.usize(..12) {
+                let piece = random.choice([&b"/"[..], b".", b"..", b"%2e", b"%2F", b"a", b"%"]);
+                path.extend_from_slice(piece.unwrap());
+                if random.u8(..8) == 0 {
+                    path.push(random.u8(..));
+                }
+            }
+            let Ok(normal) = normalise(&path) else {
+                continue;
+            };
+            assert_eq!(normalise(&normal).as_deref(), Ok(&*normal), "{path:?}");
+            assert!(normal.starts_with(b"/") && normal.is_ascii());
+            let has_dots = normal
+                .split(|byte| *byte == b'/')
+                .any(|one| one == b"." || one == b"..");
+            assert!(!has_dots, "{path:?}");
+        }
+    }
+}

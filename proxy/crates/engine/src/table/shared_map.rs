@@ -63,3 +63,37 @@ impl<V> Default for SharedMap<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_copy_shares_all_shards_but_those_it_changed() {
+        let mut old = SharedMap::default();
+        for index in 0..10_000_u32 {
+            old.insert(index.to_string().as_bytes(), Arc::new(index));
+        }
+        let mut new = old.clone();
+        new.insert(b"17", Arc::new(0));
+        new.remove(b"not there");
+        let pairs = old.shards.iter().zip(&new.shards);
+        assert_eq!(pairs.filter(|(old, new)| !Arc::ptr_eq(old, new)).count(), 1);
+        assert_eq!(
+            (old.get(b"17").map(|v| **v), new.get(b"17").map(|v| **v)),
+            (Some(17), Some(0))
+        );
+    }
+
+    #[test]
+    fn entries_are_spread_over_the_shards() {
+        let mut map = SharedMap::default();
+        for index in 0..10_000 {
+            let name = format!("host-{index}.shop.example");
+            map.insert(name.as_bytes(), Arc::new(()));
+        }
+        let longest = map.shards.iter().map(|shard| shard.len()).max();
+        assert!(longest < Some(80), "{longest:?}");
+        assert_eq!(map.values().count(), 10_000);
+    }
+}
