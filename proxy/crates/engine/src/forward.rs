@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::downstream::{Client, linger};
-use crate::exchange::{Exchange, Marks};
+use crate::downstream::Client;
+use crate::exchange::{Delivered, Exchange, Marks};
 use crate::failure;
 use crate::headers::{self, Ends, Refusal};
 use crate::http1::Malformed;
@@ -18,7 +18,7 @@ use crate::limits::{ATTEMPTS_MAX, DOWNSTREAM_STALL_TIMEOUT};
 use crate::message::{Framing, Method, Name, RequestHead, Version};
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
-use crate::table::{Backend, Listener, ListenerKind, Route, Table, normalise};
+use crate::table::{Backend, BadPath, Listener, ListenerKind, Route, Table, normalise};
 use crate::trace::{Attempt, Balance, Flag, Segment, SpanId};
 use crate::upstream::{ConnectError, Freshness, Lease};
 use crate::worker::{Worker, Workspace};
@@ -35,8 +35,12 @@ pub struct Arrival {
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum After {
+    /// It may carry another request.
     KeepAlive,
+    /// Both sides are done with it.
     Close,
+    /// We are; the client may still be sending.
+    Linger,
 }
 
 /// Everything about a request that does not change while it is served.
@@ -147,7 +151,10 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
     let (route, key) = if let Some(key) = &listener.backend {
         (None, key)
     } else {
-        let path = normalise(job.request.path()).map_err(|_| none(Flag::BadRequest))?;
+        let path = normalise(job.request.path()).map_err(|bad| match bad {
+            BadPath::NotAbsolute => none(Flag::NoRoute), // OPTIONS *
+            _ => none(Flag::BadRequest),
+        })?;
         let matched = job.table.route(job.request.host(), &path);
         let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
         (Some(route), &route.backend)
@@ -313,12 +320,7 @@ impl Try<'_, '_> {
                 if delivered.keep_upstream {
                     lease.keep(stream, tried.end);
                 }
-                let after = if delivered.keep_client {
-                    After::KeepAlive
-                } else {
-                    After::Close
-                };
-                (tried, Ended::Answered(after))
+                (tried, Ended::Answered(after(delivered, outcome)))
             }
             Err(flag) => {
                 tried.error = Some(flag);
@@ -367,6 +369,15 @@ impl Try<'_, '_> {
     }
 }
 
+fn after(delivered: Delivered, outcome: &Outcome) -> After {
+    match (delivered.keep_client, outcome.is_request_read) {
+        (true, _) => After::KeepAlive,
+        (false, true) => After::Close,
+        // The endpoint answered before it had the whole body; the client is still sending it.
+        (false, false) => After::Linger,
+    }
+}
+
 /// Whether a request may reach an endpoint twice: its method is idempotent, and there is no body
 /// that was already sent. Source: RFC 9110, section 9.2.2.
 fn is_repeatable(request: &RequestHead) -> bool {
@@ -390,7 +401,8 @@ async fn fail(
         return After::Close;
     }
     let is_read = outcome.is_request_read || job.request.framing == Framing::None;
-    let keep_alive = is_read && job.request.keep_alive && !job.worker.is_draining();
+    let is_staying = flag != Flag::Shutdown && !job.worker.is_draining();
+    let keep_alive = is_read && job.request.keep_alive && is_staying;
     let (status, sentence) = match outcome.malformed {
         Some(malformed) => (malformed.status(), malformed.reason()),
         None => (failure::status(flag), failure::sentence(flag)),
@@ -409,18 +421,15 @@ async fn fail(
             keep_alive,
         },
     );
-    let is_sent = send(client, &workspace.to_client).await;
-    if is_sent && keep_alive {
-        return After::KeepAlive;
+    match send(client, &workspace.to_client).await {
+        true if keep_alive => After::KeepAlive,
+        true => After::Linger,
+        false => After::Close,
     }
-    if is_sent {
-        linger(client).await;
-    }
-    After::Close
 }
 
 /// Answers bytes that are not a request, and closes.
-pub async fn refuse(client: &mut Client, status: u16, sentence: &str) {
+pub async fn refuse(client: &mut Client, status: u16, sentence: &str) -> After {
     let request = RequestHead {
         version: Version::Http11,
         ..RequestHead::default()
@@ -434,7 +443,9 @@ pub async fn refuse(client: &mut Client, status: u16, sentence: &str) {
     };
     headers::encode_refusal(&mut out, &request, &refusal);
     if send(client, &out).await {
-        linger(client).await;
+        After::Linger
+    } else {
+        After::Close
     }
 }
 

@@ -102,6 +102,9 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// Workspaces (head, buffers) a worker keeps for its next requests; more are freed.
 pub const SPARE_WORKSPACES_MAX: usize = 256;
 
+/// What each write buffer of a spare workspace keeps of its memory.
+pub const SPARE_BYTES_MAX: usize = 16 * 1024;
+
 /// How often a worker hands its spans over and looks after idle connections.
 pub const TICK: Duration = Duration::from_millis(200);
 

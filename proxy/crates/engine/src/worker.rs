@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::buffer::Buffer;
 use crate::downstream;
-use crate::limits::{SPARE_WORKSPACES_MAX, TICK};
+use crate::limits::{SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
 use crate::message::{RequestHead, ResponseHead};
 use crate::stats::WorkerStats;
 use crate::table::Table;
@@ -129,8 +129,13 @@ impl Worker {
     pub fn return_workspace(&self, mut workspace: Box<Workspace>) {
         let mut spare = self.workspaces.borrow_mut();
         if spare.len() < SPARE_WORKSPACES_MAX {
+            workspace.request.clear();
             workspace.input.reset();
             workspace.from_upstream.reset();
+            workspace.to_upstream.clear();
+            workspace.to_upstream.shrink_to(SPARE_BYTES_MAX);
+            workspace.to_client.clear();
+            workspace.to_client.shrink_to(SPARE_BYTES_MAX);
             spare.push(workspace);
         }
     }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use memchr::memchr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -31,11 +30,11 @@ pub struct Client {
 /// How waiting for a request ended.
 enum Arrived {
     Request(Arrival),
-    /// Closed, or quiet for too long, between two requests: nothing to say.
-    Nothing,
-    /// Closed or too slow within a request's head.
-    Partial,
+    /// Not within [`HEAD_TIMEOUT`].
+    Late,
     Malformed(Malformed),
+    /// The client closed instead; a part of a head is not worth an answer.
+    Nothing,
 }
 
 /// Serves `stream` until either side closes it. `is_idle` is true while no request is under way.
@@ -65,7 +64,10 @@ pub async fn serve(
         let mut workspace = kept.take().unwrap_or_else(|| worker.take_workspace());
         is_idle.set(false);
         let after = serve_one(&worker, &mut client, &mut workspace).await;
-        if after == After::Close {
+        if after == After::Linger {
+            linger(&mut client).await;
+        }
+        if after != After::KeepAlive {
             return worker.return_workspace(workspace);
         }
         is_idle.set(workspace.input.is_empty());
@@ -88,57 +90,50 @@ async fn wait_for_bytes(client: &mut Client) -> bool {
 }
 
 async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspace) -> After {
-    match read_head(client, workspace).await {
-        Arrived::Request(arrival) => forward(worker, client, workspace, arrival).await,
-        Arrived::Nothing | Arrived::Partial => After::Close,
-        Arrived::Malformed(malformed) => {
-            worker.stats.malformed.add(1);
-            refuse(client, malformed.status(), malformed.reason()).await;
-            After::Close
-        }
-    }
+    let refused = match read_head(client, workspace).await {
+        Arrived::Request(arrival) => return forward(worker, client, workspace, arrival).await,
+        Arrived::Nothing => return After::Close,
+        Arrived::Late => (408, "the request took too long to arrive"),
+        Arrived::Malformed(malformed) => (malformed.status(), malformed.reason()),
+    };
+    worker.stats.malformed.add(1);
+    let (status, sentence) = refused;
+    refuse(client, status, sentence).await
 }
 
 async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
     let Workspace { input, request, .. } = workspace;
     let mut start = Instant::now();
     client.timer.set(start + HEAD_TIMEOUT);
-    // Pipelined bytes, if any, are looked at before more are read.
-    let mut is_worth_parsing = !input.is_empty();
     loop {
-        if is_worth_parsing {
+        // First of all pipelined bytes, if there are any.
+        if !input.is_empty() {
             match parse_request(input.unread(), request) {
                 Ok(Parsed::Complete { head_bytes }) => {
                     input.consume(head_bytes);
-                    return Arrived::Request(Arrival {
-                        start,
-                        head_read: Instant::now(),
-                    });
+                    let head_read = Instant::now();
+                    return Arrived::Request(Arrival { start, head_read });
                 }
                 Ok(Parsed::Incomplete) => {}
                 Err(malformed) => return Arrived::Malformed(malformed),
             }
         }
-        let had = input.unread().len();
+        let is_first = input.is_empty();
         match client.timer.limit(input.fill(&mut client.stream)).await {
+            None => return Arrived::Late,
             Some(Ok(read)) if read > 0 => {}
-            _ if had == 0 => return Arrived::Nothing,
-            _ => return Arrived::Partial,
+            Some(_) => return Arrived::Nothing,
         }
-        if had == 0 {
+        if is_first {
             start = Instant::now();
         }
-        // A head ends with a line feed, so only its arrival is worth another look: a head that
-        // trickles in byte by byte must not be parsed once per byte. The first bytes are worth one
-        // too, since most of what is not HTTP is known by them.
-        is_worth_parsing = had == 0 || memchr(b'\n', &input.unread()[had..]).is_some();
     }
 }
 
 /// Says that no more will be sent, and reads on for a while: closing with unread input would make
 /// the kernel send a reset, and the client might lose the response that is on its way.
 /// Source: RFC 9112, section 9.6.
-pub async fn linger(client: &mut Client) {
+async fn linger(client: &mut Client) {
     client.timer.set(Instant::now() + LINGER_TIMEOUT);
     let Client { stream, timer, .. } = client;
     let discard = async {

@@ -3,5 +3,5 @@
 mod connection;
 mod listener;
 
-pub use connection::{Client, linger, serve};
+pub use connection::{Client, serve};
 pub use listener::{accept, bind};
