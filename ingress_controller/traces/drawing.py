@@ -74,7 +74,7 @@ def _label(branch: Branch) -> str:
     span = branch.span
     attributes = span.attributes
     parts = [span.name]
-    if span.kind is SpanKind.CLIENT:
+    if span.kind is SpanKind.CLIENT and span.peer:
         parts += ["→", str(attributes.get("k8s.pod.name", "")), span.peer]
     if span.kind is SpanKind.SERVER or span.status is SpanStatus.ERROR:
         parts.append(str(attributes.get("http.response.status_code", "")))

@@ -53,11 +53,10 @@ def spent_ns(of: Tree) -> Counter[str]:
 def _contributor(branch: Branch) -> str:
     if branch.span.kind is not SpanKind.CLIENT:
         return branch.span.service or "a service without a name"
-    return (
-        NETWORK
-        if branch.child_count
-        else f"{branch.span.peer or branch.span.name} (which sent no spans)"
-    )
+    if branch.child_count:
+        return NETWORK
+    peer = branch.span.peer
+    return f"{peer} (which sent no spans)" if peer else branch.span.service
 
 
 def _title(contributor: str) -> str:

@@ -50,7 +50,7 @@ def test_a_trace_is_drawn_as_nested_names_and_bars_on_one_axis() -> None:
         spanway         GET → storefront-0 10.0.0.7:8080   264 ms  ███████████████████████████████
         storefront        GET / 200                        260 ms  ██████████████████████████████
         storefront          GET → 127.0.0.1:18081         20.0 ms     ██
-        storefront          GET → ✗ timeout                212 ms       █████████████████████████
+        storefront          GET ✗ timeout                  212 ms       █████████████████████████
         """
     )
 
@@ -63,7 +63,7 @@ def test_a_narrow_terminal_cuts_names_but_keeps_the_bars() -> None:
         spanway         GET → storefront-0 10.0…   264 ms  █████████████
         storefront        GET / 200                260 ms  █████████████
         storefront          GET → 127.0.0.1:180…  20.0 ms   █
-        storefront          GET → ✗ timeout        212 ms    ██████████
+        storefront          GET ✗ timeout          212 ms    ██████████
         """
     )
 

@@ -39,6 +39,11 @@ def test_an_endpoint_without_spans_is_named_by_its_address() -> None:
     )
 
 
+def test_a_call_of_nobody_knows_whom_is_its_callers() -> None:
+    spans = span("a", SERVER, "spanway", (0, 100)), span("ab", CLIENT, "mysql", (10, 100))
+    assert where(tree(spans)) == "mysql spent 90.0 µs of 0.10 ms; Spanway itself 10.0 µs"
+
+
 def test_spanway_is_named_where_it_is_the_slow_one() -> None:
     spans = (
         span("a", SERVER, "spanway", (0, 100)),
