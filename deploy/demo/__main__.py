@@ -9,20 +9,25 @@ import shlex
 import sys
 from collections import OrderedDict
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 from children import Child, Children, DemoError, require_free
 from console import Console
-from stage import SPANWAY, TRACE_S, Answer, exit_code, get, is_complete, new_trace_id, receiving
+from stage import (
+    SPANWAY,
+    TRACE_S,
+    Answer,
+    exit_code,
+    get,
+    is_complete,
+    is_edge,
+    new_trace_id,
+    receiving,
+)
 
 from ingress_controller.traces.collector import Collector
-from ingress_controller.traces.drawing import duration_text
-from ingress_controller.traces.span import Span, SpanKind
-from ingress_controller.traces.tree import tree
+from ingress_controller.traces.span import Span
 from ingress_controller.traces.where import SPANWAY as SPANWAY_SERVICE
-from ingress_controller.traces.where import where
-from proxy.table import ListenerKind
 
 HERE = Path(__file__).parent
 HOST = "shop.localhost"
@@ -176,7 +181,7 @@ class Demo:
             trace_id = await self._strangers.get()
             with suppress(TimeoutError):
                 await self._collector.wait_for(trace_id, is_complete, deadline_s=STRANGERS_TRACE_S)
-            self._console.say(line_of(self._collector.trace(trace_id)))
+            self._console.line(self._collector.trace(trace_id))
 
 
 def pod(name: str, traces_url: str) -> Child:
@@ -197,24 +202,6 @@ def pod(name: str, traces_url: str) -> Child:
 def is_whole(spans: list[Span]) -> bool:
     services = {span.service for span in spans}
     return services >= {SPANWAY_SERVICE, "storefront", *CALLEES} and is_complete(spans)
-
-
-def is_edge(span: Span) -> bool:
-    """Spanway's span of a request from outside, which ends last; not that of a service listener."""
-    return (
-        span.service == SPANWAY_SERVICE
-        and span.kind is SpanKind.SERVER
-        and span.attributes.get("spanway.listener") == ListenerKind.INGRESS
-    )
-
-
-def line_of(spans: list[Span]) -> str:
-    of = tree(spans)
-    root = of.branches[0].span
-    status = root.attributes.get("http.response.status_code", "")
-    now = datetime.now().strftime("%H:%M:%S")
-    duration = duration_text(root.duration_ns)
-    return f"{now}  {root.name} {status}  {duration}  {where(of)}  trace {root.trace_id}"
 
 
 if __name__ == "__main__":

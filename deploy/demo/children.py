@@ -70,6 +70,10 @@ class Children:
         for child in reversed(self._children):
             await _end(child)
 
+    @property
+    def newest(self) -> Child:
+        return self._children[-1]
+
     async def start(self, child: Child) -> Child:
         self._children.append(child)
         await _spawn(child)

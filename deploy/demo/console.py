@@ -4,8 +4,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 
-from ingress_controller.traces.drawing import draw
+from ingress_controller.traces.drawing import draw, duration_text
 from ingress_controller.traces.span import Span
 from ingress_controller.traces.tree import tree
 from ingress_controller.traces.where import where
@@ -39,3 +40,14 @@ class Console:
         width = shutil.get_terminal_size().columns if self._is_terminal else WIDTH_WITHOUT_TERMINAL
         self.say(draw(of, width=width, in_colour=self._in_colour))
         self.say(f"Where the time went: {where(of)}.")
+
+    def line(self, spans: Iterable[Span]) -> None:
+        """A trace in one line, at the time of day; nothing where no span came."""
+        of = tree(spans)
+        if of.branches:
+            root = of.branches[0].span
+            status = root.attributes.get("http.response.status_code", "")
+            now = datetime.now().strftime("%H:%M:%S")
+            duration = duration_text(root.duration_ns)
+            what = f"{root.name} {status}  {duration}  {where(of)}"
+            self.say(f"{now}  {what}  trace {root.trace_id}")

@@ -16,6 +16,8 @@ from children import DemoError
 from ingress_controller.traces.collector import Collector
 from ingress_controller.traces.span import Span, SpanKind, SpanStatus
 from ingress_controller.traces.tree import Branch, tree
+from ingress_controller.traces.where import SPANWAY as SPANWAY_SERVICE
+from proxy.table import ListenerKind
 
 SPANWAY = str(Path(sys.executable).with_name("spanway"))
 """The command as users have it: next to this interpreter."""
@@ -96,3 +98,12 @@ def is_complete(spans: list[Span]) -> bool:
 def is_open_call(branch: Branch) -> bool:
     is_call = branch.span.kind is SpanKind.CLIENT and branch.span.status is not SpanStatus.ERROR
     return is_call and not branch.child_count
+
+
+def is_edge(span: Span) -> bool:
+    """Spanway's span of a request from outside, which ends last; not that of a service listener."""
+    return (
+        span.service == SPANWAY_SERVICE
+        and span.kind is SpanKind.SERVER
+        and span.attributes.get("spanway.listener") == ListenerKind.INGRESS
+    )
