@@ -1,0 +1,1 @@
+"""What the controller says of itself: events as log lines."""
