@@ -1,0 +1,1 @@
+"""The admin server: what a person or a probe may ask of a running Spanway."""

@@ -1,0 +1,140 @@
+"""Health, routes, problems and counters over HTTP: JSON, no secrets, loopback by default.
+
+Rules: handlers read what others own and change nothing. Answers are built on request.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from ingress_controller.reconcile import Outcome
+from proxy.table import Backend, Host, RouteTable
+
+INDEX = """\
+Spanway {version}
+
+/livez          200 while the process works
+/readyz         200 once requests are served as the objects say; else 503 and what is missing
+/api/routes     the table in force: listeners, hosts, routes, backends with endpoints
+/api/problems   what is wrong with objects, and what to do
+/api/stats      counters of the data plane, the export and the cache
+"""
+
+_SHUTDOWN_S = 2.0  # for answers under way; scrapes take milliseconds
+
+
+class State(Protocol):
+    """What the server shows; the composition root gives it."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What keeps it from being ready, in words; empty when it is."""
+
+    @property
+    def stats(self) -> Mapping[str, Any]: ...
+
+
+class AdminServer:
+    """Serves `state` at one address."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, address: str) -> str:
+        """Listens on `address`; returns it with the port that port 0 became.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        runner = web.AppRunner(application(self._state), access_log=None, handle_signals=False)
+        self._runner = runner
+        await runner.setup()
+        host, _, port = address.rpartition(":")
+        site = web.TCPSite(runner, host.strip("[]"), int(port), shutdown_timeout=_SHUTDOWN_S)
+        await site.start()
+        return f"{host}:{runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Answers what is under way, then closes. Does nothing if not started."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+
+def application(state: State) -> web.Application:
+    """The routes, for `AdminServer` and for tests."""
+
+    def json(answer: Callable[[], Any]) -> Callable[[web.Request], Any]:
+        async def respond(_: web.Request) -> web.Response:
+            body = msgspec.json.format(msgspec.json.encode(answer()), indent=2)
+            return web.Response(body=body + b"\n", content_type="application/json")
+
+        return respond
+
+    async def index(_: web.Request) -> web.Response:
+        return web.Response(text=INDEX.format(version=state.version))
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        missing = state.missing
+        if not missing:
+            return web.Response(text="ok\n")
+        text = "".join(f"waiting for {what}\n" for what in missing)
+        return web.Response(status=503, text=text)
+
+    app = web.Application()
+    app.router.add_get("/", index)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
+    app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
+    app.router.add_get("/api/stats", json(lambda: state.stats))
+    return app
+
+
+def routes(table: RouteTable) -> dict[str, Any]:
+    """The table, hosts and their routes in order of precedence, backends with their endpoints."""
+    return {
+        "generation": table.generation,
+        "tracing": table.tracing,
+        "listeners": table.listeners,
+        "hosts": [_host(host) for host in table.hosts.values()],
+        "backends": [_backend(backend) for backend in table.backends.values()],
+    }
+
+
+def problems(outcome: Outcome) -> dict[str, Any]:
+    """Every Problem; `text` is message and fix."""
+    return {
+        "count": len(outcome.problems),
+        "problems": [
+            {
+                "severity": problem.severity,
+                "kind": problem.object.kind,
+                "namespace": problem.object.namespace,
+                "name": problem.object.name,
+                "field": problem.field,
+                "text": problem.text,
+            }
+            for problem in outcome.problems
+        ],
+    }
+
+
+def _host(host: Host) -> dict[str, Any]:
+    return {"host": host.name or "*", "routes": host.routes}
+
+
+def _backend(backend: Backend) -> dict[str, Any]:
+    return {"key": backend.key, **msgspec.structs.asdict(backend)}
