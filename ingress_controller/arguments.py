@@ -28,6 +28,10 @@ class SettingsError(Exception):
     """Not usable; the message is for the user."""
 
 
+class StartError(Exception):
+    """The settings are fine, but it cannot start; the message is for the user."""
+
+
 def parser(version: str) -> argparse.ArgumentParser:
     """Of `spanway`. Parsing raises SettingsError instead of printing and exiting."""
     top = _Parser(

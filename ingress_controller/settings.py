@@ -25,12 +25,27 @@ from ingress_controller.arguments import (
     HTTP_ADDRESS_CLUSTER,
     HTTP_ADDRESS_LOCAL,
     SettingsError,
+    StartError,
     parser,
 )
 from ingress_controller.otel import Export, telemetry
 
 WORKERS_MAX = 256  # one is one thread on one core
 SHUTDOWN_DEADLINE_S = 20.0  # Kubernetes kills after 30 s
+
+__all__ = [
+    "CheckSettings",
+    "Command",
+    "ExplainSettings",
+    "KubernetesSource",
+    "ManifestsSource",
+    "Publish",
+    "Settings",
+    "SettingsError",
+    "StartError",
+    "read_settings",
+    "version",
+]
 
 _T = TypeVar("_T")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")

@@ -1,0 +1,93 @@
+"""What each command of `spanway` does; returns its exit code."""
+
+from urllib.parse import urlsplit
+
+from ingress_controller.model.problem import ObjectKey, Problem, Severity
+from ingress_controller.model.values import Values
+from ingress_controller.routing.builder import Builder, Built, Options
+from ingress_controller.settings import CheckSettings, Command, ExplainSettings, SettingsError
+from ingress_controller.watch.manifests import Directory
+from proxy.table import RouteTable, difference
+
+
+def run_command(command: Command) -> int:
+    """Raises StartError or SettingsError; anything else is a defect."""
+    match command:
+        case CheckSettings():
+            return check(command)
+        case ExplainSettings():
+            return explain(command)
+        case _:
+            from ingress_controller.run import serve  # noqa: PLC0415 - `check` needs no engine
+
+            serve(command)
+            return 0
+
+
+def check(settings: CheckSettings) -> int:
+    """Prints each Problem; 1 if one of them is an error, since warnings are served."""
+    built, problems = _built(Directory(settings.directory), settings.ingress_class)
+    for problem in problems:
+        print(f"{problem.severity}: {problem}")
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    routes = sum(len(host.routes) for host in built.table.hosts.values())
+    print(
+        f"{counted(len(built.ours), 'Ingress', 'es')}, {counted(routes, 'route')} for"
+        f" {counted(len(built.table.hosts), 'host')}: {counted(errors, 'error')},"
+        f" {counted(len(problems) - errors, 'warning')}"
+    )
+    return 1 if errors else 0
+
+
+def explain(settings: ExplainSettings) -> int:
+    """Prints what answers the URL, as the engine itself decides it; 1 if nothing does."""
+    from proxy.engine import Engine  # noqa: PLC0415 - `check` needs no engine
+
+    url = settings.url if "//" in settings.url else f"//{settings.url}"
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise SettingsError(f'"{settings.url}" has no host; write http://shop.example/cart.')
+    built, problems = _built(Directory(settings.directory), settings.ingress_class)
+    engine = Engine(workers=1, resource={})
+    try:
+        engine.publish(difference(RouteTable(), built.table))
+        match = engine.explain(parts.netloc.rpartition("@")[2], parts.path or "/")
+    finally:
+        engine.stop(deadline_s=0)
+    if match is None:
+        print(f"{settings.url}: no rule matches, the answer is 404")
+        return 1
+    backend = built.table.backends[match.backend]
+    print(settings.url)
+    print(f"  host       {match.host or 'any'}")
+    print(f"  path       {match.kind} {match.path}")
+    print(f"  rule       Ingress {match.namespace}/{match.ingress}, {match.rule}")
+    print(f"  backend    {match.backend}")
+    for endpoint in backend.endpoints:
+        of = ", ".join(filter(None, (endpoint.pod, endpoint.node, endpoint.zone)))
+        print(f"  endpoint   {endpoint.address} port {endpoint.port}{f' ({of})' if of else ''}")
+    if not backend.endpoints:
+        print(f"  endpoint   none, the answer is 503. {backend.missing}".rstrip())
+    of_backend = {
+        ObjectKey("Ingress", match.namespace, match.ingress),
+        ObjectKey("Service", backend.namespace, backend.service),
+    }
+    for problem in problems:
+        if problem.object in of_backend:
+            print(f"  {problem.severity:10} {problem}")
+    return 0
+
+
+def counted(count: int, noun: str, ending: str = "s") -> str:
+    """`1 route`, `2 routes`."""
+    return f"{count} {noun}{'' if count == 1 else ending}"
+
+
+def _built(directory: Directory, ingress_class: str) -> tuple[Built, tuple[Problem, ...]]:
+    reading = directory.read()
+    values = Values()
+    for key, raw in sorted(reading.objects.items()):
+        values.apply(key, raw)
+    builder = Builder(Options(ingress_class=ingress_class, is_manifests=True))
+    built = builder.build(values, {}, RouteTable(), now_unix_ms=0)
+    return built, (*reading.problems, *built.problems)

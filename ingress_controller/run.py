@@ -1,0 +1,289 @@
+"""`spanway run`: builds the parts, wires them, starts and stops them in order.
+
+Start: admin server, engine, sources, first table, listeners, ready line. Stop: not ready any more,
+the engine finishes its requests, the last spans are exported, the rest ends. With `forward.rs`, the
+only place that sees everything.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+import uvloop
+
+from ingress_controller.admin.server import AdminServer
+from ingress_controller.kubernetes_api import ConnectError, connect
+from ingress_controller.reconcile import Outcome, Reconciler, route_count
+from ingress_controller.resolve import Resolver
+from ingress_controller.routing.builder import Builder, Options
+from ingress_controller.settings import (
+    SHUTDOWN_DEADLINE_S,
+    ManifestsSource,
+    Settings,
+    SettingsError,
+    StartError,
+    version,
+)
+from ingress_controller.telemetry.events import Event, emit
+from ingress_controller.traces.export import Exporter, ExportLimits
+from ingress_controller.watch.cache import Cache
+from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWatch
+from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
+from ingress_controller.watch.source import Source
+from proxy.engine import Engine
+from proxy.table import Listener, ListenerKind, Rejected, Tracing
+
+FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
+WAITING_LINE_S = 5.0  # after which a start that waits says for what
+
+
+class OptionIgnored(Event, frozen=True):
+    """A variable makes no sense."""
+
+    level: ClassVar[int] = logging.WARNING
+    reason: str
+
+
+class Waiting(Event, frozen=True):
+    """The start takes long."""
+
+    level: ClassVar[int] = logging.WARNING
+    what: str
+
+
+class Stopping(Event, frozen=True):
+    """Requests under way are finished."""
+
+    signal: str
+
+
+class _Process:
+    """The parts, and what the admin server shows of them."""
+
+    def __init__(self, settings: Settings, engine: Engine, source: Source, cache: Cache) -> None:
+        self.version = version()
+        self.is_stopping = False
+        self.cache = cache
+        self.source = source
+        self.engine = engine
+        self.exporter = _exporter(settings, engine)
+        self.resolver = Resolver(
+            cache.touch, allow_loopback=isinstance(settings.source, ManifestsSource)
+        )
+        self.reconciler = Reconciler(
+            cache,
+            source,
+            builder=Builder(_options(settings)),
+            resolver=self.resolver,
+            engine=engine,
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.reconciler.outcome
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        if self.is_stopping:
+            return ("nothing more: it is stopping",)
+        if self.source.missing:
+            return self.source.missing
+        if not self.reconciler.is_published.is_set():
+            return ("the first table",)
+        return tuple(f"the listener {r.subject}: {r.message}" for r in _unbound(self.outcome))
+
+    @property
+    def stats(self) -> Mapping[str, Any]:
+        return {
+            "generation": self.outcome.table.generation,
+            "engine": self.engine.stats(),
+            "export": self.exporter.stats if self.exporter is not None else None,
+            "objects": self.cache.object_count,
+            "objects_refused": self.cache.refused_count,
+        }
+
+
+def serve(settings: Settings) -> None:
+    """`run` on an event loop of its own. Blocks. Raises StartError, SettingsError."""
+    try:
+        uvloop.run(run(settings))
+    except BaseExceptionGroup as group:
+        # A TaskGroup wraps what its body raises; the user's sentence is inside.
+        for kind in (StartError, SettingsError):
+            if found := group.subgroup(kind):
+                raise _leaf(found) from None
+        raise
+
+
+def _leaf(err: BaseException) -> BaseException:
+    while isinstance(err, BaseExceptionGroup):
+        err = err.exceptions[0]
+    return err
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises:
+        StartError: it could not start.
+    """
+    stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    _on_signals(stop)
+    for reason in settings.warnings:
+        emit(OptionIgnored(reason))
+    async with AsyncExitStack() as stack:
+        cache = Cache()
+        source = await _source(settings, cache, stack)
+        engine = Engine(workers=settings.workers, resource=_resource(settings))
+        stack.callback(engine.stop, deadline_s=0)
+        process = _Process(settings, engine, source, cache)
+        admin = AdminServer(process)
+        stack.push_async_callback(admin.stop)
+        admin_address = await _start_admin(admin, settings.admin)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(process.source.run(), name="source"),
+                group.create_task(process.resolver.run(), name="resolver"),
+                group.create_task(process.reconciler.run(), name="reconciler"),
+            ]
+            if process.exporter is not None:
+                tasks.append(group.create_task(process.exporter.run(), name="exporter"))
+            if await _first_table(process, stop):
+                _refuse_unbound(settings, process.outcome)
+                print(_ready_line(settings, admin_address, process.outcome), flush=True)
+            emit(Stopping(await stop))
+            await _shut_down(process)
+            for task in tasks:
+                task.cancel()
+
+
+async def _source(settings: Settings, cache: Cache, stack: AsyncExitStack) -> Source:
+    source = settings.source
+    if isinstance(source, ManifestsSource):
+        return ManifestsWatch(source.directory, cache)
+    try:
+        api = await connect(source.kubeconfig, source.context, stack)
+    except ConnectError as err:
+        raise SettingsError(str(err)) from err
+    return KubernetesWatch(api, cache, source.namespaces)
+
+
+async def _first_table(process: _Process, stop: asyncio.Future[str]) -> bool:
+    """Waits for the first table; False if the process is told to stop before."""
+    first = asyncio.ensure_future(process.reconciler.is_published.wait())
+    said: tuple[str, ...] = ()
+    while not first.done() and not stop.done():
+        await asyncio.wait(
+            (first, stop), timeout=WAITING_LINE_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not first.done() and not stop.done() and process.missing != said:
+            said = process.missing
+            emit(Waiting(", ".join(said)))
+    first.cancel()
+    return process.reconciler.is_published.is_set()
+
+
+async def _shut_down(process: _Process) -> None:
+    process.is_stopping = True
+    await asyncio.to_thread(process.engine.stop, deadline_s=SHUTDOWN_DEADLINE_S)
+    if process.exporter is not None:
+        await process.exporter.flush(FLUSH_DEADLINE_S)
+
+
+async def _start_admin(admin: AdminServer, address: str) -> str:
+    try:
+        return await admin.start(address)
+    except OSError as err:
+        reason = os.strerror(err.errno).lower() if err.errno else str(err)
+        raise StartError(
+            f"The admin server cannot listen on {address}: {reason};"
+            " choose another address with --admin."
+        ) from err
+
+
+def _unbound(outcome: Outcome) -> list[Rejected]:
+    return [one for one in outcome.rejected if one.kind == "listener"]
+
+
+def _refuse_unbound(settings: Settings, outcome: Outcome) -> None:
+    """A listener of the settings that cannot be bound ends the start; one of a Service does not."""
+    services = {listener.address for listener in settings.service_listeners}
+    for one in _unbound(outcome):
+        if one.subject in settings.http or one.subject in services:
+            flag = "--http" if one.subject in settings.http else "--service"
+            raise StartError(
+                f"Requests cannot be accepted on {one.subject}: {one.message.rstrip('.')};"
+                f" choose another address with {flag}."
+            )
+
+
+def _ready_line(settings: Settings, admin_address: str, outcome: Outcome) -> str:
+    table = outcome.table
+    service = [x.address for x in table.listeners if x.kind is ListenerKind.SERVICE]
+    parts = [f"http {address}" for address in settings.http]
+    parts += [f"service {address}" for address in service]
+    parts += [
+        f"admin http://{admin_address}",
+        f"{_counted(route_count(table), 'route')} for {_counted(len(table.hosts), 'host')}",
+        _counted(len(outcome.problems), "problem"),
+    ]
+    return f"spanway {version()} ready: {', '.join(parts)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        ingress_class=settings.ingress_class,
+        is_manifests=isinstance(settings.source, ManifestsSource),
+        listeners=tuple(
+            Listener(address, ListenerKind.INGRESS, forwarded=settings.forwarded)
+            for address in settings.http
+        ),
+        service_listeners=settings.service_listeners,
+        forwarded=settings.forwarded,
+        tracing=Tracing(settings.sample_ratio, settings.tracing_enabled),
+    )
+
+
+def _exporter(settings: Settings, engine: Engine) -> Exporter | None:
+    export = settings.export
+    if export is None or not settings.tracing_enabled:
+        return None
+    limits = ExportLimits(timeout_s=export.timeout_s)
+    return Exporter(
+        engine.take_spans,
+        engine.spans_fd(),
+        export.endpoint,
+        headers=export.headers,
+        limits=limits,
+    )
+
+
+def _resource(settings: Settings) -> dict[str, str]:
+    """The resource of all spans; what OTEL_RESOURCE_ATTRIBUTES says wins."""
+    return {
+        "service.version": version(),
+        "service.instance.id": str(uuid.uuid4()),
+        "host.name": socket.gethostname(),
+        **settings.resource,
+    }
+
+
+def _on_signals(stop: asyncio.Future[str]) -> None:
+    def received(name: str) -> None:
+        if stop.done():
+            os._exit(1)  # the operator does not want to wait for requests under way
+        stop.set_result(name)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number.name)
