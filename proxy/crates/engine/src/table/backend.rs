@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::wire;
-use crate::trace::attribute::{put_int, put_span_name, put_string};
+use crate::trace::attribute::{key, put_int, put_span_name, put_text};
 
 /// How one of the ready endpoints is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -130,26 +130,26 @@ impl Endpoint {
 fn balance_span(wire: &wire::Backend, key: &str) -> Box<[u8]> {
     let mut span = Vec::new();
     put_span_name(&mut span, [b"balance ", key.as_bytes()]);
-    put_string(&mut span, "k8s.namespace.name", wire.namespace.as_bytes());
-    put_string(&mut span, "k8s.service.name", wire.service.as_bytes());
+    put_text(&mut span, key!("k8s.namespace.name"), &wire.namespace);
+    put_text(&mut span, key!("k8s.service.name"), &wire.service);
     span.into_boxed_slice()
 }
 
 fn endpoint_attributes(wire: &wire::Endpoint, ip: IpAddr, port: u16) -> Box<[u8]> {
     let (ip, port) = (ip.to_string(), u64::from(port));
     let mut attributes = Vec::new();
-    put_string(&mut attributes, "server.address", ip.as_bytes());
-    put_int(&mut attributes, "server.port", port);
-    put_string(&mut attributes, "network.peer.address", ip.as_bytes());
-    put_int(&mut attributes, "network.peer.port", port);
-    for (key, value) in [
-        ("k8s.pod.name", &wire.pod),
-        ("k8s.node.name", &wire.node),
-        ("cloud.availability_zone", &wire.zone),
-    ] {
-        if !value.is_empty() {
-            put_string(&mut attributes, key, value.as_bytes());
-        }
+    put_text(&mut attributes, key!("server.address"), &ip);
+    put_int(&mut attributes, key!("server.port"), port);
+    put_text(&mut attributes, key!("network.peer.address"), &ip);
+    put_int(&mut attributes, key!("network.peer.port"), port);
+    if !wire.pod.is_empty() {
+        put_text(&mut attributes, key!("k8s.pod.name"), &wire.pod);
+    }
+    if !wire.node.is_empty() {
+        put_text(&mut attributes, key!("k8s.node.name"), &wire.node);
+    }
+    if !wire.zone.is_empty() {
+        put_text(&mut attributes, key!("cloud.availability_zone"), &wire.zone);
     }
     attributes.into_boxed_slice()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::path::normalise;
 use super::wire;
-use crate::trace::attribute::put_string;
+use crate::trace::attribute::{key, put_text};
 
 /// Bytes of a route's path. Nginx refuses locations above 4 KiB as too long directives.
 pub const ROUTE_PATH_BYTES_MAX: usize = 4 * 1024;
@@ -168,18 +168,10 @@ impl Route {
 
 fn route_attributes(wire: &wire::Route, path: &str) -> Box<[u8]> {
     let mut attributes = Vec::new();
-    put_string(&mut attributes, "http.route", path.as_bytes());
-    put_string(
-        &mut attributes,
-        "k8s.namespace.name",
-        wire.namespace.as_bytes(),
-    );
-    put_string(
-        &mut attributes,
-        "spanway.ingress.name",
-        wire.ingress.as_bytes(),
-    );
-    put_string(&mut attributes, "spanway.route", wire.rule.as_bytes());
+    put_text(&mut attributes, key!("http.route"), path);
+    put_text(&mut attributes, key!("k8s.namespace.name"), &wire.namespace);
+    put_text(&mut attributes, key!("spanway.ingress.name"), &wire.ingress);
+    put_text(&mut attributes, key!("spanway.route"), &wire.rule);
     attributes.into_boxed_slice()
 }
 

@@ -5,11 +5,12 @@
 //!
 //! Source: opentelemetry-proto 1.x, `trace.proto`; OpenTelemetry semantic conventions for HTTP.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::attribute::{
-    FIXED64, LENGTH, LengthGap, VARINT, field, put_bool, put_bytes, put_int, put_span_name,
-    put_string, put_text,
+    FIXED64, LENGTH, LengthGap, VARINT, field, key, put_bool, put_bytes, put_int, put_lossy,
+    put_span_name, put_string_field, put_text,
 };
 use super::id::SpanId;
 use super::segment::{Attempt, Balance, Fault, Flag, Segment};
@@ -37,7 +38,7 @@ const PARENT_IS_KNOWN: u32 = 0x100;
 const PARENT_IS_REMOTE: u32 = 0x200;
 
 /// The name and method of a request whose method is not to name anything.
-const METHOD_OTHER: &[u8] = b"_OTHER";
+const METHOD_OTHER: &str = "_OTHER";
 const METHOD_NAME_OTHER: &[u8] = b"HTTP";
 
 #[derive(Clone, Copy)]
@@ -90,44 +91,36 @@ fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
 /// What was asked for, by whom.
 fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     put_method(out, segment);
-    put_string(out, "url.scheme", segment.scheme.as_bytes());
-    put_string(out, "url.path", segment.path);
+    put_text(out, key!("url.scheme"), segment.scheme);
+    put_lossy(out, key!("url.path"), segment.path);
     if !segment.host.is_empty() {
-        put_string(out, "server.address", segment.host);
+        put_lossy(out, key!("server.address"), segment.host);
     }
-    put_int(out, "server.port", u64::from(segment.server.port()));
-    put_ip(out, "client.address", segment.client.ip());
-    put_int(out, "client.port", u64::from(segment.client.port()));
-    put_string(
-        out,
-        "network.protocol.version",
-        segment.http_version.as_bytes(),
-    );
+    put_int(out, key!("server.port"), u64::from(segment.server.port()));
+    put_client_address(out, segment.client.ip());
+    put_int(out, key!("client.port"), u64::from(segment.client.port()));
+    put_text(out, key!("network.protocol.version"), segment.http_version);
     if let Some(user_agent) = segment.user_agent {
-        put_string(out, "user_agent.original", user_agent);
+        put_lossy(out, key!("user_agent.original"), user_agent);
     }
     if !segment.request_id.is_empty() {
-        put_string(out, "spanway.request.id", segment.request_id);
+        put_lossy(out, key!("spanway.request.id"), segment.request_id);
     }
 }
 
 /// What decided about the request: listener, route, backend, table.
 fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
-    put_string(
-        out,
-        "spanway.listener",
-        segment.listener.as_str().as_bytes(),
-    );
-    put_int(out, "spanway.table.generation", segment.generation);
+    put_text(out, key!("spanway.listener"), segment.listener.as_str());
+    put_int(out, key!("spanway.table.generation"), segment.generation);
     if let Some(route) = segment.route {
         out.extend_from_slice(&route.attributes);
     } else if let Some(backend) = segment.backend {
-        put_string(out, "k8s.namespace.name", backend.namespace.as_bytes());
+        put_text(out, key!("k8s.namespace.name"), &backend.namespace);
     }
     if let Some(backend) = segment.backend {
         put_int(
             out,
-            "spanway.endpoints.changed_unix_ms",
+            key!("spanway.endpoints.changed_unix_ms"),
             backend.changed_unix_ms,
         );
     }
@@ -136,14 +129,26 @@ fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
 /// How it ended.
 fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if segment.status != 0 {
-        put_int(out, "http.response.status_code", u64::from(segment.status));
-        put_int(out, "http.response.body.size", segment.response_body_bytes);
+        put_int(
+            out,
+            key!("http.response.status_code"),
+            u64::from(segment.status),
+        );
+        put_int(
+            out,
+            key!("http.response.body.size"),
+            segment.response_body_bytes,
+        );
     }
     if segment.request_body_bytes != 0 {
-        put_int(out, "http.request.body.size", segment.request_body_bytes);
+        put_int(
+            out,
+            key!("http.request.body.size"),
+            segment.request_body_bytes,
+        );
     }
     if let Some(flag) = segment.flag {
-        put_string(out, "spanway.flags", flag.as_str().as_bytes());
+        put_text(out, key!("spanway.flags"), flag.as_str());
     }
     match segment.flag {
         _ if segment.status >= 500 => put_status_as_error_type(out, segment.status),
@@ -154,13 +159,13 @@ fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
 
 fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
     let phases = timeline.root_phases(segment);
-    put_int(out, "spanway.phase.head_us", phases.head);
-    put_int(out, "spanway.phase.route_us", phases.route);
-    put_int(out, "spanway.phase.connect_us", phases.connect);
-    put_int(out, "spanway.phase.send_us", phases.send);
-    put_int(out, "spanway.phase.wait_us", phases.wait);
-    put_int(out, "spanway.phase.receive_us", phases.receive);
-    put_int(out, "spanway.phase.respond_us", phases.respond);
+    put_int(out, key!("spanway.phase.head_us"), phases.head);
+    put_int(out, key!("spanway.phase.route_us"), phases.route);
+    put_int(out, key!("spanway.phase.connect_us"), phases.connect);
+    put_int(out, key!("spanway.phase.send_us"), phases.send);
+    put_int(out, key!("spanway.phase.wait_us"), phases.wait);
+    put_int(out, key!("spanway.phase.receive_us"), phases.receive);
+    put_int(out, key!("spanway.phase.respond_us"), phases.respond);
 }
 
 fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, timeline: &Timeline) {
@@ -176,15 +181,19 @@ fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, time
         Some(backend) => out.extend_from_slice(&backend.span_name_and_attributes),
         None => put_span_name(out, [b"balance"]),
     }
-    put_string(out, "spanway.lb.policy", balance.policy.as_str().as_bytes());
+    put_text(out, key!("spanway.lb.policy"), balance.policy.as_str());
     put_int(
         out,
-        "spanway.lb.endpoints_ready",
+        key!("spanway.lb.endpoints_ready"),
         u64::from(balance.endpoints_ready),
     );
     let queue_us = u64::try_from(balance.queue.as_micros()).unwrap_or(u64::MAX);
-    put_int(out, "spanway.lb.queue_us", queue_us);
-    put_int(out, "spanway.lb.attempts", segment.attempts.len() as u64);
+    put_int(out, key!("spanway.lb.queue_us"), queue_us);
+    put_int(
+        out,
+        key!("spanway.lb.attempts"),
+        segment.attempts.len() as u64,
+    );
     if let Some(flag) = segment.flag.filter(|flag| is_ours(*flag)) {
         put_error_type(out, flag);
         // Why there can be no endpoint is said once, here, in words.
@@ -212,20 +221,20 @@ fn put_attempt(
     put_span_name(out, [method_name(segment)]);
     put_method(out, segment);
     out.extend_from_slice(&attempt.endpoint.attributes);
-    put_bool(out, "spanway.connection.reused", attempt.reused);
+    put_bool(out, key!("spanway.connection.reused"), attempt.reused);
     if attempt.resend_count != 0 {
         put_int(
             out,
-            "http.request.resend_count",
+            key!("http.request.resend_count"),
             u64::from(attempt.resend_count),
         );
     }
     put_attempt_result(out, attempt);
     let phases = timeline.attempt_phases(attempt);
-    put_int(out, "spanway.phase.connect_us", phases.connect);
-    put_int(out, "spanway.phase.send_us", phases.send);
-    put_int(out, "spanway.phase.wait_us", phases.wait);
-    put_int(out, "spanway.phase.receive_us", phases.receive);
+    put_int(out, key!("spanway.phase.connect_us"), phases.connect);
+    put_int(out, key!("spanway.phase.send_us"), phases.send);
+    put_int(out, key!("spanway.phase.wait_us"), phases.wait);
+    put_int(out, key!("spanway.phase.receive_us"), phases.receive);
     span.close(out);
 }
 
@@ -233,7 +242,7 @@ fn put_attempt(
 fn put_attempt_result(out: &mut Vec<u8>, attempt: &Attempt<'_>) {
     let status_error = attempt.status.filter(|status| *status >= 400);
     if let Some(status) = attempt.status {
-        put_int(out, "http.response.status_code", u64::from(status));
+        put_int(out, key!("http.response.status_code"), u64::from(status));
     }
     match (status_error, attempt.error) {
         (Some(status), _) => put_status_as_error_type(out, status),
@@ -263,7 +272,7 @@ impl SpanHead {
         put_bytes(out, TRACE_ID, segment.trace_id.as_bytes());
         put_bytes(out, SPAN_ID, self.id.as_bytes());
         if !segment.trace_state.is_empty() {
-            put_text(out, TRACE_STATE, [segment.trace_state]);
+            put_string_field(out, TRACE_STATE, [segment.trace_state]);
         }
         if let Some(parent) = self.parent {
             put_bytes(out, PARENT_SPAN_ID, parent.as_bytes());
@@ -299,36 +308,51 @@ fn method_name<'a>(segment: &Segment<'a>) -> &'a [u8] {
 
 fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if segment.is_known_method {
-        put_string(out, "http.request.method", segment.method);
+        put_lossy(out, key!("http.request.method"), segment.method);
         return;
     }
-    put_string(out, "http.request.method", METHOD_OTHER);
+    put_text(out, key!("http.request.method"), METHOD_OTHER);
     if !segment.method.is_empty() {
-        put_string(out, "http.request.method_original", segment.method);
+        put_lossy(out, key!("http.request.method_original"), segment.method);
     }
 }
 
-fn put_ip(out: &mut Vec<u8>, key: &'static str, ip: IpAddr) {
-    use std::io::Write as _;
+/// The longest IPv6 address as text.
+const IP_TEXT_BYTES: usize = 45;
 
-    let mut text = [0; 45]; // The longest IPv6 address as text.
-    let mut rest = &mut text[..];
-    // An address always fits, and a slice has no other error.
-    let _ = write!(rest, "{}", ip.to_canonical());
-    let unused = rest.len();
-    put_string(out, key, &text[..45 - unused]);
+fn put_client_address(out: &mut Vec<u8>, ip: IpAddr) {
+    let mut text = [0; IP_TEXT_BYTES];
+    let length = match ip.to_canonical() {
+        IpAddr::V4(ip) => write_ipv4(&mut text, ip.octets()),
+        IpAddr::V6(ip) => {
+            let mut rest = &mut text[..];
+            // An address always fits, and a slice has no other error.
+            let _ = write!(rest, "{ip}");
+            IP_TEXT_BYTES - rest.len()
+        }
+    };
+    put_lossy(out, key!("client.address"), &text[..length]);
+}
+
+/// As `Display` does it, which takes longer than a whole span.
+fn write_ipv4(text: &mut [u8; IP_TEXT_BYTES], octets: [u8; 4]) -> usize {
+    let mut length = 0;
+    for octet in octets {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(octet).as_bytes();
+        text[length..length + digits.len()].copy_from_slice(digits);
+        text[length + digits.len()] = b'.';
+        length += digits.len() + 1;
+    }
+    length - 1
 }
 
 fn put_error_type(out: &mut Vec<u8>, flag: Flag) {
-    put_string(out, "error.type", flag.as_str().as_bytes());
+    put_text(out, key!("error.type"), flag.as_str());
 }
 
 fn put_status_as_error_type(out: &mut Vec<u8>, status: u16) {
-    put_string(
-        out,
-        "error.type",
-        itoa::Buffer::new().format(status).as_bytes(),
-    );
+    put_text(out, key!("error.type"), itoa::Buffer::new().format(status));
 }
 
 /// `Span.status` with the code for an error, and a message unless it is empty.
@@ -337,7 +361,7 @@ fn put_error_status(out: &mut Vec<u8>, message: &[u8]) {
     let gap = LengthGap::<2>::open(out);
     out.extend_from_slice(&[STATUS_CODE, STATUS_ERROR]);
     if !message.is_empty() {
-        put_text(out, STATUS_MESSAGE, [message]);
+        put_string_field(out, STATUS_MESSAGE, [message]);
     }
     gap.close(out);
 }

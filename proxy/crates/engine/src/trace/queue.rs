@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::recorder::BATCH_BYTES;
 
-/// Bytes of memory for spans that wait for export. At 1 KiB a request: 65,000 requests, a few seconds of an
-/// exporter that is away. OpenTelemetry's batch processor holds 2,048 spans.
+/// Bytes of memory for spans that wait for export. At 1.7 KiB a request: 40,000 requests, a few
+/// seconds of an exporter that is away. OpenTelemetry's batch processor holds 2,048 spans.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Used buffers kept for the workers, so that they need not fault in new pages: one per worker.
 const SPARE_BUFFERS_MAX: usize = 16;

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::attribute::{LENGTH, LengthGap, field, put_bytes, put_resource_string, put_text};
+use super::attribute::{LENGTH, LengthGap, field, put_bytes, put_resource_text, put_string_field};
 use super::otlp::put_segment;
 use super::queue::{Batch, SpanQueue};
 use super::segment::Segment;
 
-/// A batch is sealed when it is this long: some 70 requests. Larger ones took an exporter on a
+/// A batch is sealed when it is this long: some 60 requests. Larger ones took an exporter on a
 /// worker's core so long that the p99 showed it.
 pub const BATCH_BYTES: usize = 96 * 1024;
 /// Room behind that for the segment that crosses the line, so that the buffer need not grow.
@@ -114,15 +114,15 @@ impl Drop for Recorder {
 fn put_resource(out: &mut Vec<u8>, resource: &Resource) {
     let mut attributes = Vec::new();
     for (key, value) in &resource.attributes {
-        put_resource_string(&mut attributes, key, value);
+        put_resource_text(&mut attributes, key, value);
     }
     put_bytes(out, RESOURCE, &attributes);
 }
 
 fn put_scope(out: &mut Vec<u8>) {
     let mut scope = Vec::new();
-    put_text(&mut scope, NAME, [SCOPE_NAME.as_bytes()]);
-    put_text(&mut scope, VERSION, [env!("CARGO_PKG_VERSION").as_bytes()]);
+    put_string_field(&mut scope, NAME, [SCOPE_NAME.as_bytes()]);
+    put_string_field(&mut scope, VERSION, [env!("CARGO_PKG_VERSION").as_bytes()]);
     put_bytes(out, SCOPE, &scope);
-    put_text(out, SCHEMA, [SCHEMA_URL]);
+    put_string_field(out, SCHEMA, [SCHEMA_URL]);
 }
