@@ -1,0 +1,264 @@
+//! What a request pays for its route and its spans, and what a change of the table costs.
+//!
+//! `cargo bench -p spanway-engine --bench table_and_spans`; the best of some rounds each, in
+//! nanoseconds, since that is what the code costs when nothing else runs.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
+use spanway_engine::trace::queue::QUEUE_BYTES_MAX;
+use spanway_engine::trace::{
+    Anchor, Attempt, Balance, Ids, Recorder, Resource, Segment, SpanQueue, context,
+};
+
+const HOST_COUNT: usize = 10_000;
+const ROUTES_PER_HOST: usize = 10;
+const ROUNDS: usize = 7;
+
+fn main() {
+    let mut table = Table::empty();
+    let first = whole_update();
+    measure_once("decode and apply 10,000 hosts, 100,000 routes", || {
+        let update = wire::Update::decode(&first).unwrap();
+        table = table.apply(&update).unwrap().0;
+    });
+    measure_route(&table);
+    measure_apply(&mut table);
+    measure_record(&table);
+    let traceparent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    measure("parse_traceparent", 1_000_000, |_| {
+        black_box(context::parse_traceparent(black_box(traceparent)).is_ok());
+    });
+}
+
+fn measure_route(table: &Table) {
+    let mut random = fastrand::Rng::with_seed(1);
+    let requests: Vec<_> = (0..4096)
+        .map(|_| {
+            let (host, route) = (random.usize(..HOST_COUNT), random.usize(..ROUTES_PER_HOST));
+            (
+                format!("host-{host}.shop.example"),
+                format!("/api/v1/part-{route}/items/42"),
+            )
+        })
+        .collect();
+    let plain = |(host, path): &(String, String)| {
+        let path = normalise(path.as_bytes()).unwrap();
+        black_box(table.route(host.as_bytes(), &path).unwrap());
+    };
+    measure(
+        "normalise and route, one host again and again",
+        1_000_000,
+        |_| plain(&requests[0]),
+    );
+    measure(
+        "normalise and route, 10,000 hosts at random",
+        1_000_000,
+        |index| {
+            plain(&requests[index % 4096]);
+        },
+    );
+    measure("route of a host that does not exist", 1_000_000, |_| {
+        black_box(
+            table
+                .route(black_box(b"nowhere.example.org"), b"/api/v1")
+                .is_none(),
+        );
+    });
+    let slashes = vec![b'/'; 60_000];
+    measure("route of 60,000 slashes", 10_000, |_| {
+        black_box(
+            table
+                .route(black_box(b"host-1.shop.example"), &slashes)
+                .is_none(),
+        );
+    });
+}
+
+fn measure_apply(table: &mut Table) {
+    let change = |table: &Table, index: usize| {
+        update(table.generation, &[], &[backend(index, 5)]).to_string()
+    };
+    let mut durations = Vec::new();
+    for index in 0..200 {
+        let json = change(table, index);
+        let start = Instant::now();
+        let update = wire::Update::decode(json.as_bytes()).unwrap();
+        *table = table.apply(&update).unwrap().0;
+        durations.push(start.elapsed());
+    }
+    durations.sort();
+    println!(
+        "{:>12.1?}  one changed backend among 10,000, old table dropped",
+        durations[100]
+    );
+}
+
+fn measure_record(table: &Table) {
+    let queue = Arc::new(SpanQueue::new(QUEUE_BYTES_MAX).unwrap());
+    let mut recorder = Recorder::new(&Resource::default(), Arc::clone(&queue));
+    let matched = table
+        .route(b"host-1.shop.example", b"/api/v1/part-1")
+        .unwrap();
+    let backend = table.backend(&matched.route.backend).unwrap();
+    let (mut ids, start, clock) = (Ids::from_entropy(), Instant::now(), Anchor::now());
+    let mut bytes = 0;
+    let mut drain = || {
+        for batch in queue.take(usize::MAX) {
+            bytes += batch.otlp.len();
+            queue.recycle(batch.otlp);
+        }
+    };
+    measure("three ids and record of three spans", 200_000, |index| {
+        let attempts = [attempt(ids.span_id(), backend, start)];
+        recorder.record(&segment(
+            &mut ids,
+            matched.route,
+            backend,
+            &attempts,
+            (start, clock),
+        ));
+        if index % 1024 == 0 {
+            drain();
+        }
+    });
+    recorder.flush();
+    drain();
+    let segment_count = queue.counts().recorded / 3;
+    println!("{:>12}  bytes per segment", bytes as u64 / segment_count);
+    assert_eq!(queue.counts().dropped, 0);
+}
+
+fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant) -> Attempt<'_> {
+    let at = |microseconds| start + Duration::from_micros(microseconds);
+    Attempt {
+        id,
+        endpoint: &backend.endpoints[0],
+        started: at(25),
+        connected: at(26),
+        sent: at(40),
+        first_byte: Some(at(740)),
+        end: at(900),
+        status: Some(200),
+        error: None,
+        reused: true,
+        resend_count: 0,
+    }
+}
+
+fn segment<'a>(
+    ids: &mut Ids,
+    route: &'a Route,
+    backend: &'a Backend,
+    attempts: &'a [Attempt<'a>],
+    (start, clock): (Instant, Anchor),
+) -> Segment<'a> {
+    let at = |microseconds| start + Duration::from_micros(microseconds);
+    let balance = Balance {
+        id: ids.span_id(),
+        start: at(22),
+        end: at(900),
+        endpoints_ready: 3,
+        policy: BalancePolicy::RoundRobin,
+        queue: Duration::ZERO,
+    };
+    Segment {
+        clock,
+        trace_id: ids.trace_id(),
+        root: ids.span_id(),
+        parent: None,
+        trace_state: b"",
+        sampled_flags: 1,
+        method: b"GET",
+        is_known_method: true,
+        path: b"/api/v1/part-1/items/42",
+        scheme: "http",
+        host: b"host-1.shop.example",
+        user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+        http_version: "1.1",
+        client: ([192, 0, 2, 1], 40_000).into(),
+        server: ([192, 0, 2, 2], 80).into(),
+        listener: ListenerKind::Ingress,
+        route: Some(route),
+        backend: Some(backend),
+        generation: 42,
+        status: 200,
+        flag: None,
+        request_id: b"5f0c1ad2-77cb-4f39-a12c-0b7ad6b71692",
+        request_body_bytes: 0,
+        response_body_bytes: 1024,
+        start,
+        head_read: at(20),
+        end: at(1000),
+        first_response: Some(at(745)),
+        balance: Some(balance),
+        attempts,
+    }
+}
+
+fn measure(name: &str, count: usize, mut work: impl FnMut(usize)) {
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        (0..count).for_each(&mut work);
+        best = best.min(start.elapsed());
+    }
+    let picoseconds = best.as_nanos() * 1_000 / count as u128;
+    let (nanoseconds, tenth) = (picoseconds / 1_000, picoseconds % 1_000 / 100);
+    println!("{nanoseconds:>7}.{tenth} ns  {name}");
+}
+
+fn measure_once(name: &str, work: impl FnOnce()) {
+    let start = Instant::now();
+    work();
+    println!("{:>12.1?}  {name}", start.elapsed());
+}
+
+fn whole_update() -> Vec<u8> {
+    let hosts: Vec<_> = (0..HOST_COUNT).map(host).collect();
+    let backends: Vec<_> = (0..HOST_COUNT).map(|index| backend(index, 3)).collect();
+    update(0, &hosts, &backends).to_string().into_bytes()
+}
+
+fn update(base: u64, hosts: &[Value], backends: &[Value]) -> Value {
+    json!({
+        "base": base, "generation": base + 1, "listeners": [],
+        "tracing": {"sample_ratio": 1.0, "enabled": true},
+        "hosts_upsert": hosts, "hosts_remove": [], "backends_upsert": backends,
+        "backends_remove": [],
+    })
+}
+
+fn host(index: usize) -> Value {
+    let routes: Vec<_> = (0..ROUTES_PER_HOST)
+        .map(|route| {
+            json!({
+                "kind": "prefix", "path": format!("/api/v1/part-{route}"),
+                "backend": format!("shop/service-{index}:80"), "namespace": "shop",
+                "ingress": "web", "rule": format!("spec.rules[0].http.paths[{route}]"),
+            })
+        })
+        .collect();
+    json!({"name": format!("host-{index}.shop.example"), "routes": routes})
+}
+
+fn backend(index: usize, endpoint_count: usize) -> Value {
+    let endpoint = |last| {
+        json!({
+            "address": format!("10.1.2.{last}"), "port": 8080,
+            "pod": format!("service-{index}-7d9f8c-x2{last}"), "node": "node-17", "zone": "",
+        })
+    };
+    let endpoints: Vec<_> = (0..endpoint_count).map(endpoint).collect();
+    json!({
+        "namespace": "shop", "service": format!("service-{index}"), "port": "80",
+        "endpoints": endpoints, "changed_unix_ms": 1_700_000_000_000_i64,
+        "balance": "round_robin", "connect_timeout_ms": 5000, "response_timeout_ms": 60000,
+        "missing": "",
+    })
+}
