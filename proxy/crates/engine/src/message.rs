@@ -95,13 +95,12 @@ pub struct RequestHead {
     pub(crate) path_bytes: u32,
     pub(crate) authority: Part,
     pub(crate) host: Part,
-    /// Length of the buffer when it held no whole head; see `http1::head::Progress`.
+    /// Length of the buffer when it held no whole head; it need not be parsed again soon.
     pub(crate) seen_bytes: usize,
 }
 
 impl RequestHead {
-    /// Forgets the request, keeps the memory. Needed only before a head that was last seen
-    /// incomplete is used for another connection.
+    /// Forgets the request, keeps the memory. Parsing does it too.
     pub fn clear(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();
@@ -170,8 +169,7 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Forgets the response, keeps the memory. Needed only before a head that was last seen
-    /// incomplete is used for another connection.
+    /// Forgets the response, keeps the memory. Parsing does it too.
     pub fn clear(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();

@@ -81,8 +81,8 @@ impl BodyDecoder {
         })
     }
 
-    /// [`BodyDecoder::decode`] as an iterator would be: the next data in `bytes`, which is moved past
-    /// it; `None` when more bytes are needed or the body is done.
+    /// [`BodyDecoder::decode`] as an iterator would be: the next data in `bytes`, which is moved
+    /// past it; `None` when more bytes are needed or the body is done.
     ///
     /// # Errors
     /// As `decode`.

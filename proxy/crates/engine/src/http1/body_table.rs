@@ -117,31 +117,31 @@ const fn class_of(byte: u8) -> Class {
 #[rustfmt::skip]
 const NEXT: [[State; CLASSES]; TABLE_STATES] = {
     use State::{
-        Data, DataLf as DatLf, Done, EndLf, ExtensionEscape as Escap, ExtensionName as ExtNm,
-        ExtensionQuoted as Quote, ExtensionQuotedEnd as QuotE, ExtensionStart as ExtSt,
-        ExtensionValue as ExtVl, ExtensionValueStart as ValSt, Refused as No_, Size, SizeLf,
-        SizeStart as SizSt, TrailerLf as TraLf, TrailerName as TraNm, TrailerStart as TraSt,
-        TrailerValue as TraVl,
+        Data, DataLf as DaLf, Done, EndLf as EnLf, ExtensionEscape as Escp, ExtensionName as ExNm,
+        ExtensionQuoted as Quot, ExtensionQuotedEnd as QuEd, ExtensionStart as ExSt,
+        ExtensionValue as ExVl, ExtensionValueStart as VlSt, Refused as No__, Size, SizeLf as SzLf,
+        SizeStart as SzSt, TrailerLf as TrLf, TrailerName as TrNm, TrailerStart as TrSt,
+        TrailerValue as TrVl,
     };
     [
-    //                     Hex    Token  CR      LF     ;      =      "      \      :      blank  text   control
-    /* SizeStart       */ [Size,  No_,   No_,    No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* Size            */ [Size,  No_,   SizeLf, No_,   ExtSt, No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* SizeLf          */ [No_,   No_,   No_,    Data,  No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* ExtensionStart  */ [ExtNm, ExtNm, No_,    No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* ExtensionName   */ [ExtNm, ExtNm, SizeLf, No_,   ExtSt, ValSt, No_,   No_,   No_,   No_,   No_,   No_],
-    /* Ext.ValueStart  */ [ExtVl, ExtVl, No_,    No_,   No_,   No_,   Quote, No_,   No_,   No_,   No_,   No_],
-    /* ExtensionValue  */ [ExtVl, ExtVl, SizeLf, No_,   ExtSt, No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* ExtensionQuoted */ [Quote, Quote, No_,    No_,   Quote, Quote, QuotE, Escap, Quote, Quote, Quote, No_],
-    /* ExtensionEscape */ [Quote, Quote, No_,    No_,   Quote, Quote, Quote, Quote, Quote, Quote, Quote, No_],
-    /* Ext.QuotedEnd   */ [No_,   No_,   SizeLf, No_,   ExtSt, No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* DataCr          */ [No_,   No_,   DatLf,  No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* DataLf          */ [No_,   No_,   No_,    SizSt, No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* TrailerStart    */ [TraNm, TraNm, EndLf,  No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* TrailerName     */ [TraNm, TraNm, No_,    No_,   No_,   No_,   No_,   No_,   TraVl, No_,   No_,   No_],
-    /* TrailerValue    */ [TraVl, TraVl, TraLf,  No_,   TraVl, TraVl, TraVl, TraVl, TraVl, TraVl, TraVl, No_],
-    /* TrailerLf       */ [No_,   No_,   No_,    TraSt, No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
-    /* EndLf           */ [No_,   No_,   No_,    Done,  No_,   No_,   No_,   No_,   No_,   No_,   No_,   No_],
+        //                  hex   tokn  CR    LF    ;     =     "     \     :     blnk  text  ctl
+        /* SizeStart    */ [Size, No__, No__, No__, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* Size         */ [Size, No__, SzLf, No__, ExSt, No__, No__, No__, No__, No__, No__, No__],
+        /* SizeLf       */ [No__, No__, No__, Data, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* ExtStart     */ [ExNm, ExNm, No__, No__, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* ExtName      */ [ExNm, ExNm, SzLf, No__, ExSt, VlSt, No__, No__, No__, No__, No__, No__],
+        /* ExtValueStart*/ [ExVl, ExVl, No__, No__, No__, No__, Quot, No__, No__, No__, No__, No__],
+        /* ExtValue     */ [ExVl, ExVl, SzLf, No__, ExSt, No__, No__, No__, No__, No__, No__, No__],
+        /* ExtQuoted    */ [Quot, Quot, No__, No__, Quot, Quot, QuEd, Escp, Quot, Quot, Quot, No__],
+        /* ExtEscape    */ [Quot, Quot, No__, No__, Quot, Quot, Quot, Quot, Quot, Quot, Quot, No__],
+        /* ExtQuotedEnd */ [No__, No__, SzLf, No__, ExSt, No__, No__, No__, No__, No__, No__, No__],
+        /* DataCr       */ [No__, No__, DaLf, No__, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* DataLf       */ [No__, No__, No__, SzSt, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* TrailerStart */ [TrNm, TrNm, EnLf, No__, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* TrailerName  */ [TrNm, TrNm, No__, No__, No__, No__, No__, No__, TrVl, No__, No__, No__],
+        /* TrailerValue */ [TrVl, TrVl, TrLf, No__, TrVl, TrVl, TrVl, TrVl, TrVl, TrVl, TrVl, No__],
+        /* TrailerLf    */ [No__, No__, No__, TrSt, No__, No__, No__, No__, No__, No__, No__, No__],
+        /* EndLf        */ [No__, No__, No__, Done, No__, No__, No__, No__, No__, No__, No__, No__],
     ]
 };
 

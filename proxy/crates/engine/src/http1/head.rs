@@ -38,10 +38,11 @@ impl Lengths {
     }
 }
 
-/// Whether the bytes that came since the head was last seen incomplete cannot complete it.
+/// Whether a buffer that was incomplete when it had `seen_bytes` still is.
 ///
-/// Only a line's end can. So a client that sends byte by byte makes us parse once per line, of
-/// which there are few, and not once per byte.
+/// It is when the new bytes end no line, so that a client that sends byte by byte makes us parse
+/// once per line and not once per byte. That the buffer has no empty line at all is looked at too:
+/// the answer is then right even if it is not the same buffer.
 pub(super) fn is_still_incomplete(bytes: &[u8], seen_bytes: usize) -> bool {
     let unseen = if seen_bytes == 0 {
         None
@@ -49,6 +50,8 @@ pub(super) fn is_still_incomplete(bytes: &[u8], seen_bytes: usize) -> bool {
         bytes.get(seen_bytes..)
     };
     unseen.is_some_and(|unseen| memchr::memchr(b'\n', unseen).is_none())
+        && memchr::memmem::find(bytes, b"\n\r\n").is_none()
+        && memchr::memmem::find(bytes, b"\n\n").is_none()
 }
 
 /// Copies a head into `fields` and indexes its fields.
@@ -67,12 +70,11 @@ pub(super) fn index_fields(
     fields.copy_head(head);
     for field in found {
         let name = part(head, field.name.as_bytes());
-        let id = Name::of(field.name.as_bytes());
+        let (id, is_imitation) = Name::read(field.name.as_bytes());
         // The line before this one ends right before this name.
         if !ends_with_cr_lf(head, name.start()) {
             return Err(Malformed::LineEnd);
         }
-        let is_imitation = id == Name::Other && Name::imitated_by(field.name.as_bytes()).is_some();
         if !(is_imitation && drops_imitations) {
             fields.index(id, name, part(head, field.value));
         }

@@ -11,8 +11,8 @@ const LENGTHS: lines::Lengths = lines::Lengths {
 
 /// Reads one request head from the start of `bytes` into `head`, which is overwritten.
 ///
-/// After [`Parsed::Incomplete`] call it again with the same bytes and more; for another connection
-/// [`RequestHead::clear`] comes first. After an error nothing of `head` is of use.
+/// After [`Parsed::Incomplete`] call it again with the same bytes and more. Until it is complete
+/// nothing of `head` is of use.
 ///
 /// # Errors
 /// [`Malformed`] names the rule; answer with its status and close.
@@ -41,7 +41,11 @@ pub fn parse_request(bytes: &[u8], head: &mut RequestHead) -> Result<Parsed, Mal
             head.seen_bytes = bytes.len();
             LENGTHS.check_incomplete(message)
         }
-        Err(error) => Err(refusal(message, error)),
+        Err(error) => {
+            let parsed = refuse(message, error)?;
+            head.seen_bytes = bytes.len();
+            Ok(parsed)
+        }
     }
 }
 
@@ -135,29 +139,40 @@ fn check_connection_options(head: &RequestHead) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// The rule for an error that httparse found. Off the hot path, so it may look again.
+/// What an error that httparse found means. Off the hot path, so it may look again.
+///
+/// Only a whole line tells whether its version is another one or none at all.
 #[cold]
-fn refusal(bytes: &[u8], error: httparse::Error) -> Malformed {
+fn refuse(bytes: &[u8], error: httparse::Error) -> Result<Parsed, Malformed> {
     let line = bytes
         .split(|&byte| byte == b'\n')
         .next()
         .unwrap_or_default();
     let is_whole = line.len() < bytes.len();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut words = line.split(|&byte| byte == b' ');
+    let text = line.strip_suffix(b"\r").unwrap_or(line);
+    let has_cr = text.len() < line.len();
+    let mut words = text.split(|&byte| byte == b' ');
     let (method, target) = (
         words.next().unwrap_or_default(),
         words.next().unwrap_or_default(),
     );
     match (error, words.next()) {
-        (httparse::Error::Version, Some(version)) if is_other_version(version) => {
-            Malformed::VersionUnsupported
+        (httparse::Error::Version, Some(version)) if starts_version(version) => {
+            match (is_whole, version.len() == VERSION_FORM.len()) {
+                (false, _) => LENGTHS.check_incomplete(bytes),
+                (true, true) => Err(Malformed::VersionUnsupported),
+                (true, false) => Err(Malformed::Version),
+            }
         }
         // HTTP/0.9 had no version: "GET /path".
-        (httparse::Error::Token, None) if is_whole && is_simple_request(method, target) => {
-            Malformed::VersionUnsupported
+        (httparse::Error::Token, None) if has_cr && is_simple_request(method, target) => {
+            if is_whole {
+                Err(Malformed::VersionUnsupported)
+            } else {
+                Ok(Parsed::Incomplete)
+            }
         }
-        _ => lines::field_error(error),
+        _ => Err(lines::field_error(error)),
     }
 }
 
@@ -166,14 +181,12 @@ fn is_simple_request(method: &[u8], target: &[u8]) -> bool {
     is_token && target.starts_with(b"/") && target.iter().all(u8::is_ascii_graphic)
 }
 
-/// `HTTP/d.d`, or a beginning of it that reaches the digit.
-fn is_other_version(word: &[u8]) -> bool {
-    let Some(number) = word.strip_prefix(b"HTTP/") else {
-        return false;
-    };
-    match number {
-        [major] | [major, b'.'] => major.is_ascii_digit(),
-        [major, b'.', minor] => major.is_ascii_digit() && minor.is_ascii_digit(),
-        _ => false,
-    }
+/// A version in general; `d` is a digit (RFC 9112 section 2.3).
+const VERSION_FORM: &[u8] = b"HTTP/d.d";
+
+/// Whether the word is a version or the beginning of one.
+fn starts_version(word: &[u8]) -> bool {
+    let mut pairs = word.iter().zip(VERSION_FORM);
+    word.len() <= VERSION_FORM.len()
+        && pairs.all(|(&byte, &form)| byte == form || (form == b'd' && byte.is_ascii_digit()))
 }

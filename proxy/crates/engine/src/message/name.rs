@@ -56,6 +56,13 @@ impl Name {
         (found != Self::Other && name.contains(&b'_')).then_some(found)
     }
 
+    /// [`Name::of`], and whether [`Name::imitated_by`] has one.
+    pub(crate) fn read(name: &[u8]) -> (Self, bool) {
+        let found = Self::find(name);
+        let is_imitation = found != Self::Other && name.contains(&b'_');
+        (if is_imitation { Self::Other } else { found }, is_imitation)
+    }
+
     /// Looks a name up with `_` taken as `-`: by length, then by the bytes.
     fn find(name: &[u8]) -> Self {
         let candidates: &[(&[u8], Self)] = match name.len() {
