@@ -140,11 +140,13 @@ class Demo:
                 ("a request", f"curl -i {self._url}"),
                 ("as part of your own trace", f"curl -H 'traceparent: {own}' {self._url}"),
                 ("another route", f"curl -i {self._url}items"),
-                ("what is routed, what is wrong", f"curl http://{self._admin}/api/routes"),
-                ("change a route while it runs", f"in {manifest}, change /items to /things"),
-                ("break something", f"in {manifest}, change `number: 80` to `number: 81`:"),
-                ("", "/items fails by name, /api/routes says why, all else is served"),
-                ("kill a service", f"kill {slow.pid}  # recommend; 502 until it starts again"),
+                ("what is routed now", f"curl http://{self._admin}/api/routes"),
+                ("change a route while it runs", f"in {manifest}, make /items /things; then"),
+                ("", f"curl -i {self._url}things"),
+                ("break something", f"in {manifest}, make `number: 80` `number: 81`; /items"),
+                ("", "is a 503 then, all else is served, and what is wrong is said by"),
+                ("", f"curl http://{self._admin}/api/problems"),
+                ("kill a service", f"kill {slow.pid}  # recommend: 502 until it starts again"),
                 ("undo your changes", f"git checkout {manifest}"),
             ]
         )

@@ -136,14 +136,17 @@ def require_free(*addresses: str) -> None:
 
 
 async def _spawn(child: Child) -> None:
-    child.process = await asyncio.create_subprocess_exec(
-        *child.argv,
-        env={**_inherited_environment(), **child.environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
+    try:
+        child.process = await asyncio.create_subprocess_exec(
+            *child.argv,
+            env={**_inherited_environment(), **child.environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except FileNotFoundError as err:
+        raise DemoError(f"{child.argv[0]} is missing: `make build` makes it.") from err
 
 
 def _inherited_environment() -> dict[str, str]:

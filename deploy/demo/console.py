@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ingress_controller.traces.drawing import draw, duration_text
-from ingress_controller.traces.span import Span
-from ingress_controller.traces.tree import tree
+from ingress_controller.traces.span import Span, SpanKind, SpanStatus
+from ingress_controller.traces.tree import Tree, tree
 from ingress_controller.traces.where import where
 
 WIDTH_WITHOUT_TERMINAL = 110
@@ -50,4 +50,15 @@ class Console:
             now = datetime.now().strftime("%H:%M:%S")
             duration = duration_text(root.duration_ns)
             what = f"{root.name} {status}  {duration}  {where(of)}"
-            self.say(f"{now}  {what}  trace {root.trace_id}")
+            self.say(f"{now}  {what}{_failure(of)}  trace {root.trace_id}")
+
+
+def _failure(of: Tree) -> str:
+    """Where it began to fail: the deepest span that did."""
+    failed = [branch for branch in of.branches if branch.span.status is SpanStatus.ERROR]
+    if not failed:
+        return ""
+    span = max(failed, key=lambda branch: branch.depth).span
+    error = span.status_message or span.attributes.get("error.type", "error")
+    what = f"{span.name} {span.peer}" if span.kind is SpanKind.CLIENT else span.name
+    return f"  ✗ {span.service}: {what}: {error}"

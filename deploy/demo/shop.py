@@ -70,7 +70,7 @@ def app(service: str, callees: dict[str, str]) -> web.Application:
     app = web.Application()
     match service:
         case "catalog":
-            app.router.add_get("/items", items)
+            app.router.add_get("/{path:.*}", items)  # whatever path the Ingress gives it
         case "recommend":
             app.router.add_get("/for-you", recommendation)
         case "storefront":
