@@ -11,14 +11,17 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
+from ipaddress import ip_address
 from typing import Any, ClassVar
 
 import uvloop
 
 from ingress_controller.admin.server import AdminServer
-from ingress_controller.kubernetes_api import ConnectError, connect
+from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
+from ingress_controller.model.problem import ObjectKey
 from ingress_controller.reconcile import Outcome, Reconciler, route_count
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder, Options
@@ -30,6 +33,9 @@ from ingress_controller.settings import (
     StartError,
     version,
 )
+from ingress_controller.status.leader import Leader
+from ingress_controller.status.recorder import EventRecorder
+from ingress_controller.status.writer import Address, StatusWriter, address_of, addresses_of
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.traces.export import Exporter, ExportLimits
 from ingress_controller.watch.cache import Cache
@@ -139,7 +145,8 @@ async def run(settings: Settings) -> None:
         emit(OptionIgnored(reason))
     async with AsyncExitStack() as stack:
         cache = Cache()
-        source = await _source(settings, cache, stack)
+        api = await _api(settings, stack)
+        source = _source(settings, api, cache)
         engine = Engine(workers=settings.workers, resource=_resource(settings))
         stack.callback(engine.stop, deadline_s=0)
         process = _Process(settings, engine, source, cache)
@@ -152,6 +159,9 @@ async def run(settings: Settings) -> None:
                 group.create_task(process.resolver.run(), name="resolver"),
                 group.create_task(process.reconciler.run(), name="reconciler"),
             ]
+            leader = _status(
+                settings, api, process, lambda work: tasks.append(group.create_task(work))
+            )
             if process.exporter is not None:
                 tasks.append(group.create_task(process.exporter.run(), name="exporter"))
             if await _first_table(process, stop):
@@ -159,19 +169,66 @@ async def run(settings: Settings) -> None:
                 print(_ready_line(settings, admin_address, process.outcome), flush=True)
             emit(Stopping(await stop))
             await _shut_down(process)
+            if leader is not None:
+                await leader.release()
             for task in tasks:
                 task.cancel()
 
 
-async def _source(settings: Settings, cache: Cache, stack: AsyncExitStack) -> Source:
+async def _api(settings: Settings, stack: AsyncExitStack) -> KubernetesApi | None:
+    source = settings.source
+    if isinstance(source, ManifestsSource):
+        return None
+    try:
+        return await connect(source.kubeconfig, source.context, stack)
+    except ConnectError as err:
+        raise SettingsError(str(err)) from err
+
+
+def _source(settings: Settings, api: KubernetesApi | None, cache: Cache) -> Source:
     source = settings.source
     if isinstance(source, ManifestsSource):
         return ManifestsWatch(source.directory, cache)
-    try:
-        api = await connect(source.kubeconfig, source.context, stack)
-    except ConnectError as err:
-        raise SettingsError(str(err)) from err
+    assert api is not None, "every source but the manifests has an API"
     return KubernetesWatch(api, cache, source.namespaces)
+
+
+def _status(
+    settings: Settings,
+    api: KubernetesApi | None,
+    process: _Process,
+    start: Callable[[Coroutine[Any, Any, None]], None],
+) -> Leader | None:
+    """Starts what writes to Kubernetes, if there is one."""
+    if api is None:
+        return None
+    identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    leader = Leader(
+        api,
+        namespace=settings.lease_namespace,
+        name=f"spanway-{settings.ingress_class}",
+        identity=identity,
+    )
+    writer = StatusWriter(
+        api,
+        process.cache,
+        leader=leader,
+        recorder=EventRecorder(api, process.cache, identity),
+        addresses=partial(_published, settings, process.cache),
+    )
+    process.reconciler.on_outcome = lambda out: writer.submit(out.ours, out.problems)
+    start(leader.run())
+    start(writer.run())
+    return leader
+
+
+def _published(settings: Settings, cache: Cache) -> list[Address]:
+    """What the Ingresses' status shows: what is told, else the listeners' own addresses."""
+    if settings.publish.service is not None:
+        return addresses_of(cache.get(ObjectKey("Service", *settings.publish.service)))
+    listening = (ip_address(x.rpartition(":")[0].strip("[]")) for x in settings.http)
+    own = [str(x) for x in listening if not (x.is_unspecified or x.is_loopback)]
+    return [address_of(text) for text in settings.publish.addresses or own]
 
 
 async def _first_table(process: _Process, stop: asyncio.Future[str]) -> bool:

@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -83,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingress_class: str = "spanway"
     forwarded: bool = False
     publish: Publish = Publish()
-    lease_namespace: str | None = None
+    lease_namespace: str = "default"
     export: Export | None = None
     resource: Mapping[str, str] = {}
     sample_ratio: float = 1.0
@@ -202,7 +203,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         ingress_class=_ingress_class(given),
         forwarded=given.one("--forwarded-header", _switch) or False,
         publish=_publish(given),
-        lease_namespace=given.one("--lease-namespace", _object_name) or env.get("POD_NAMESPACE"),
+        lease_namespace=given.one("--lease-namespace", _object_name) or _own_namespace(env),
         export=otel.export,
         resource=otel.resource,
         sample_ratio=1.0 if ratio is None else ratio,
@@ -239,6 +240,16 @@ def _directory(given: _Given) -> Path:
     if directory is None:
         raise SettingsError("--manifests DIR is missing.")
     return directory
+
+
+def _own_namespace(env: Mapping[str, str]) -> str:
+    """Of the pod that this is; `default` if it is none."""
+    if namespace := env.get("POD_NAMESPACE"):
+        return namespace
+    try:
+        return _NAMESPACE_FILE.read_text().strip() or "default"
+    except OSError:
+        return "default"
 
 
 def _ingress_class(given: _Given) -> str:

@@ -1,0 +1,1 @@
+"""What Kubernetes is told: addresses of Ingresses, Events for Problems; by one of all replicas."""

@@ -1,0 +1,157 @@
+"""Writes `status.loadBalancer` of our Ingresses and Events for Problems, while this replica leads.
+
+Rules: only what differs is written, by a patch of the status alone, so that a conflict with another
+writer of the object cannot occur; what fails is tried again. An Ingress that stops being ours loses
+the addresses that this process wrote.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi
+from ingress_controller.model.ingress import Ingress
+from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.status.recorder import EventRecorder
+from ingress_controller.telemetry.events import Event, emit
+from ingress_controller.watch.cache import Cache
+
+RETRY_S = 5.0
+_NOT_FOUND = 404
+_DENIED = 403
+
+Address = dict[str, str]
+"""One entry of `status.loadBalancer.ingress`: `ip` or `hostname`."""
+
+
+class StatusWritten(Event, frozen=True):
+    """An Ingress shows our addresses."""
+
+    ingress: str
+    addresses: str
+
+
+class StatusUnwritten(Event, frozen=True):
+    """Kubernetes does not take what we say; requests are served all the same."""
+
+    level: ClassVar[int] = logging.WARNING
+    reason: str
+
+
+class Leads(Protocol):
+    """Whether this replica may write."""
+
+    on_change: Callable[[], None]
+
+    @property
+    def is_leader(self) -> bool: ...
+
+
+class StatusWriter:
+    """See the module. `addresses` is asked at each pass, since a Service's may change."""
+
+    def __init__(  # noqa: PLR0913 - sleep is for tests
+        self,
+        api: KubernetesApi,
+        cache: Cache,
+        *,
+        leader: Leads,
+        recorder: EventRecorder,
+        addresses: Callable[[], Sequence[Address]],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._leader = leader
+        self._recorder = recorder
+        self._addresses = addresses
+        self._sleep = sleep
+        self._ours: Mapping[ObjectKey, Ingress] = {}
+        self._problems: tuple[Problem, ...] = ()
+        self._written: set[ObjectKey] = set()
+        self._is_due = asyncio.Event()
+        self._failure = ""
+        leader.on_change = self._is_due.set
+
+    def submit(self, ours: Mapping[ObjectKey, Ingress], problems: tuple[Problem, ...]) -> None:
+        """The newest state; an older one that was not written yet is dropped."""
+        self._ours = ours
+        self._problems = problems
+        self._is_due.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._is_due.wait()
+            self._is_due.clear()
+            failure = ""
+            try:
+                is_done = await self._write_all()
+            except ApiError as err:
+                is_done, failure = False, _explained(err)
+            except INTERRUPTIONS as err:
+                is_done, failure = False, str(err) or type(err).__name__
+            if failure and failure != self._failure:
+                emit(StatusUnwritten(failure))
+            self._failure = failure
+            if not is_done:
+                await self._sleep(RETRY_S)
+                self._is_due.set()
+
+    async def _write_all(self) -> bool:
+        if not self._leader.is_leader:
+            return True  # `on_change` starts a pass as soon as it is
+        wanted = list(self._addresses())
+        for key in list(self._ours) if wanted else ():
+            if self._shown(key) != wanted:
+                await self._write(key, wanted)
+        for key in [key for key in self._written if key not in self._ours]:
+            if self._shown(key):
+                await self._write(key, [])
+            self._written.discard(key)
+        return await self._recorder.report(self._problems)
+
+    def _shown(self, key: ObjectKey) -> list[Address]:
+        """What the Ingress shows now, ports left out."""
+        return addresses_of(self._cache.get(key))
+
+    async def _write(self, key: ObjectKey, addresses: Sequence[Address]) -> None:
+        path = f"/apis/networking.k8s.io/v1/namespaces/{key.namespace}/ingresses/{key.name}/status"
+        body = {"status": {"loadBalancer": {"ingress": list(addresses)}}}
+        try:
+            await self._api.request("PATCH", path, body=body)
+        except ApiError as err:
+            if err.status == _NOT_FOUND:
+                return  # deleted meanwhile
+            raise
+        if addresses:
+            self._written.add(key)
+        shown = ", ".join(value for address in addresses for value in address.values())
+        emit(StatusWritten(key.path, shown or "none"))
+
+
+def address_of(text: str) -> Address:
+    """An IP address or host name as an entry of the status."""
+    try:
+        return {"ip": str(ipaddress.ip_address(text))}
+    except ValueError:
+        return {"hostname": text}
+
+
+def addresses_of(raw: Mapping[str, Any] | None) -> list[Address]:
+    """`status.loadBalancer.ingress` of an Ingress or a Service of type LoadBalancer."""
+    status = (raw or {}).get("status") or {}
+    entries = (status.get("loadBalancer") or {}).get("ingress") or []
+    return [{k: e[k] for k in ("ip", "hostname") if e.get(k)} for e in entries]
+
+
+def _explained(err: ApiError) -> str:
+    if err.status != _DENIED:
+        return str(err)
+    return (
+        f"{err.message}: the ClusterRole needs the rules apiGroups: [networking.k8s.io],"
+        " resources: [ingresses/status], verbs: [patch] and apiGroups: [''],"
+        " resources: [events], verbs: [create]"
+    )
