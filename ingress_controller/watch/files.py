@@ -82,7 +82,10 @@ def _yaml(text: str) -> list[tuple[int, Any]]:
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
         reason = ", ".join(filter(None, (err.context, err.problem)))
-        raise FileError(mark.line + 1 if mark else 0, f"It is not YAML: {reason}.") from err
+        last = len(text.splitlines())  # what is not closed is missed after the last line
+        raise FileError(
+            min(mark.line + 1, last) if mark else 0, f"It is not YAML: {reason}."
+        ) from err
     except yaml.reader.ReaderError as err:
         line = text.count("\n", 0, err.position) + 1
         raise FileError(line, f"It is not YAML: {err.reason}.") from err

@@ -110,9 +110,7 @@ class Reflector:
             try:
                 if self._version is None:
                     await self._list()
-                if await self._watch():
-                    self._backoff.reset()
-                    continue  # the server ended a watch that worked: go on at once
+                await self._watch()
             except ApiError as err:
                 if err.status not in _DENIED:
                     self._version = None  # 410, or a version that the server cannot serve
@@ -142,21 +140,19 @@ class Reflector:
             self._cache.touch()
         self._resumed()
 
-    async def _watch(self) -> bool:
-        """Applies events until the server ends the watch; whether there were any."""
+    async def _watch(self) -> None:
+        """Applies events until the server ends the watch, which it does every few minutes."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": self._version or "",
             "timeoutSeconds": str(int(WATCH_S * random.uniform(1, 2))),
         }
-        has_events = False
         async for line in self._api.lines(self._resource.path(self._namespace), query):
             if line.strip():
                 self._apply(msgspec.json.decode(line))
-                has_events = True
+                self._backoff.reset()  # not after a list: its watch may be refused for ever
                 self._resumed()
-        return has_events
 
     def _apply(self, event: dict[str, Any]) -> None:
         raw = event["object"]

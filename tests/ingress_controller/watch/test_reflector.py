@@ -1,0 +1,154 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from eventually import until
+from fake_apiserver import COLLECTIONS, FakeApiserver, running
+from k8s_objects import key_of, service
+
+from ingress_controller.watch.cache import Cache
+from ingress_controller.watch.kubernetes import KubernetesSource
+from ingress_controller.watch.reflector import Backoff, Reflector, Resource
+
+SERVICES = Resource("Service", "", "services")
+
+
+async def _no_wait(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def reflecting(cache: Cache) -> AsyncIterator[tuple[FakeApiserver, Reflector]]:
+    async with running() as (server, api):
+        reflector = Reflector(api, SERVICES, "", cache, backoff=Backoff(_no_wait))
+        task = asyncio.ensure_future(reflector.run())
+        try:
+            yield server, reflector
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_each_change_reaches_the_cache_in_order() -> None:
+    cache, a = Cache(), service("a")
+    async with reflecting(cache) as (server, reflector):
+        await server.put(a)
+        await until(lambda: cache.get(key_of(a)))
+        await server.put(service("a", type="ExternalName"))
+        await until(lambda: cache.get(key_of(a))["spec"].get("type"))  # type: ignore[index]
+        await server.delete(a)
+        await until(lambda: not cache.get(key_of(a)))
+
+        assert server.lists("Service") == 1
+        assert reflector.missing == ""
+
+
+async def test_a_list_of_several_pages_is_one_state() -> None:
+    cache = Cache()
+    async with running() as (server, api):
+        for index in range(1_200):
+            await server.put(service(f"s-{index}"))
+        reflector = Reflector(api, SERVICES, "", cache)
+        task = asyncio.ensure_future(reflector.run())
+        await until(lambda: not reflector.missing)
+
+        assert cache.object_count == 1_200
+        assert server.lists("Service") == 3
+        task.cancel()
+
+
+async def test_a_connection_that_breaks_in_mid_line_goes_on_from_the_last_version() -> None:
+    cache, a, b = Cache(), service("a"), service("b")
+    async with reflecting(cache) as (server, _):
+        await until(lambda: server.watches("Service"))
+        await server.put(a)
+        await until(lambda: cache.get(key_of(a)))
+        await server.cut("Service", b'{"type": "ADDED", "obj')
+        await until(lambda: len(server.watches("Service")) == 2)
+        await server.put(b)
+        await until(lambda: cache.get(key_of(b)))
+
+        assert server.watches("Service") == ["100", "101"]
+        assert server.lists("Service") == 1
+
+
+async def test_a_bookmark_moves_the_version_that_a_watch_goes_on_from() -> None:
+    async with reflecting(Cache()) as (server, _):
+        await until(lambda: server.watches("Service"))
+        await server.bookmark("Service")
+        await server.cut("Service")
+        await until(lambda: len(server.watches("Service")) == 2)
+
+        assert server.watches("Service")[1] == "150"
+
+
+async def test_after_410_a_new_list_finds_what_was_missed() -> None:
+    cache, gone, new = Cache(), service("gone"), service("new")
+    async with reflecting(cache) as (server, reflector):
+        await server.put(gone)
+        await until(lambda: cache.get(key_of(gone)))
+        await server.stop()
+        await server.delete(gone)
+        await server.put(new)
+        server.forget()
+        await server.start()
+        await until(lambda: cache.get(key_of(new)))
+
+        assert cache.get(key_of(gone)) is None
+        assert server.lists("Service") == 2
+        assert reflector.missing == ""
+
+
+async def test_while_the_server_is_away_the_cache_keeps_what_it_has() -> None:
+    cache, a, b = Cache(), service("a"), service("b")
+    async with reflecting(cache) as (server, reflector):
+        await server.put(a)
+        await until(lambda: cache.get(key_of(a)))
+        await server.stop()
+        assert cache.get(key_of(a)) is not None
+        assert reflector.missing == ""
+
+        await server.start()
+        await server.put(b)
+        await until(lambda: cache.get(key_of(b)))
+
+
+async def test_denied_access_names_the_missing_rule_and_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache, a = Cache(), service("a")
+    async with running() as (server, api):
+        server.denied.add(COLLECTIONS["Service"])
+        await server.put(a)
+        reflector = Reflector(api, SERVICES, "", cache, backoff=Backoff(_no_wait))
+        task = asyncio.ensure_future(reflector.run())
+        await until(lambda: server.lists("Service") > 2)
+        assert reflector.missing == (
+            f"services of http://127.0.0.1:{server.port} (access is denied (403): a ClusterRole"
+            " needs the rule apiGroups: [''], resources: [services], verbs: [list, watch])"
+        )
+        assert len(caplog.records) == 1
+
+        server.denied.clear()
+        await until(lambda: cache.get(key_of(a)))
+        assert reflector.missing == ""
+        task.cancel()
+
+
+async def test_managed_fields_are_not_kept() -> None:
+    cache, a = Cache(), service("a")
+    a["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    async with reflecting(cache) as (server, _):
+        await server.put(a)
+        await until(lambda: cache.get(key_of(a)))
+
+        assert "managedFields" not in (cache.get(key_of(a)) or {})["metadata"]
+
+
+async def test_a_source_names_everything_that_it_waits_for() -> None:
+    async with running() as (server, api):
+        source = KubernetesSource(api, Cache(), ("one", "two"))
+
+        assert source.missing[0] == f"ingresses in namespace one of http://127.0.0.1:{server.port}"
+        assert len(source.missing) == 7
