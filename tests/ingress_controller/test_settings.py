@@ -1,0 +1,168 @@
+from pathlib import Path
+
+import pytest
+
+from ingress_controller.addresses import ServiceListener
+from ingress_controller.settings import (
+    CheckSettings,
+    KubernetesSource,
+    ManifestsSource,
+    Settings,
+    SettingsError,
+    read_settings,
+)
+
+IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+
+
+def run_settings(*argv: str, env: dict[str, str] | None = None) -> Settings:
+    settings = read_settings(["run", *argv], env if env is not None else IN_CLUSTER)
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def test_manifests_are_served_on_loopback_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = run_settings("--manifests", str(tmp_path), env={})
+
+    assert settings.source == ManifestsSource(tmp_path)
+    assert settings.http == ("127.0.0.1:8080",)
+    assert settings.admin == "127.0.0.1:9901"
+
+
+def test_a_pod_follows_its_own_cluster() -> None:
+    settings = run_settings("--watch-namespace", "a", "--watch-namespace", "b")
+
+    assert settings.source == KubernetesSource(namespaces=("a", "b"))
+    assert settings.http == ("0.0.0.0:80",)
+
+
+def test_each_flag_is_a_variable_too_and_the_flag_wins() -> None:
+    env = IN_CLUSTER | {
+        "SPANWAY_HTTP": "127.0.0.1:1, [::1]:2",
+        "SPANWAY_SAMPLE_RATIO": "0.5",
+        "SPANWAY_SERVICE": "shop/api:http=127.0.0.1:3",
+        "SPANWAY_FORWARDED_HEADER": "true",
+        "SPANWAY_WORKERS": "3",
+    }
+
+    settings = run_settings("--workers", "2", env=env)
+
+    assert settings.http == ("127.0.0.1:1", "[::1]:2")
+    assert settings.sample_ratio == 0.5
+    assert settings.service_listeners == (ServiceListener("shop", "api", "http", "127.0.0.1:3"),)
+    assert settings.forwarded
+    assert settings.workers == 2
+
+
+def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_ours() -> None:
+    env = IN_CLUSTER | {
+        "SPANWAY_PORT": "tcp://10.96.0.5:80",
+        "SPANWAY_SERVICE_HOST": "10.96.0.5",
+        "SPANWAY_SERVICE_PORT_HTTP": "80",
+    }
+
+    assert run_settings(env=env) == run_settings()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["run"],
+            "This is not a pod of a cluster; give --manifests DIR or --kubeconfig FILE.",
+        ),
+        (
+            ["run", "--manifests", "/nope"],
+            '--manifests: "/nope" is not there; name the directory that holds the manifests.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--kubeconfig", "{file}"],
+            "--manifests and --kubeconfig exclude each other; keep one of the two.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--context", "dev"],
+            "--context is for a cluster and --manifests is none.",
+        ),
+        (
+            ["run", "--kubeconfig", "/nope"],
+            '--kubeconfig: "/nope" is not a file; name a kubeconfig.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--http", "8080"],
+            '--http: "8080" is not ADDR:PORT, for example 127.0.0.1:8080 or [::]:80.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--http", "localhost:80"],
+            '--http: "localhost" in "localhost:80" is not an IP address, write 127.0.0.1:80.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--http", "::1:80"],
+            '--http: "::1:80" is ambiguous, write an IPv6 address as [::1]:8080.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--https", "0.0.0.0:443"],
+            '--https "0.0.0.0:443": TLS certificates are not supported yet; leave the flag out'
+            " and end TLS in front of Spanway.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--admin", "127.0.0.1:8080"],
+            "--admin 127.0.0.1:8080 is already used by --http; choose another port.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--workers", "0"],
+            '--workers: "0" is not a whole number from 1 to 256.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--sample-ratio", "nan"],
+            '--sample-ratio: "nan" is not a number from 0 to 1, for example 0.1.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--service", "api=127.0.0.1:1"],
+            '--service: "api=127.0.0.1:1" is not NS/NAME:PORT=ADDR:PORT,'
+            " for example shop/api:80=127.0.0.1:18080.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--otlp-endpoint", "localhost:4318"],
+            '--otlp-endpoint: "localhost:4318" is not a URL like http://127.0.0.1:4318.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--ingress-class", "No Class"],
+            '--ingress-class: "No Class" is not a Kubernetes name'
+            " (lower-case letters, digits, - and .).",
+        ),
+        (
+            ["serve"],
+            "argument COMMAND: invalid choice: 'serve' (choose from 'run', 'check', 'explain')"
+            " (`spanway --help` shows what there is)",
+        ),
+        (
+            ["run", "--manifest", "x"],
+            "unrecognized arguments: --manifest x (`spanway --help` shows what there is)",
+        ),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_what_does_not_fit_is_one_sentence(argv: list[str], message: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    with pytest.raises(SettingsError) as caught:
+        read_settings([x.format(dir=tmp_path, file=file) for x in argv], {})
+
+    assert str(caught.value) == message
+
+
+def test_a_bad_variable_is_named_as_such() -> None:
+    with pytest.raises(SettingsError, match=r'^SPANWAY_WORKERS: "many" is not a whole number'):
+        run_settings(env=IN_CLUSTER | {"SPANWAY_WORKERS": "many"})
+
+
+def test_check_needs_only_a_directory(tmp_path: Path) -> None:
+    assert read_settings(["check", "--manifests", str(tmp_path)], {}) == CheckSettings(tmp_path)
+
+
+def test_an_ip_address_or_a_host_name_can_be_published() -> None:
+    given = ["192.0.2.1", "2001:db8::1", "lb.example.org"]
+    flags = [text for address in given for text in ("--publish-address", address)]
+
+    assert run_settings(*flags).publish.addresses == tuple(given)
