@@ -1,0 +1,175 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from eventually import until
+from k8s_objects import MANIFESTS, Object, endpoint_slice, ingress, key_of, path, service
+
+from ingress_controller.model.problem import Problem
+from ingress_controller.reconcile import Reconciler
+from ingress_controller.resolve import Resolver
+from ingress_controller.routing.builder import Builder
+from ingress_controller.watch.cache import Cache
+from proxy.table import Rejected, Update
+
+WORLD = [ingress(path("/")), service(), endpoint_slice("api", "10.0.0.1")]
+
+
+class FakeEngine:
+    """Fakes the engine at the process edge: takes updates, rejects what it is told to."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        self.rejects: list[Rejected] = []
+
+    def publish(self, update: Update) -> list[Rejected]:
+        self.updates.append(update)
+        return self.rejects
+
+
+class FakeSource:
+    """Fakes a source: says what the test wants it to."""
+
+    def __init__(self) -> None:
+        self.waits_for: tuple[str, ...] = ()
+        self.asked_count = 0
+        self.problems: tuple[Problem, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        self.asked_count += 1
+        return self.waits_for
+
+    async def run(self) -> None:
+        """Nothing to do."""
+
+
+class World:
+    def __init__(self) -> None:
+        self.cache = Cache()
+        self.engine = FakeEngine()
+        self.source = FakeSource()
+        self.resolver = Resolver(self.cache.touch, allow_loopback=True)
+        self.reconciler = Reconciler(
+            self.cache,
+            self.source,
+            builder=Builder(MANIFESTS),
+            resolver=self.resolver,
+            engine=self.engine,
+        )
+
+    def put(self, *objects: Object) -> None:
+        for raw in objects:
+            self.cache.put(key_of(raw), raw)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[World]:
+    world = World()
+    task = asyncio.ensure_future(world.reconciler.run())
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_change_becomes_an_update_of_only_what_changed() -> None:
+    async with running() as world:
+        world.put(*WORLD)
+        await until(lambda: len(world.engine.updates) == 1)
+        await until(world.reconciler.is_published.is_set)
+
+        world.put(endpoint_slice("api", "10.0.0.2"))
+        await until(lambda: len(world.engine.updates) == 2)
+
+        update = world.engine.updates[1]
+        assert (update.base, update.generation) == (1, 2)
+        assert update.hosts_upsert == ()
+        assert [backend.key for backend in update.backends_upsert] == ["shop/api:80"]
+
+
+async def test_changes_in_quick_succession_are_one_update() -> None:
+    async with running() as world:
+        world.put(*WORLD)
+        for number in range(100):
+            world.put(endpoint_slice("api", f"10.0.0.{number}"))
+            await asyncio.sleep(0)
+        await until(lambda: world.engine.updates)
+
+        assert len(world.engine.updates) == 1
+        endpoints = world.engine.updates[0].backends_upsert[0].endpoints
+        assert [endpoint.address for endpoint in endpoints] == ["10.0.0.99"]
+
+
+async def test_nothing_is_published_before_the_source_was_read_completely() -> None:
+    async with running() as world:
+        world.source.waits_for = ("services",)
+        world.put(WORLD[0])
+        await until(lambda: world.source.asked_count)
+        assert world.engine.updates == []
+
+        world.source.waits_for = ()
+        world.put(*WORLD)
+        await until(lambda: world.engine.updates)
+        assert len(world.engine.updates) == 1
+
+
+async def test_a_rejected_host_is_a_problem_of_its_ingress_and_tried_again_later() -> None:
+    async with running() as world:
+        world.engine.rejects = [Rejected("host", "shop.example", "too strange")]
+        world.put(*WORLD)
+        await until(world.reconciler.is_published.is_set)
+
+        outcome = world.reconciler.outcome
+        assert outcome.table.hosts == {}
+        assert [str(problem) for problem in outcome.problems] == [
+            "Ingress shop/web: The engine refuses host shop.example: too strange"
+        ]
+
+        world.engine.rejects = []
+        world.put(endpoint_slice("api", "10.0.0.2"))
+        await until(lambda: len(world.engine.updates) == 2)
+        await until(lambda: world.reconciler.outcome.table.hosts)
+        assert [host.name for host in world.engine.updates[1].hosts_upsert] == ["shop.example"]
+        assert world.reconciler.outcome.problems == ()
+
+
+async def test_a_rejected_table_leaves_the_old_one_as_the_base_of_the_next() -> None:
+    async with running() as world:
+        world.put(*WORLD)
+        await until(world.reconciler.is_published.is_set)
+        world.engine.rejects = [Rejected("table", "", "does not fit")]
+        world.put(endpoint_slice("api", "10.0.0.2"))
+        await until(lambda: world.reconciler.outcome.rejected)
+        world.engine.rejects = []
+        world.put(endpoint_slice("api", "10.0.0.3"))
+        await until(lambda: len(world.engine.updates) == 3)
+
+        assert [(u.base, u.generation) for u in world.engine.updates] == [(0, 1), (1, 2), (1, 2)]
+
+
+async def test_a_listener_that_cannot_be_bound_is_a_problem_of_the_service_that_wants_it() -> None:
+    async with running() as world:
+        world.engine.rejects = [Rejected("listener", "127.0.0.1:1", "permission denied")]
+        world.put(
+            service(annotations={"spanway.io/listen": "80=127.0.0.1:1"}),
+            endpoint_slice("api", "10.0.0.1"),
+        )
+        await until(world.reconciler.is_published.is_set)
+
+        outcome = world.reconciler.outcome
+        assert outcome.table.listeners == ()
+        assert [str(problem) for problem in outcome.problems] == [
+            "Service shop/api: The engine refuses listener 127.0.0.1:1: permission denied"
+        ]
+
+
+async def test_problems_of_the_source_are_told_too() -> None:
+    async with running() as world:
+        broken = Problem(key_of(service()), "", "broken")
+        world.source.problems = (broken,)
+        world.cache.touch()
+        await until(world.reconciler.is_published.is_set)
+
+        assert world.reconciler.outcome.problems == (broken,)
