@@ -55,11 +55,12 @@ class AdminServer:
         Raises:
             OSError: the address cannot be bound.
         """
-        runner = web.AppRunner(application(self._state), access_log=None, handle_signals=False)
+        app = application(self._state)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         self._runner = runner
         await runner.setup()
         host, _, port = address.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port), shutdown_timeout=_SHUTDOWN_S)
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
         await site.start()
         return f"{host}:{runner.addresses[0][1]}"
 

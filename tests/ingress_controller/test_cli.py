@@ -1,0 +1,74 @@
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from k8s_objects import endpoint_slice, ingress, path, service
+
+from ingress_controller import cli
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    objects = [ingress(path("/")), service(), endpoint_slice("api", "127.0.0.1")]
+    (tmp_path / "shop.json").write_text(
+        json.dumps({"kind": "List", "apiVersion": "v1", "items": objects})
+    )
+    return tmp_path
+
+
+def test_a_usage_error_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--manifests", "/nope"]) == 2
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        'spanway: --manifests: "/nope" is not there; name the directory that holds the manifests.\n'
+    )
+
+
+def test_check_of_good_manifests_is_clean(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", "--manifests", str(manifests)]) == 0
+
+    assert capsys.readouterr().out == "1 Ingress, 1 route for 1 host: 0 errors, 0 warnings\n"
+
+
+def test_check_prints_each_problem_and_fails(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (manifests / "bad.yaml").write_text("a: [")
+
+    assert cli.main(["check", "--manifests", str(manifests)]) == 1
+
+    assert capsys.readouterr().out.startswith("error: File bad.yaml, line 1: It is not YAML: ")
+
+
+def test_a_proxy_package_of_another_distribution_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The fake is at the process edge: what the Python environment says is installed.
+    monkeypatch.setattr(metadata, "distribution", lambda name: name)
+
+    assert cli.main(["--version"]) == 2
+
+    assert capsys.readouterr().err == (
+        'spanway: The import package "proxy" belongs to proxy.py in this Python environment;'
+        " install spanway in an environment of its own.\n"
+    )
+
+
+def test_a_defect_is_a_sentence_with_its_place_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ingress_controller.settings.read_settings", lambda _: 1 // 0)
+
+    assert cli.main(["run"]) == 1
+
+    message = capsys.readouterr().err
+    assert message.startswith(
+        "spanway: Internal error, please report it: ZeroDivisionError: integer division or modulo"
+        " by zero (test_cli.py:"
+    )
+    assert message.count("\n") == 1
