@@ -28,7 +28,7 @@ $(SETUP): requirements.lock pyproject.toml
 $(ENGINE): $(SETUP) $(SOURCES)
 	@command -v cargo >/dev/null || { echo "spanway: Rust is needed; see https://rustup.rs"; exit 1; }
 	@echo "spanway: building the engine, optimised (2 to 4 minutes the first time)"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked --release" \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --no-deps --no-build-isolation --editable .
 	@touch $@

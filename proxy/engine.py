@@ -40,6 +40,7 @@ class Stats(msgspec.Struct, frozen=True):
     responses_5xx: int
     attempts: int
     upstream_connects: int
+    baggage_dropped: int
     spans_recorded: int
     spans_dropped: int
 

@@ -64,11 +64,13 @@ mod _engine {
 
         /// All batches that wait: OTLP bytes and the number of spans in them.
         fn take_spans<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, usize)> {
-            let batches = self.0.spans().take(usize::MAX);
-            batches
-                .into_iter()
-                .map(|b| (PyBytes::new(py, &b.otlp), b.span_count))
-                .collect()
+            let spans = self.0.spans();
+            let mut taken = Vec::new();
+            for batch in spans.take(usize::MAX) {
+                taken.push((PyBytes::new(py, &batch.otlp), batch.span_count));
+                spans.recycle(batch.otlp);
+            }
+            taken
         }
 
         /// Stops accepting, lets requests finish for that long, then cuts them.

@@ -160,12 +160,12 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
         (Some(route), &route.backend)
     };
     match job.table.backend(key) {
-        Some(backend) if backend.missing.is_empty() => Ok(Target {
+        Some(backend) => Ok(Target {
             listener,
             route,
             backend,
         }),
-        _ => Err(NoTarget {
+        None => Err(NoTarget {
             flag: Flag::NoBackend,
             route,
         }),
@@ -193,7 +193,11 @@ async fn balance(
         queue: Duration::ZERO,
     };
     outcome.balance = Some(balance(start));
-    let mut last = Err(Flag::NoEndpoints);
+    let mut last = Err(if backend.missing.is_empty() {
+        Flag::NoEndpoints
+    } else {
+        Flag::NoBackend
+    });
     for resend in 0..ATTEMPTS_MAX {
         let tried: SmallVec<[usize; 3]> = outcome.attempts.iter().map(|t| t.endpoint).collect();
         let picked = job

@@ -24,7 +24,8 @@ const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::of(&[
     Name::XRealIp,
 ]));
 
-/// Written by us when the request is traced. `baggage` is the application's and passes as it is.
+/// Written by us when the request is traced. `baggage` is the application's: within its limits it
+/// passes as it is.
 const TRACE_CONTEXT: NameSet = NameSet::of(&[Name::Traceparent, Name::Tracestate]);
 
 /// Both ends of the client's connection.
@@ -47,8 +48,11 @@ pub fn encode_request(
 ) {
     let is_edge = listener.kind == ListenerKind::Ingress;
     let mut dropped = if is_edge { OURS_AT_THE_EDGE } else { OURS };
-    if propagation.is_some() {
+    if let Some(propagation) = propagation {
         dropped = dropped.union(TRACE_CONTEXT);
+        if propagation.drops_baggage {
+            dropped = dropped.with(Name::Baggage);
+        }
     }
     encode::request_line(out, request);
     encode::field(out, b"host", request.authority());

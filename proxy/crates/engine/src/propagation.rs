@@ -20,6 +20,8 @@ pub struct Trace<'a> {
     pub flags: u8,
     /// The client's, if it is valid; else empty.
     pub state: Cow<'a, [u8]>,
+    /// The client's baggage is beyond its limits and ends here.
+    drops_baggage: bool,
 }
 
 impl<'a> Trace<'a> {
@@ -42,6 +44,7 @@ impl<'a> Trace<'a> {
             parent: parent.map(|parent| parent.span_id),
             flags: decision.flags(parent.as_ref()),
             state,
+            drops_baggage: drops_baggage(worker, request),
         }
     }
 
@@ -55,6 +58,7 @@ impl<'a> Trace<'a> {
         (self.decision != Decision::Off).then(|| Propagation {
             traceparent: context::traceparent(self.id, attempt, self.flags),
             tracestate: &self.state,
+            drops_baggage: self.drops_baggage,
         })
     }
 
@@ -72,9 +76,19 @@ fn remote_parent(request: &RequestHead) -> Option<RemoteParent> {
     context::remote_parent(request.fields.get_all(Name::Traceparent)).unwrap_or_default()
 }
 
+fn drops_baggage(worker: &Worker, request: &RequestHead) -> bool {
+    let is_kept = !request.fields.has(Name::Baggage)
+        || context::is_baggage_kept(request.fields.get_all(Name::Baggage));
+    if !is_kept {
+        worker.stats.baggage_dropped.add(1);
+    }
+    !is_kept
+}
+
 /// The trace context fields of one attempt.
 pub struct Propagation<'a> {
     pub traceparent: [u8; TRACEPARENT_BYTES],
     /// May be empty.
     pub tracestate: &'a [u8],
+    pub drops_baggage: bool,
 }

@@ -49,6 +49,8 @@ pub struct WorkerStats {
     pub attempts: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
+    /// Requests whose baggage was too long to be passed on.
+    pub baggage_dropped: Counter,
 }
 
 /// The sum over the workers, as JSON for the control plane.
@@ -67,6 +69,7 @@ pub struct Totals {
     responses_5xx: u64,
     attempts: u64,
     upstream_connects: u64,
+    baggage_dropped: u64,
     /// Spans made, and of these the ones for which the queue had no room.
     pub spans_recorded: u64,
     pub spans_dropped: u64,
@@ -90,6 +93,7 @@ impl Totals {
             (&mut self.responses_5xx, of_5xx),
             (&mut self.attempts, &worker.attempts),
             (&mut self.upstream_connects, &worker.upstream_connects),
+            (&mut self.baggage_dropped, &worker.baggage_dropped),
         ] {
             *total += counter.get();
         }
