@@ -38,6 +38,8 @@ pub struct Exchange<'a> {
     /// Empty at the start.
     pub to_client: &'a mut Vec<u8>,
     pub response_timeout: Duration,
+    /// When the upstream connection was there.
+    pub connected: Instant,
     /// Whether the client's connection may be kept after the response.
     pub may_keep_alive: bool,
 }
@@ -100,7 +102,7 @@ impl Exchange<'_> {
             deadline,
             response_timeout: self.response_timeout,
         };
-        deadline.extend_for(Side::Upstream);
+        deadline.extend_from(self.connected, Side::Upstream);
 
         let mut upload = pin!(async {
             let sending = Relay {
@@ -191,13 +193,17 @@ struct Deadline<'a> {
 impl Deadline<'_> {
     fn extend_for(&self, side: Side) -> Instant {
         let now = Instant::now();
+        self.extend_from(now, side);
+        now
+    }
+
+    fn extend_from(&self, now: Instant, side: Side) {
         self.deadline.set(
             now + match side {
                 Side::Client => DOWNSTREAM_STALL_TIMEOUT,
                 Side::Upstream => self.response_timeout,
             },
         );
-        now
     }
 }
 

@@ -62,6 +62,8 @@ struct Outcome {
     status: u16,
     flag: Option<Flag>,
     first_response: Option<Instant>,
+    /// The last response byte, or the end of the last attempt.
+    end: Option<Instant>,
     is_request_read: bool,
     malformed: Option<Malformed>,
     request_body_bytes: u64,
@@ -183,6 +185,7 @@ async fn balance(
 ) -> Result<After, Flag> {
     let backend = target.backend;
     let start = Instant::now();
+    let mut started = start;
     let id = job.worker.ids.borrow_mut().span_id();
     let balance = |end| Balance {
         id,
@@ -211,8 +214,10 @@ async fn balance(
             target,
             endpoint,
             resend,
+            started,
         };
         let (tried, ended) = attempt.run(client, workspace, outcome).await;
+        started = tried.end;
         outcome.balance = Some(balance(tried.end));
         outcome.attempts.push(tried);
         match ended {
@@ -230,6 +235,7 @@ struct Try<'a, 'j> {
     target: &'a Target<'j>,
     endpoint: usize,
     resend: u32,
+    started: Instant,
 }
 
 enum Ended {
@@ -254,7 +260,7 @@ impl Try<'_, '_> {
         } = *self.job;
         worker.stats.attempts.add(1);
         let id = worker.ids.borrow_mut().span_id();
-        let started = Instant::now();
+        let started = self.started;
         let marks = Marks::default();
         let mut tried = Tried {
             id,
@@ -278,11 +284,12 @@ impl Try<'_, '_> {
         };
         tried.is_reused = lease.is_reused;
         // A connection that was there is had in no time: no reason to ask for it.
-        tried.connected = Some(if lease.is_reused {
+        let connected = if lease.is_reused {
             started
         } else {
             Instant::now()
-        });
+        };
+        tried.connected = Some(connected);
 
         workspace.to_client.clear();
         workspace.to_upstream.clear();
@@ -306,6 +313,7 @@ impl Try<'_, '_> {
             to_upstream: &mut workspace.to_upstream,
             to_client: &mut workspace.to_client,
             response_timeout: self.target.backend.response_timeout,
+            connected,
             may_keep_alive: !worker.is_draining(),
         };
         let delivered = exchange.run(&marks).await;
@@ -314,6 +322,7 @@ impl Try<'_, '_> {
         tried.first_byte = marks.first_byte.get();
         tried.status = (marks.status.get() > 0).then(|| marks.status.get());
         outcome.status = marks.status.get();
+        outcome.end = Some(tried.end);
         outcome.first_response = marks.first_response.get();
         outcome.is_request_read = marks.sent.get().is_some();
         outcome.malformed = marks.malformed.get();
@@ -425,7 +434,9 @@ async fn fail(
             keep_alive,
         },
     );
-    match send(client, &workspace.to_client).await {
+    let is_sent = send(client, &workspace.to_client).await;
+    outcome.end = Some(Instant::now());
+    match is_sent {
         true if keep_alive => After::KeepAlive,
         true => After::Linger,
         false => After::Close,
@@ -485,7 +496,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
             .map(|(t, n)| t.told(backend, n))
             .collect(),
     };
-    let end = Instant::now();
+    let end = outcome.end.unwrap_or_else(Instant::now);
     worker.recorder.borrow_mut().record(&Segment {
         clock: worker.clock.borrow_mut().anchor(end),
         trace_id: trace.id,

@@ -103,11 +103,11 @@ async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspa
 
 async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
     let Workspace { input, request, .. } = workspace;
-    let mut start = Instant::now();
-    client.timer.set(start + HEAD_TIMEOUT);
+    // Pipelined bytes are there already; otherwise the idle timeout still runs.
+    let mut start = None;
     loop {
-        // First of all pipelined bytes, if there are any.
         if !input.is_empty() {
+            let start = *start.get_or_insert_with(|| begin(&client.timer));
             match parse_request(input.unread(), request) {
                 Ok(Parsed::Complete { head_bytes }) => {
                     input.consume(head_bytes);
@@ -118,16 +118,19 @@ async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
                 Err(malformed) => return Arrived::Malformed(malformed),
             }
         }
-        let is_first = input.is_empty();
         match client.timer.limit(input.fill(&mut client.stream)).await {
             None => return Arrived::Late,
             Some(Ok(read)) if read > 0 => {}
             Some(_) => return Arrived::Nothing,
         }
-        if is_first {
-            start = Instant::now();
-        }
     }
+}
+
+/// The first byte of a request is there: from now on its head has to come.
+fn begin(timer: &Timer) -> Instant {
+    let now = Instant::now();
+    timer.set(now + HEAD_TIMEOUT);
+    now
 }
 
 /// Says that no more will be sent, and reads on for a while: closing with unread input would make
