@@ -24,6 +24,10 @@ INTERRUPTIONS = (aiohttp.ClientError, TimeoutError, OSError)
 """What a request raises when the server cannot be reached or the connection breaks."""
 
 
+_NOT_A_KUBECONFIG = (AttributeError, KeyError, TypeError, ValueError)
+"""What kubernetes-asyncio raises for YAML of another shape."""
+
+
 class ApiError(Exception):
     """The server's answer is an error. `status` is HTTP's, `reason` the API's word for it."""
 
@@ -32,6 +36,14 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
+
+
+def reason_of(err: BaseException) -> str:
+    """Why a request was interrupted, in words."""
+    if isinstance(err, aiohttp.ClientConnectorError):
+        what = err.strerror or str(err.os_error)
+        return f"cannot connect to {err.host}:{err.port}: {what.lower()}"
+    return str(err) or type(err).__name__
 
 
 class ConnectError(Exception):
@@ -136,8 +148,9 @@ async def connect(
             configuration = client.Configuration()
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             api = client.ApiClient(configuration)
-    except (config.ConfigException, yaml.YAMLError, OSError, ValueError) as err:
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+    except (config.ConfigException, yaml.YAMLError, OSError, *_NOT_A_KUBECONFIG) as err:
+        is_foreign = isinstance(err, _NOT_A_KUBECONFIG)
+        reason = "it is no kubeconfig" if is_foreign else str(err).partition("\n")[0]
         if kubeconfig is None:
             raise ConnectError(f"This pod has no usable service account: {reason}") from err
         used = f' with context "{context}"' if context else ""

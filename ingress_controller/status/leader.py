@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi
+from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
 from ingress_controller.telemetry.events import Event, emit
 
 LEASE_S = 15
@@ -89,7 +89,7 @@ class Leader:
             except ApiError as err:
                 failure = str(err)
             except INTERRUPTIONS as err:
-                failure = str(err) or type(err).__name__
+                failure = reason_of(err)
             self._tell(failure)
             await self._sleep(RETRY_S)
 
@@ -105,7 +105,7 @@ class Leader:
                     lease["spec"]["holderIdentity"] = ""
                     await self._api.request("PUT", f"{self._path}/{self._name}", body=lease)
         except (ApiError, *INTERRUPTIONS) as err:
-            emit(LeaseUnusable(self._lease, f"not released: {err}"))
+            emit(LeaseUnusable(self._lease, f"not released: {reason_of(err)}"))
 
     async def _acquire(self) -> bool:
         """One try to take or keep the Lease; False if another has it."""

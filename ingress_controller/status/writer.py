@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi
+from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
 from ingress_controller.model.ingress import Ingress
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.status.recorder import EventRecorder
@@ -92,7 +92,7 @@ class StatusWriter:
             except ApiError as err:
                 is_done, failure = False, _explained(err)
             except INTERRUPTIONS as err:
-                is_done, failure = False, str(err) or type(err).__name__
+                is_done, failure = False, reason_of(err)
             if failure and failure != self._failure:
                 emit(StatusUnwritten(failure))
             self._failure = failure

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi
+from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
 from ingress_controller.model.decode import RawObject
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.telemetry.events import Event, emit
@@ -117,7 +117,7 @@ class Reflector:
                 if err.status != _GONE:
                     self._interrupted(self._denied(err) if err.status in _DENIED else str(err))
             except (*INTERRUPTIONS, msgspec.DecodeError) as err:
-                self._interrupted(str(err) or type(err).__name__)
+                self._interrupted(reason_of(err))
             await self._backoff.wait()
 
     async def _list(self) -> None:
