@@ -39,7 +39,7 @@ class Values:
         self.ingresses: dict[ObjectKey, Ingress] = {}
         self.classes: dict[str, IngressClass] = {}
         self.services: dict[ServiceName, Service] = {}
-        self.slices: dict[ServiceName, dict[str, EndpointSlice]] = {}
+        self.slices: dict[ServiceName, tuple[EndpointSlice, ...]] = {}
         self._problems: dict[ObjectKey, Problem] = {}
         self._values: dict[ObjectKey, Value] = {}
 
@@ -78,7 +78,7 @@ class Values:
                 self.services[key.namespace, key.name] = value
             case EndpointSlice():
                 of = (key.namespace, value.service_name)
-                self.slices.setdefault(of, {})[key.name] = value
+                self.slices[of] = (*self.slices.get(of, ()), value)
 
     def _forget(self, key: ObjectKey, value: Value) -> None:
         match value:
@@ -90,6 +90,6 @@ class Values:
                 del self.services[key.namespace, key.name]
             case EndpointSlice():
                 of = (key.namespace, value.service_name)
-                del self.slices[of][key.name]
-                if not self.slices[of]:
-                    del self.slices[of]
+                rest = tuple(other for other in self.slices.pop(of) if other is not value)
+                if rest:
+                    self.slices[of] = rest

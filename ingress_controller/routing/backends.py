@@ -64,9 +64,8 @@ class Observed(msgspec.Struct, frozen=True):
         """Whether both hold the same values, by identity: cheap for thousands of endpoints."""
         return (
             self.service is other.service
+            and self.slices is other.slices
             and self.resolved == other.resolved
-            and len(self.slices) == len(other.slices)
-            and all(a is b for a, b in zip(self.slices, other.slices, strict=True))
         )
 
 

@@ -51,14 +51,11 @@ class Built(msgspec.Struct, frozen=True):
 class _Use(msgspec.Struct, frozen=True):
     """One reference to a Service port, and the fields to blame."""
 
+    key: str
     owner: ObjectKey
     service: ServiceRef
     name_field: str
     port_field: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.owner.namespace}/{self.service.name}:{self.service.port}"
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -77,6 +74,7 @@ class Builder:
         self._claims: dict[ObjectKey, tuple[Ingress, Claims]] = {}
         self._ours: dict[ObjectKey, Ingress] = {}
         self._settled: Settled = settle(())
+        self._uses: tuple[_Use, ...] = ()
         self._found: dict[str, _Known] = {}
 
     def build(
@@ -108,12 +106,13 @@ class Builder:
         problems += self._settled.problems
         served, listener_problems = self._listeners(values)
         problems += listener_problems
-        uses = [*_claim_uses(self._settled), *map(_served_use, served)]
+        uses = [*self._uses, *map(_served_use, served)]
         self._find(values, resolved, uses)
         for use in uses:
             problems += _use_problems(use, self._found[use.key].found)
         table = self._table(previous, served, now_unix_ms)
-        return Built(table, tuple(dict.fromkeys(problems)), mine, self._external_names())
+        unique = sorted(set(problems), key=lambda p: (p.object, p.field, p.message))
+        return Built(table, tuple(unique), mine, self._external_names())
 
     def _settle(self, mine: dict[ObjectKey, Ingress]) -> None:
         if mine == self._ours and all(mine[key] is self._ours[key] for key in mine):
@@ -129,6 +128,7 @@ class Builder:
         self._settled = settle(
             claim for _, claims in self._claims.values() for claim in claims.claims
         )
+        self._uses = tuple(_claim_uses(self._settled))
 
     def _listeners(self, values: Values) -> tuple[list[Served], list[Problem]]:
         options = self._options
@@ -147,11 +147,8 @@ class Builder:
                 continue
             name = (use.owner.namespace, use.service.name)
             service = values.services.get(name)
-            observed = Observed(
-                service,
-                tuple(values.slices.get(name, {}).values()),
-                resolved.get(service.external_name) if service is not None else None,
-            )
+            answer = resolved.get(service.external_name) if service is not None else None
+            observed = Observed(service, values.slices.get(name, ()), answer)
             known = self._found.get(use.key)
             if known is None or not known.observed.is_same(observed):
                 result = find(ObjectKey("Service", *name), use.service.port, observed)
@@ -163,7 +160,7 @@ class Builder:
         listeners = (*self._options.listeners, *(one.listener for one in served))
         backends = {
             key: _backend(known, previous.backends.get(key), now_unix_ms)
-            for key, known in sorted(self._found.items())
+            for key, known in self._found.items()
         }
         table = RouteTable(
             previous.generation, listeners, self._settled.hosts, backends, self._options.tracing
@@ -179,27 +176,32 @@ class Builder:
 
 def _backend(known: _Known, previous: Backend | None, now_unix_ms: int) -> Backend:
     """The backend; its time of change is the previous one's unless its endpoints changed."""
-    is_same = previous is not None and previous.endpoints == known.found.endpoints
-    backend = Backend(
+    found, changed_unix_ms = known.found, now_unix_ms
+    if previous is not None and previous.endpoints == found.endpoints:
+        if previous.missing == found.missing:
+            return previous
+        changed_unix_ms = previous.changed_unix_ms
+    return Backend(
         known.use.owner.namespace,
         known.use.service.name,
         str(known.use.service.port),
-        known.found.endpoints,
-        previous.changed_unix_ms if previous is not None and is_same else now_unix_ms,
-        missing=known.found.missing,
+        found.endpoints,
+        changed_unix_ms,
+        missing=found.missing,
     )
-    return previous if previous is not None and backend == previous else backend
 
 
 def _claim_uses(settled: Settled) -> Iterator[_Use]:
     for claim in settled.won:
         field = f"{claim.backend_field}.service"
         kind = "name" if claim.service.port.name else "number"
-        yield _Use(claim.owner, claim.service, f"{field}.name", f"{field}.port.{kind}")
+        name_field, port_field = f"{field}.name", f"{field}.port.{kind}"
+        yield _Use(claim.backend, claim.owner, claim.service, name_field, port_field)
 
 
 def _served_use(served: Served) -> _Use:
-    return _Use(served.owner, served.service, served.field, served.field)
+    key = served.listener.backend
+    return _Use(key, served.owner, served.service, served.field, served.field)
 
 
 def _use_problems(use: _Use, found: Found) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ def ours(
     *,
     needs_object: bool,
 ) -> dict[ObjectKey, Ingress]:
-    """The Ingresses of the class `class_name`, in order of their keys.
+    """The Ingresses of the class `class_name`.
 
     `needs_object` is False for a directory of manifests: there the class needs no IngressClass
     object, and an Ingress that names no class is ours. The older annotation never needed one.
@@ -34,7 +34,7 @@ def ours(
         is_by_annotation = ingress.spec.ingress_class_name is None
         return ingress.class_name == class_name and (takes_named or is_by_annotation)
 
-    return {key: ingresses[key] for key in sorted(ingresses) if is_ours(ingresses[key])}
+    return {key: ingress for key, ingress in ingresses.items() if is_ours(ingress)}
 
 
 def class_problems(

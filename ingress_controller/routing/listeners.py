@@ -47,8 +47,12 @@ def annotated(
     served: list[Served] = []
     problems: list[Problem] = []
     used = dict.fromkeys(taken, "the settings")
-    for (namespace, name), service in sorted(services.items(), key=lambda item: item[0]):
-        text = service.metadata.annotation(LISTEN_ANNOTATION)
+    asking = (
+        (name, text)
+        for name, service in services.items()
+        if (text := service.metadata.annotation(LISTEN_ANNOTATION))
+    )
+    for (namespace, name), text in sorted(asking):
         key = ObjectKey("Service", namespace, name)
         try:
             listeners = annotated_listeners(namespace, name, text)

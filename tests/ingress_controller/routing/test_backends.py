@@ -11,7 +11,7 @@ KEY = ObjectKey("Service", "shop", "api")
 def found(*objects: dict[str, object], port: PortRef, resolved: Resolved | None = None) -> Found:
     values = values_of(objects)
     of = ("shop", "api")
-    slices = tuple(values.slices.get(of, {}).values())
+    slices = values.slices.get(of, ())
     return find(KEY, port, Observed(values.services.get(of), slices, resolved))
 
 

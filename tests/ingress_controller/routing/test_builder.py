@@ -75,6 +75,22 @@ def test_a_backend_keeps_its_time_of_change_until_its_endpoints_change() -> None
     assert second.backends["shop/b:80"].changed_unix_ms == 2_000
 
 
+def test_a_service_that_comes_and_goes_is_followed_even_without_endpoints() -> None:
+    values = values_of([ingress(path("/"))])
+    builder = Builder(MANIFESTS)
+    first = builder.build(values, {}, RouteTable(), now_unix_ms=1_000).table
+    added = service()
+
+    values.apply(key_of(added), added)
+    second = builder.build(values, {}, first, now_unix_ms=2_000).table
+    values.apply(key_of(added), None)
+    third = builder.build(values, {}, second, now_unix_ms=3_000).table
+
+    missing = [table.backends["shop/api:80"].missing for table in (first, second, third)]
+    gone = "Service shop/api does not exist."
+    assert missing == [gone, "", gone]
+
+
 def test_settings_and_service_annotations_ask_for_service_listeners() -> None:
     wanted = ServiceListener("shop", "api", "80", "127.0.0.1:18080")
     options = Options(is_manifests=True, service_listeners=(wanted,))
