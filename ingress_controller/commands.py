@@ -44,14 +44,18 @@ def explain(settings: ExplainSettings) -> int:
     from proxy.engine import Engine  # noqa: PLC0415 - `check` needs no engine
 
     url = settings.url if "//" in settings.url else f"//{settings.url}"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as err:
+        raise SettingsError(f'"{settings.url}" is no URL; write http://shop.example/cart.') from err
     if not parts.hostname:
         raise SettingsError(f'"{settings.url}" has no host; write http://shop.example/cart.')
     built, problems = _built(Directory(settings.directory), settings.ingress_class)
     engine = Engine(workers=1, resource={})
     try:
         engine.publish(difference(RouteTable(), built.table))
-        match = engine.explain(parts.netloc.rpartition("@")[2], parts.path or "/")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        match = engine.explain(host, parts.path or "/")
     finally:
         engine.stop(deadline_s=0)
     if match is None:

@@ -45,6 +45,46 @@ def test_check_prints_each_problem_and_fails(
     assert capsys.readouterr().out.startswith("error: File bad.yaml, line 1: It is not YAML: ")
 
 
+@pytest.mark.parametrize("url", ["http://Shop.example:8080/cart?x=1", "shop.example/cart"])
+def test_explain_names_rule_backend_and_endpoints(
+    manifests: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["explain", "--manifests", str(manifests), url]) == 0
+
+    assert capsys.readouterr().out == (
+        f"{url}\n"
+        "  host       shop.example\n"
+        "  path       prefix /\n"
+        "  rule       Ingress shop/web, spec.rules[0].http.paths[0]\n"
+        "  backend    shop/api:80\n"
+        "  endpoint   127.0.0.1 port 9000\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["http://other.example/", "http://[::1]:80/"])
+def test_explain_of_what_no_rule_matches_is_a_404(
+    manifests: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["explain", "--manifests", str(manifests), url]) == 1
+
+    assert capsys.readouterr().out == f"{url}: no rule matches, the answer is 404\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("/cart", '"/cart" has no host; write http://shop.example/cart.'),
+        ("http://[x/", '"http://[x/" is no URL; write http://shop.example/cart.'),
+    ],
+)
+def test_explain_needs_a_url(
+    manifests: Path, url: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["explain", "--manifests", str(manifests), url]) == 2
+
+    assert capsys.readouterr().err == f"spanway: {message}\n"
+
+
 def test_a_proxy_package_of_another_distribution_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
