@@ -69,7 +69,7 @@ class Engine:
         return msgspec.json.decode(self._engine.publish(update.encode()), type=list[Rejected])
 
     def explain(self, host: str, path: str) -> Match | None:
-        """The route that would answer `path` (no query) on `host` (a port is ignored)."""
+        """The route that would answer `path`, without query, on `host`, without port."""
         found = self._engine.explain(host, path)
         return None if found is None else msgspec.json.decode(found, type=Match)
 

@@ -100,7 +100,9 @@ impl Engine {
             match self.listen(address) {
                 Ok(()) => drop(listening.insert(address)),
                 Err(err) => {
-                    rejected.push(Rejected::listener(&address.to_string(), err.to_string()));
+                    // The kind alone: a person has no use for the error's number.
+                    let message = err.kind().to_string();
+                    rejected.push(Rejected::listener(&address.to_string(), message));
                 }
             }
         }
