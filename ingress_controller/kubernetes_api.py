@@ -86,6 +86,8 @@ class KubernetesApi:
     async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
         """The lines of an endless answer, without a last one that was cut off.
 
+        The first is an empty one, as soon as the server has begun to answer.
+
         Raises:
             ApiError, or one of INTERRUPTIONS.
         """
@@ -96,6 +98,7 @@ class KubernetesApi:
         async with response:
             if response.status >= 400:  # noqa: PLR2004 - HTTP's errors
                 raise _error(response.status, await response.read())
+            yield b""
             buffer = bytearray()
             async for chunk in response.content.iter_any():
                 buffer += chunk

@@ -152,7 +152,7 @@ class Reflector:
             if line.strip():
                 self._apply(msgspec.json.decode(line))
                 self._backoff.reset()  # not after a list: its watch may be refused for ever
-                self._resumed()
+            self._resumed()
 
     def _apply(self, event: dict[str, Any]) -> None:
         raw = event["object"]

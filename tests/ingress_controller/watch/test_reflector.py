@@ -114,6 +114,19 @@ async def test_while_the_server_is_away_the_cache_keeps_what_it_has() -> None:
         await until(lambda: cache.get(key_of(b)))
 
 
+async def test_a_watch_of_a_quiet_resource_is_known_to_work_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "spanway")
+    async with reflecting(Cache()) as (server, _):
+        await until(lambda: server.watches("Service"))
+        await server.stop()
+        await until(lambda: "WatchInterrupted" in caplog.text)
+        await server.start()
+
+        await until(lambda: "WatchResumed" in caplog.text)
+
+
 async def test_denied_access_names_the_missing_rule_and_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
