@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -98,11 +98,7 @@ impl Exchange<'_> {
         let (mut client_reader, client_writer) = self.client.split();
         let (upstream_reader, upstream_writer) = self.upstream.split();
         let (deadline, mut expiry) = self.timer.parts();
-        let deadline = Deadline {
-            deadline,
-            response_timeout: self.response_timeout,
-        };
-        deadline.extend_from(self.connected, Side::Upstream);
+        let deadline = Deadline::new(deadline, self.response_timeout, self.connected);
 
         let mut upload = pin!(async {
             let sending = Relay {
@@ -118,7 +114,7 @@ impl Exchange<'_> {
             if let Err(failure) = sending.run(&mut client_reader, upstream_writer).await {
                 return upload_failure(&failure, marks);
             }
-            marks.sent.set(Some(deadline.extend_for(Side::Upstream)));
+            marks.sent.set(Some(deadline.extend()));
             Some(wait_until_gone(from_client, &mut client_reader).await)
         });
         let download = Download {
@@ -143,20 +139,27 @@ impl Exchange<'_> {
                     return Poll::Ready(Err(flag));
                 }
             }
-            expiry.poll(context).map(|()| Err(marks.who_was_slow()))
+            while expiry.poll(context).is_ready() {
+                let side = marks.waits_for();
+                if deadline.is_over_for(side) {
+                    return Poll::Ready(Err(side.timeout_flag()));
+                }
+            }
+            Poll::Pending
         })
         .await
     }
 }
 
 impl Marks {
-    fn who_was_slow(&self) -> Flag {
+    /// Whoever has to do something before anything can move.
+    fn waits_for(&self) -> Side {
         let is_client = self.download_waits_for.get() == Side::Client
             || (self.sent.get().is_none() && self.upload_waits_for.get() == Side::Client);
         if is_client {
-            Flag::ClientTimeout
+            Side::Client
         } else {
-            Flag::UpstreamTimeout
+            Side::Upstream
         }
     }
 }
@@ -184,26 +187,48 @@ async fn wait_until_gone(buffer: &mut Buffer, reader: &mut (impl AsyncRead + Unp
     }
 }
 
-/// The deadline of the whole exchange: it moves whenever a byte does.
+/// The deadline of the whole exchange: it moves whenever a byte does. How far depends on who is
+/// waited for when it comes, which is not known before.
 struct Deadline<'a> {
-    deadline: &'a Cell<Instant>,
+    /// The earliest that it can be.
+    at: &'a Cell<Instant>,
+    moved: Cell<Instant>,
     response_timeout: Duration,
 }
 
-impl Deadline<'_> {
-    fn extend_for(&self, side: Side) -> Instant {
+impl<'a> Deadline<'a> {
+    fn new(at: &'a Cell<Instant>, response_timeout: Duration, now: Instant) -> Self {
+        let new = Self {
+            at,
+            moved: Cell::new(now),
+            response_timeout,
+        };
+        new.extend_from(now);
+        new
+    }
+
+    /// To be called when something moved; returns the time.
+    fn extend(&self) -> Instant {
         let now = Instant::now();
-        self.extend_from(now, side);
+        self.extend_from(now);
         now
     }
 
-    fn extend_from(&self, now: Instant, side: Side) {
-        self.deadline.set(
-            now + match side {
-                Side::Client => DOWNSTREAM_STALL_TIMEOUT,
-                Side::Upstream => self.response_timeout,
-            },
-        );
+    fn extend_from(&self, now: Instant) {
+        self.moved.set(now);
+        let soonest = self.response_timeout.min(DOWNSTREAM_STALL_TIMEOUT);
+        self.at.set(now + soonest);
+    }
+
+    /// Whether it has really come; if not, it is moved to where it is.
+    fn is_over_for(&self, side: Side) -> bool {
+        let allowed = match side {
+            Side::Client => DOWNSTREAM_STALL_TIMEOUT,
+            Side::Upstream => self.response_timeout,
+        };
+        let at = self.moved.get() + allowed;
+        self.at.set(at);
+        at <= Instant::now()
     }
 }
 
@@ -251,7 +276,7 @@ impl Download<'_> {
                 Ok(_) => {}
                 Err(err) => return Err(read_flag(&err)),
             }
-            let now = self.deadline.extend_for(Side::Upstream);
+            let now = self.deadline.extend();
             if self.marks.first_byte.get().is_none() {
                 self.marks.first_byte.set(Some(now));
             }
@@ -282,9 +307,7 @@ impl Download<'_> {
         let reply = Reply::to(self.request, self.response, self.may_keep_alive);
         marks.status.set(self.response.status);
         encode_response(self.out, self.request, self.response, reply);
-        marks
-            .first_response
-            .set(Some(self.deadline.extend_for(Side::Upstream)));
+        marks.first_response.set(Some(self.deadline.extend()));
         let relay = Relay {
             body: BodyDecoder::new(self.response.framing),
             framing: reply.framing,
@@ -382,17 +405,9 @@ impl Relay<'_> {
             } else if data.len() <= COALESCE_BYTES_MAX {
                 self.out.extend_from_slice(data);
             } else {
-                self.waits_for.set(self.reader_side.other());
-                writer
-                    .write_all(self.out)
-                    .await
-                    .map_err(|_| RelayError::Write)?;
+                self.write(writer, self.out).await?;
                 self.out.clear();
-                writer
-                    .write_all(data)
-                    .await
-                    .map_err(|_| RelayError::Write)?;
-                self.waits_for.set(self.reader_side);
+                self.write(writer, data).await?;
             }
             self.buffer.consume(step.consumed);
         }
@@ -400,15 +415,35 @@ impl Relay<'_> {
     }
 
     async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), RelayError> {
-        if !self.out.is_empty() {
-            self.waits_for.set(self.reader_side.other());
-            writer
-                .write_all(self.out)
-                .await
-                .map_err(|_| RelayError::Write)?;
-            self.waits_for.set(self.reader_side);
-            self.out.clear();
+        self.write(writer, self.out).await?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Writes all of `bytes`. A writer that takes them at once, as nearly all do, costs no look at
+    /// the clock.
+    async fn write(
+        &self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        mut bytes: &[u8],
+    ) -> Result<(), RelayError> {
+        self.waits_for.set(self.reader_side.other());
+        while !bytes.is_empty() {
+            let mut has_waited = false;
+            let written = poll_fn(|context| {
+                let polled = Pin::new(&mut *writer).poll_write(context, bytes);
+                has_waited |= polled.is_pending();
+                polled
+            });
+            match written.await {
+                Err(_) | Ok(0) => return Err(RelayError::Write),
+                Ok(written) => bytes = &bytes[written..],
+            }
+            if has_waited {
+                self.deadline.extend();
+            }
         }
+        self.waits_for.set(self.reader_side);
         Ok(())
     }
 
@@ -421,7 +456,7 @@ impl Relay<'_> {
             self.buffer.grow_for_body();
         }
         let read = self.buffer.fill(reader).await.map_err(RelayError::Read)?;
-        self.deadline.extend_for(self.reader_side);
+        self.deadline.extend();
         if read == 0 {
             // Fine for a body that ends with its connection, and only for that.
             self.body.end_of_input().map_err(|_| RelayError::Ended)?;
@@ -435,6 +470,14 @@ impl Side {
         match self {
             Self::Client => Self::Upstream,
             Self::Upstream => Self::Client,
+        }
+    }
+
+    /// What it is called when this side was waited for in vain.
+    fn timeout_flag(self) -> Flag {
+        match self {
+            Self::Client => Flag::ClientTimeout,
+            Self::Upstream => Flag::UpstreamTimeout,
         }
     }
 }
