@@ -27,7 +27,9 @@ impl Balancer {
             0 => return None,
             1 => return Some(0),
             _ => match backend.balance {
-                BalancePolicy::RoundRobin => self.next(backend, count),
+                BalancePolicy::RoundRobin if tried.is_empty() => self.next(backend, count),
+                // No turn is used up: else one dead endpoint of two would have every first turn.
+                BalancePolicy::RoundRobin => fastrand::usize(..count),
                 BalancePolicy::LeastRequest => less_busy_of_two(backend, pool, count),
             },
         };
