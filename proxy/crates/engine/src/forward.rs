@@ -18,7 +18,7 @@ use crate::limits::{ATTEMPTS_MAX, DOWNSTREAM_STALL_TIMEOUT};
 use crate::message::{Framing, Method, Name, RequestHead, Version};
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
-use crate::table::{Backend, BadPath, Listener, ListenerKind, Route, Table, normalise};
+use crate::table::{Backend, Listener, ListenerKind, Route, Table, normalise};
 use crate::trace::{Attempt, Balance, Flag, Segment, SpanId};
 use crate::upstream::{ConnectError, Freshness, Lease};
 use crate::worker::{Worker, Workspace};
@@ -153,10 +153,12 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
     let (route, key) = if let Some(key) = &listener.backend {
         (None, key)
     } else {
-        let path = normalise(job.request.path()).map_err(|bad| match bad {
-            BadPath::NotAbsolute => none(Flag::NoRoute), // OPTIONS *
-            _ => none(Flag::BadRequest),
-        })?;
+        // `OPTIONS *` asks about the host as a whole: who answers for its root answers for it.
+        let path = match job.request.path() {
+            b"*" => b"/",
+            path => path,
+        };
+        let path = normalise(path).map_err(|_| none(Flag::BadRequest))?;
         let matched = job.table.route(job.request.host(), &path);
         let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
         (Some(route), &route.backend)
