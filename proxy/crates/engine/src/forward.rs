@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::downstream::Client;
-use crate::exchange::{Delivered, Exchange, Marks};
+use crate::exchange::{Exchange, Marks};
 use crate::failure;
 use crate::headers::{self, Ends, Refusal};
 use crate::http1::Malformed;
@@ -335,7 +335,12 @@ impl Try<'_, '_> {
                 if delivered.keep_upstream {
                     lease.keep(stream, tried.end);
                 }
-                (tried, Ended::Answered(after(delivered, outcome)))
+                let after = if delivered.keep_client {
+                    After::KeepAlive
+                } else {
+                    After::Linger
+                };
+                (tried, Ended::Answered(after))
             }
             Err(flag) => {
                 tried.error = Some(flag);
@@ -381,15 +386,6 @@ impl Try<'_, '_> {
         } else {
             Ended::Failed(flag)
         }
-    }
-}
-
-fn after(delivered: Delivered, outcome: &Outcome) -> After {
-    match (delivered.keep_client, outcome.is_request_read) {
-        (true, _) => After::KeepAlive,
-        (false, true) => After::Close,
-        // The endpoint answered before it had the whole body; the client is still sending it.
-        (false, false) => After::Linger,
     }
 }
 
