@@ -172,11 +172,7 @@ impl Engine {
 
     /// Opens a socket per worker: all of them or none.
     fn listen(&self, address: SocketAddr) -> io::Result<()> {
-        let sockets: Vec<_> = self
-            .workers
-            .iter()
-            .map(|_| bind(address))
-            .collect::<io::Result<_>>()?;
+        let sockets = bind(address, self.workers.len())?;
         for (worker, socket) in self.workers.iter().zip(sockets) {
             worker.tell(Command::Listen(address, socket));
         }

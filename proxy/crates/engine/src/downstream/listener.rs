@@ -16,11 +16,31 @@ use crate::worker::Worker;
 /// as many connections as it may. nginx: 500 ms.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Opens one listening socket on `address`; with `SO_REUSEPORT`, so each worker has its own.
+/// Opens `count` listening sockets on `address`, one per worker: all of them or none.
 ///
 /// # Errors
 /// What the kernel says, most often that the address is in use or not ours.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    // With SO_REUSEPORT alone, another process of the same user that has it too would share the
+    // address: a second Spanway started by mistake would get a part of the connections.
+    drop(bound(address, Sharing::Refused)?);
+    (0..count)
+        .map(|_| {
+            let socket = bound(address, Sharing::Allowed)?;
+            socket.listen(LISTEN_BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+/// Whether an address may be that of other listening sockets, too.
+#[derive(Clone, Copy, PartialEq)]
+enum Sharing {
+    Allowed,
+    Refused,
+}
+
+fn bound(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -31,13 +51,12 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(sharing == Sharing::Allowed)?;
     // Accepted sockets inherit it: one system call less per connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(LISTEN_BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Accepts connections and serves each in a task of its own, until this task is aborted.
