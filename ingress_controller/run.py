@@ -162,13 +162,14 @@ async def run(settings: Settings) -> None:
             leader = _status(
                 settings, api, process, lambda work: tasks.append(group.create_task(work))
             )
+            exporting = None
             if process.exporter is not None:
-                tasks.append(group.create_task(process.exporter.run(), name="exporter"))
+                exporting = group.create_task(process.exporter.run(), name="exporter")
             if await _first_table(process, stop):
                 _refuse_unbound(settings, process.outcome)
                 print(_ready_line(settings, admin_address, process.outcome), flush=True)
             emit(Stopping(await stop))
-            await _shut_down(process)
+            await _shut_down(process, exporting)
             if leader is not None:
                 await leader.release()
             for task in tasks:
@@ -246,10 +247,13 @@ async def _first_table(process: _Process, stop: asyncio.Future[str]) -> bool:
     return process.reconciler.is_published.is_set()
 
 
-async def _shut_down(process: _Process) -> None:
+async def _shut_down(process: _Process, exporting: asyncio.Task[None] | None) -> None:
     process.is_stopping = True
     await asyncio.to_thread(process.engine.stop, deadline_s=SHUTDOWN_DEADLINE_S)
-    if process.exporter is not None:
+    if process.exporter is not None and exporting is not None:
+        # What is being posted, or waits for its next attempt, is the flush's from now on.
+        exporting.cancel()
+        await asyncio.wait((exporting,))
         await process.exporter.flush(FLUSH_DEADLINE_S)
 
 
