@@ -4,6 +4,7 @@ Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,17 @@ EXIT_USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    # Until the event loop handles signals, SIGTERM ends the process as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        # `run` had nothing to finish yet; any other command has not given its answer.
+        is_run = (sys.argv[1:] if argv is None else argv)[:1] == ["run"]
+        return EXIT_CLEAN if is_run else EXIT_FAILED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     if reason := foreign_proxy():
         return _fail(reason, EXIT_USAGE)
     # Only now, because they import `proxy`, which was not ours until here.
