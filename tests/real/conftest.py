@@ -6,6 +6,7 @@ parts, so a missing one fails there.
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,14 @@ def skipped_without_part() -> Iterator[None]:
         pytest.skip(str(err))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_environment() -> None:
+    """What the shell sets for Spanway and for tracing in general is not for these tests."""
+    for name in list(os.environ):
+        if name.startswith(("SPANWAY_", "OTEL_")):
+            del os.environ[name]
+
+
 @pytest.fixture(scope="session")
 def pod_addresses() -> None:
     """Each address of 192.0.2.0/24 can be listened on."""
@@ -46,6 +55,14 @@ def kubernetes(
     cluster.start()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def namespace(kubernetes: Kubernetes) -> str:
+    """A new namespace's name."""
+    name = f"test-{secrets.token_hex(4)}"
+    kubernetes.kubectl("create", "namespace", name)
+    return name
 
 
 @pytest.fixture(scope="session")

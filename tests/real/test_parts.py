@@ -41,14 +41,6 @@ endpoints: [{addresses: [192.0.2.10], conditions: {ready: true}}]
 """
 
 
-@pytest.fixture
-def namespace(kubernetes: Kubernetes) -> str:
-    """A new namespace's name."""
-    name = f"test-{secrets.token_hex(4)}"
-    kubernetes.kubectl("create", "namespace", name)
-    return name
-
-
 def test_kubectl_reads_the_version_of_the_real_apiserver(kubernetes: Kubernetes) -> None:
     assert "Server Version: v1." in kubernetes.kubectl("version")
 

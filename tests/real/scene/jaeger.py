@@ -44,6 +44,7 @@ class Span:
     attributes: Mapping[str, Attribute]
     resource: Mapping[str, Attribute]
     is_error: bool
+    status_message: str = ""
 
     @property
     def duration_ns(self) -> int:
@@ -260,6 +261,7 @@ def _span(span: Json, resource: Mapping[str, Attribute]) -> Span:
         attributes=_attributes(span),
         resource=resource,
         is_error=span.get("status", {}).get("code") == STATUS_CODE_ERROR,
+        status_message=span.get("status", {}).get("message", ""),
     )
 
 

@@ -57,6 +57,7 @@ class Kubernetes:
         self._etcd_url = f"http://127.0.0.1:{free_port()}"
         self._running = contextlib.ExitStack()
         self._apiserver: Process | None = None
+        self._controllers: Process | None = None
 
     def start(self) -> None:
         """Returns when `kubectl` works and the controllers run.
@@ -80,7 +81,10 @@ class Kubernetes:
         self._running.close()
 
     def start_apiserver(self) -> None:
-        """Returns when it is ready: `/readyz` is 200, which includes its own first objects."""
+        """Returns when it is ready: `/readyz` is 200, which includes its own first objects.
+
+        Controllers that have been running are started anew.
+        """
         token_file = self.directory / "tokens.csv"
         token_file.write_text(f"{ADMIN_TOKEN},admin,admin,system:masters\n")
         # It makes its own TLS key there before it reads the others, and that one signs
@@ -107,6 +111,10 @@ class Kubernetes:
         ]
         self._apiserver = Process(command, log=self.directory / "kube-apiserver.log")
         self._apiserver.wait_until(self._is_ready, deadline_s=START_DEADLINE_S)
+        if self._controllers is not None:
+            # Each time that they find it away they wait longer, up to 30 s; new ones do not.
+            self._controllers.stop()
+            self._start_controllers()
 
     def stop_apiserver(self) -> None:
         """Watches end as they do in a cluster's upgrade; etcd keeps every object."""
@@ -214,7 +222,7 @@ class Kubernetes:
 
     def _start_controllers(self) -> None:
         port = free_port()
-        self._start(
+        self._controllers = self._start(
             [
                 self._controllers_program,
                 f"--kubeconfig={self.kubeconfig}",
@@ -230,7 +238,7 @@ class Kubernetes:
             health_url=f"https://127.0.0.1:{port}/healthz",
         )
 
-    def _start(self, command: Sequence[str | Path], *, health_url: str) -> None:
+    def _start(self, command: Sequence[str | Path], *, health_url: str) -> Process:
         log = self.directory / f"{Path(command[0]).name}.log"
         process = Process(command, log=log)
         self._running.callback(process.stop)
@@ -240,3 +248,4 @@ class Kubernetes:
         process.wait_until(
             lambda: is_answering(health_url, tls=unverified), deadline_s=START_DEADLINE_S
         )
+        return process

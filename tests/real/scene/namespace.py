@@ -3,12 +3,17 @@
 `tests/real/in-namespace` makes such a place.
 """
 
+import errno
 import ipaddress
+import random
 import socket
+from pathlib import Path
 
 POD_NETWORK = ipaddress.ip_network("192.0.2.0/24")
 NODE_ADDRESS = "192.0.2.1"
 """What the cluster's own parts use; the tests' pods take any other of the network."""
+PORT_MIN = 10_000
+"""Above what well-known servers use."""
 
 
 def why_no_pod_addresses() -> str | None:
@@ -26,12 +31,19 @@ def why_no_pod_addresses() -> str | None:
 def free_port(address: str = "127.0.0.1") -> int:
     """A TCP port that nothing listens on at `address` now.
 
-    Another process may take it before the caller does; inside a namespace of our own none will.
+    It is below the ports of outgoing connections, one of which could take it before the caller
+    does. Another process may; inside a namespace of our own none will.
     """
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.randrange(PORT_MIN, _first_outgoing_port())
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError as err:
+                if err.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def is_listening(address: str, port: int) -> bool:
@@ -41,3 +53,7 @@ def is_listening(address: str, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _first_outgoing_port() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])

@@ -6,6 +6,7 @@ the end of the log.
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -98,14 +99,18 @@ class Process:
         except SceneError as err:
             raise SceneError(f"{self.name}: {err}\n{self.log_tail()}") from err
 
-    def stop(self) -> int:
+    def stop(self, signal_number: signal.Signals = signal.SIGTERM) -> int:
         """Asks it to end, and kills it when it does not in `STOP_DEADLINE_S`.
 
         Returns:
             Its exit code; negative is the signal that ended it. Stopping twice is harmless.
         """
         with contextlib.suppress(ProcessLookupError):
-            self._child.terminate()
+            self._child.send_signal(signal_number)
+        return self.wait_for_end()
+
+    def wait_for_end(self) -> int:
+        """Its exit code when it ends by itself; killed like in `stop` when it does not."""
         try:
             return self._child.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -116,6 +121,13 @@ class Process:
         """Ends it as a crash would: without a chance to clean up."""
         self._child.kill()
         self._child.wait()
+
+    def mapped_files(self) -> str:
+        """The files whose code it has loaded so far: how far a start has come."""
+        try:
+            return Path(f"/proc/{self.pid}/maps").read_text()
+        except OSError:
+            return ""
 
     def log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
