@@ -56,6 +56,9 @@ lint: build ## what CI checks beside the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=tests/real $(BIN)/mypy --strict tests/real
+	MYPYPATH=deploy/demo $(BIN)/mypy --strict deploy/demo
+	MYPYPATH=.:deploy/demo:deploy/demo-hotrod $(BIN)/mypy --strict deploy/demo-hotrod/*.py
 	$(BIN)/lint-imports
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use spanway_engine::limits::QUEUE_BYTES_MAX;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
-use spanway_engine::trace::queue::QUEUE_BYTES_MAX;
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Ids, Recorder, Resource, Segment, SpanQueue, context,
 };

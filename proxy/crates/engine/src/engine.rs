@@ -13,11 +13,10 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::downstream::bind;
-use crate::limits::WORKER_COMMANDS_MAX;
+use crate::limits::{QUEUE_BYTES_MAX, WORKER_COMMANDS_MAX};
 use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
 use crate::table::{PathKind, Rejected, Table, normalise};
-use crate::trace::queue::QUEUE_BYTES_MAX;
 use crate::trace::{Recorder, Resource, SpanQueue};
 use crate::worker::{Command, Worker};
 

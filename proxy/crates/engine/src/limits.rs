@@ -111,6 +111,43 @@ pub const TICK: Duration = Duration::from_millis(200);
 /// Commands from the control plane that wait for one worker; a publisher then waits.
 pub const WORKER_COMMANDS_MAX: usize = 64;
 
+/// A batch is sealed when it is this long: some 60 requests. Larger ones took an exporter on a
+/// worker's core so long that the p99 showed it.
+pub const BATCH_BYTES: usize = 96 * 1024;
+
+/// Bytes of memory for spans that wait for export. At 1.7 KiB a request: 40,000 requests, a few
+/// seconds of an exporter that is away. OpenTelemetry's batch processor holds 2,048 spans.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Used buffers kept for the workers, so that they need not fault in new pages: one per worker.
+pub const SPARE_BUFFERS_MAX: usize = 16;
+
+/// How old an anchor may get. Clocks slewed by NTP drift at most 500 ppm: 5 ms in ten seconds.
+pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of one string value, before invalid ones are replaced. Envoy cuts paths at 256
+/// (`max_path_tag_length`); user agents of browsers are that long already.
+pub const VALUE_BYTES_MAX: usize = 512;
+
+/// List members of one `tracestate`. Source: Trace Context, "tracestate Header Field Values".
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+
+/// All `tracestate` fields together. The specification asks for at least 512.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+
+/// List members of all `baggage` fields together. Source: Baggage, "Limits".
+pub const BAGGAGE_MEMBERS_MAX: usize = 64;
+
+/// All `baggage` fields together. Source: Baggage, "Limits".
+pub const BAGGAGE_BYTES_MAX: usize = 8192;
+
+/// How long accepting pauses when it cannot go on: no file descriptor is free, or the worker has
+/// as many connections as it may. nginx: 500 ms.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of a route's path. Nginx refuses locations above 4 KiB as too long directives.
+pub const ROUTE_PATH_BYTES_MAX: usize = 4 * 1024;
+
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use serde::Deserialize;
+use spanway_engine::limits::{
+    BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX, TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX,
+};
 use spanway_engine::trace::context::{
-    BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX, RemoteParent, TRACESTATE_BYTES_MAX,
-    TRACESTATE_MEMBERS_MAX, TraceparentError, is_baggage_kept, parse_traceparent, remote_parent,
-    traceparent, tracestate,
+    RemoteParent, TraceparentError, is_baggage_kept, parse_traceparent, remote_parent, traceparent,
+    tracestate,
 };
 use spanway_engine::trace::{Ids, SpanId, TraceId};
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use otlp::{Request, Span, Value};
 use serde_json::json;
+use spanway_engine::limits::VALUE_BYTES_MAX;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, wire};
-use spanway_engine::trace::attribute::VALUE_BYTES_MAX;
 use spanway_engine::trace::segment::Fault;
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Flag, Ids, Recorder, Resource, Segment, SpanId, SpanQueue, TraceId,

@@ -3,18 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::serve;
-use crate::limits::{CONNECTIONS_PER_WORKER_MAX, LISTEN_BACKLOG};
+use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_PER_WORKER_MAX, LISTEN_BACKLOG};
 use crate::worker::Worker;
-
-/// How long accepting pauses when it cannot go on: no file descriptor is free, or the worker has
-/// as many connections as it may. nginx: 500 ms.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens `count` listening sockets on `address`, one per worker: all of them or none.
 ///

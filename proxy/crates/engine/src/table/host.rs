@@ -7,12 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::path::normalise;
 use super::wire;
+use crate::limits::{HOST_BYTES_MAX, ROUTE_PATH_BYTES_MAX};
 use crate::trace::attribute::{key, put_text};
-
-/// Bytes of a route's path. Nginx refuses locations above 4 KiB as too long directives.
-pub const ROUTE_PATH_BYTES_MAX: usize = 4 * 1024;
-/// Source: RFC 1035, 2.3.4, without the root's dot.
-const HOST_NAME_BYTES_MAX: usize = 253;
 
 /// How a route's path is compared with a request's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -177,10 +173,8 @@ fn route_attributes(wire: &wire::Route, path: &str) -> Box<[u8]> {
 
 /// Lower case, and made of what a host name, a wildcard or an IP literal is made of.
 fn host_name(name: &str) -> Result<Box<str>, String> {
-    if name.len() > HOST_NAME_BYTES_MAX {
-        return Err(format!(
-            "the name is longer than {HOST_NAME_BYTES_MAX} bytes"
-        ));
+    if name.len() > HOST_BYTES_MAX {
+        return Err(format!("the name is longer than {HOST_BYTES_MAX} bytes"));
     }
     let labels = name.strip_prefix("*.").unwrap_or(name);
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 pub use backend::{Backend, BalancePolicy, Endpoint};
-pub use host::{Host, PathKind, ROUTE_PATH_BYTES_MAX, Route};
+pub use host::{Host, PathKind, Route};
 pub use listener::{Listener, ListenerKind};
 pub use path::{BadPath, normalise};
 use shared_map::SharedMap;

@@ -6,9 +6,7 @@
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>, opentelemetry-proto 1.x.
 
-/// Bytes of one string value, before invalid ones are replaced. Envoy cuts paths at 256
-/// (`max_path_tag_length`); user agents of browsers are that long already.
-pub const VALUE_BYTES_MAX: usize = 512;
+use crate::limits::VALUE_BYTES_MAX;
 
 /// `Span.attributes`, a `KeyValue`.
 const SPAN_ATTRIBUTE: u8 = field(9, LENGTH);

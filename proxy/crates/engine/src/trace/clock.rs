@@ -4,10 +4,8 @@
 //! monotonic distance to it; a segment keeps the anchor that it began with, so a step of the wall
 //! clock can never fall between two spans of one segment.
 
+use crate::limits::ANCHOR_AGE_MAX;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// How old an anchor may get. Clocks slewed by NTP drift at most 500 ppm: 5 ms in ten seconds.
-pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]

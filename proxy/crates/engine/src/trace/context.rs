@@ -5,6 +5,9 @@
 //!
 //! Source: <https://www.w3.org/TR/trace-context-2/>, <https://www.w3.org/TR/baggage/>.
 
+use crate::limits::{
+    BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX, TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX,
+};
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
@@ -18,14 +21,6 @@ pub const FLAG_RANDOM: u8 = 0x02;
 
 /// `traceparent` of version 00: `00-` 32 hex `-` 16 hex `-` 2 hex.
 pub const TRACEPARENT_BYTES: usize = 55;
-/// List members of one `tracestate`. Source: Trace Context, "tracestate Header Field Values".
-pub const TRACESTATE_MEMBERS_MAX: usize = 32;
-/// All `tracestate` fields together. The specification asks for at least 512.
-pub const TRACESTATE_BYTES_MAX: usize = 512;
-/// List members of all `baggage` fields together. Source: Baggage, "Limits".
-pub const BAGGAGE_MEMBERS_MAX: usize = 64;
-/// All `baggage` fields together. Source: Baggage, "Limits".
-pub const BAGGAGE_BYTES_MAX: usize = 8192;
 
 /// The span that the client says it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,13 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::recorder::BATCH_BYTES;
-
-/// Bytes of memory for spans that wait for export. At 1.7 KiB a request: 40,000 requests, a few
-/// seconds of an exporter that is away. OpenTelemetry's batch processor holds 2,048 spans.
-pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Used buffers kept for the workers, so that they need not fault in new pages: one per worker.
-const SPARE_BUFFERS_MAX: usize = 16;
+use crate::limits::{BATCH_BYTES, SPARE_BUFFERS_MAX};
 
 /// One complete `ExportTraceServiceRequest`.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +51,7 @@ struct State {
 }
 
 impl SpanQueue {
-    /// An empty queue for batches in `bytes_max` bytes of memory, usually [`QUEUE_BYTES_MAX`].
+    /// An empty queue for batches in `bytes_max` bytes of memory, usually [`QUEUE_BYTES_MAX`](crate::limits::QUEUE_BYTES_MAX).
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -170,6 +164,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::QUEUE_BYTES_MAX;
 
     fn batch(bytes: usize) -> Batch {
         let (otlp, span_count) = (vec![0; bytes], 3);

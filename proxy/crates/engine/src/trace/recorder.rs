@@ -10,10 +10,8 @@ use super::attribute::{LENGTH, LengthGap, field, put_bytes, put_resource_text, p
 use super::otlp::put_segment;
 use super::queue::{Batch, SpanQueue};
 use super::segment::Segment;
+use crate::limits::BATCH_BYTES;
 
-/// A batch is sealed when it is this long: some 60 requests. Larger ones took an exporter on a
-/// worker's core so long that the p99 showed it.
-pub const BATCH_BYTES: usize = 96 * 1024;
 /// Room behind that for the segment that crosses the line, so that the buffer need not grow.
 const SEGMENT_BYTES_TYPICAL: usize = 8 * 1024;
 
