@@ -68,9 +68,10 @@ format: build ## put the sources into their one form
 	$(BIN)/ruff check --fix --quiet .
 	cargo fmt
 
-bench: build ## beside nginx and HAProxy in one run; writes benchmarks/results/
-	@$(BIN)/python -m pip install --quiet --require-hashes -r benchmarks/requirements.lock
-	$(BIN)/python -m benchmarks
+bench: build ## beside nginx and HAProxy in one run, about 7 minutes; writes benchmarks/results/
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r benchmarks/requirements.lock
+	@$(BIN)/python -m benchmarks
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
   --python-version 3.11 --custom-compile-command "make lock"

@@ -1,0 +1,180 @@
+"""Child processes of a benchmark: each on one core, each ended by its pid.
+
+Rule: a child that says too much or dies is the benchmark's failure, told with its last lines.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+READY_S = 30.0
+STOP_S = 10.0
+POLL_S = 0.05
+LAST_WORDS_BYTES_MAX = 2000
+NICE = -10
+"""Priority of all children alike, where that is allowed: what else runs here disturbs less."""
+
+
+_SBIN = "/usr/sbin:/usr/local/sbin"
+"""Where servers are installed, which is not on everybody's PATH."""
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Who runs where, so that a server competes with nobody of ours for its core."""
+
+    server: int
+    load: int
+    origin: int
+
+
+def cores() -> Cores:
+    """The first core for the server under test; load and origin share the second one if need be.
+
+    Raises:
+        BenchError: there is only one core.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) == 1:
+        raise BenchError("One core is not enough: the load would compete with the servers.")
+    return Cores(server=usable[0], load=usable[1], origin=usable[min(2, len(usable) - 1)])
+
+
+class Children:
+    """The running children. Leaving the context ends them, newest first."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Children":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._running):
+            _end(process)
+
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        core: int,
+        url: str,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Starts `argv` on `core` and waits until `url` answers below 500; returns the pid.
+
+        Raises:
+            BenchError: it ended instead, or is not ready within `READY_S`.
+        """
+        output = self._directory / f"{name}.log"
+        with output.open("wb") as sink:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=_environment(env or {}),
+                preexec_fn=partial(_settle, core),  # noqa: PLW1509 - this program has no threads
+                start_new_session=True,
+            )
+        self._running.append(process)
+        deadline_s = time.monotonic() + READY_S
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                raise BenchError(f"{name} does not serve:\n{_last_words(output)}")
+            time.sleep(POLL_S)
+        return process.pid
+
+
+def run(argv: Sequence[str], *, core: int, timeout_s: float) -> str:
+    """What `argv` prints, run on `core`.
+
+    Raises:
+        BenchError: it failed or took longer than `timeout_s`.
+    """
+    try:
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=True,
+            preexec_fn=partial(_settle, core),
+        ).stdout
+    except subprocess.CalledProcessError as err:
+        raise BenchError(f"{argv[0]} failed: {err.stderr or err.stdout}") from err
+    except subprocess.TimeoutExpired as err:
+        raise BenchError(f"{argv[0]} did not end within {timeout_s:g} s.") from err
+
+
+def program(name: str) -> str:
+    """The path of an installed program.
+
+    Raises:
+        BenchError: it is not installed.
+    """
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    if path is None:
+        raise BenchError(f"{name} is missing: install the Debian packages nginx, haproxy and wrk.")
+    return path
+
+
+def _settle(core: int) -> None:
+    """In the child: to its core, and before everything else that this machine does."""
+    os.sched_setaffinity(0, {core})
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """What is set for other programs (where spans go, which proxy to use) stays out."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SPANWAY_"))}
+    return {**kept, "NO_PROXY": "127.0.0.1", **added}
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except urllib.error.HTTPError as err:
+        return err.code < 500  # noqa: PLR2004 - it serves, though not this
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_words(output: Path) -> str:
+    return output.read_bytes()[-LAST_WORDS_BYTES_MAX:].decode(errors="replace") or "it said nothing"

@@ -1,0 +1,8 @@
+-- Tells wrk's result as JSON, on the last line.
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests": %d, "duration_us": %d, "errors": %d}\n',
+    summary.requests, summary.duration,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end
