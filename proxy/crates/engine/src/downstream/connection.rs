@@ -1,9 +1,12 @@
 //! One client connection: requests one after the other, each read, forwarded and answered.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,10 +61,13 @@ pub async fn serve(
     };
     let mut kept: Option<Box<Workspace>> = None;
     loop {
-        if kept.is_none() && !wait_for_bytes(&mut client).await {
-            return;
-        }
-        let mut workspace = kept.take().unwrap_or_else(|| worker.take_workspace());
+        let mut workspace = match kept.take() {
+            Some(workspace) => workspace,
+            None => match first_bytes(&worker, &mut client).await {
+                Some(workspace) => workspace,
+                None => return,
+            },
+        };
         is_idle.set(false);
         let after = serve_one(&worker, &mut client, &mut workspace).await;
         if after == After::Linger {
@@ -70,23 +76,36 @@ pub async fn serve(
         if after != After::KeepAlive {
             return worker.return_workspace(workspace);
         }
-        is_idle.set(workspace.input.is_empty());
-        if workspace.input.is_empty() {
-            // An idle connection holds no memory but its task.
-            worker.return_workspace(workspace);
-        } else {
+        if !workspace.input.is_empty() {
             kept = Some(workspace);
+            continue;
         }
+        // An idle connection holds no memory but its task.
+        worker.return_workspace(workspace);
+        is_idle.set(true);
     }
 }
 
-/// False when the client left, or stayed quiet for [`DOWNSTREAM_IDLE_TIMEOUT`].
-async fn wait_for_bytes(client: &mut Client) -> bool {
+/// Waits for a request and reads its first bytes; `None` when the client left, or stayed quiet for
+/// [`DOWNSTREAM_IDLE_TIMEOUT`].
+async fn first_bytes(worker: &Worker, client: &mut Client) -> Option<Box<Workspace>> {
     client.timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
-    matches!(
-        client.timer.limit(client.stream.readable()).await,
-        Some(Ok(()))
-    )
+    loop {
+        client.timer.limit(client.stream.readable()).await?.ok()?;
+        let mut workspace = worker.take_workspace();
+        let read = {
+            let mut filling = pin!(workspace.input.fill(&mut client.stream));
+            poll_fn(|context| Poll::Ready(filling.as_mut().poll(context))).await
+        };
+        if matches!(read, Poll::Ready(Ok(1..))) {
+            return Some(workspace);
+        }
+        worker.return_workspace(workspace);
+        if read.is_ready() {
+            return None;
+        }
+        // Tokio takes a new connection for readable until a read has told it otherwise.
+    }
 }
 
 async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspace) -> After {
@@ -101,22 +120,20 @@ async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspa
     refuse(client, status, sentence).await
 }
 
+/// Reads a head whose first bytes are in the workspace.
 async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
     let Workspace { input, request, .. } = workspace;
-    // Pipelined bytes are there already; otherwise the idle timeout still runs.
-    let mut start = None;
+    let start = Instant::now();
+    client.timer.set(start + HEAD_TIMEOUT);
     loop {
-        if !input.is_empty() {
-            let start = *start.get_or_insert_with(|| begin(&client.timer));
-            match parse_request(input.unread(), request) {
-                Ok(Parsed::Complete { head_bytes }) => {
-                    input.consume(head_bytes);
-                    let head_read = Instant::now();
-                    return Arrived::Request(Arrival { start, head_read });
-                }
-                Ok(Parsed::Incomplete) => {}
-                Err(malformed) => return Arrived::Malformed(malformed),
+        match parse_request(input.unread(), request) {
+            Ok(Parsed::Complete { head_bytes }) => {
+                input.consume(head_bytes);
+                let head_read = Instant::now();
+                return Arrived::Request(Arrival { start, head_read });
             }
+            Ok(Parsed::Incomplete) => {}
+            Err(malformed) => return Arrived::Malformed(malformed),
         }
         match client.timer.limit(input.fill(&mut client.stream)).await {
             None => return Arrived::Late,
@@ -124,13 +141,6 @@ async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
             Some(_) => return Arrived::Nothing,
         }
     }
-}
-
-/// The first byte of a request is there: from now on its head has to come.
-fn begin(timer: &Timer) -> Instant {
-    let now = Instant::now();
-    timer.set(now + HEAD_TIMEOUT);
-    now
 }
 
 /// Says that no more will be sent, and reads on for a while: closing with unread input would make
