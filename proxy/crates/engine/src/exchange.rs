@@ -40,8 +40,8 @@ pub struct Exchange<'a> {
     pub response_timeout: Duration,
     /// When the upstream connection was there.
     pub connected: Instant,
-    /// Whether the client's connection may be kept after the response.
-    pub may_keep_alive: bool,
+    /// Whether the client's connection is to be closed after the response; asked when it begins.
+    pub is_draining: &'a Cell<bool>,
 }
 
 /// What happened when. Filled in as the exchange goes, whatever its end.
@@ -122,7 +122,7 @@ impl Exchange<'_> {
             response,
             buffer: self.from_upstream,
             out: self.to_client,
-            may_keep_alive: self.may_keep_alive,
+            is_draining: self.is_draining,
             marks,
             deadline: &deadline,
         };
@@ -238,7 +238,7 @@ struct Download<'a> {
     response: &'a mut ResponseHead,
     buffer: &'a mut Buffer,
     out: &'a mut Vec<u8>,
-    may_keep_alive: bool,
+    is_draining: &'a Cell<bool>,
     marks: &'a Marks,
     deadline: &'a Deadline<'a>,
 }
@@ -304,7 +304,7 @@ impl Download<'_> {
         writer: impl AsyncWrite + Unpin,
     ) -> Result<Delivered, Flag> {
         let marks = self.marks;
-        let reply = Reply::to(self.request, self.response, self.may_keep_alive);
+        let reply = Reply::to(self.request, self.response, !self.is_draining.get());
         marks.status.set(self.response.status);
         encode_response(self.out, self.request, self.response, reply);
         marks.first_response.set(Some(self.deadline.extend()));

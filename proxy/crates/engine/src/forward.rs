@@ -316,7 +316,7 @@ impl Try<'_, '_> {
             to_client: &mut workspace.to_client,
             response_timeout: self.target.backend.response_timeout,
             connected,
-            may_keep_alive: !worker.is_draining(),
+            is_draining: &worker.is_draining,
         };
         let delivered = exchange.run(&marks).await;
         tried.end = Instant::now();
@@ -412,7 +412,7 @@ async fn fail(
         return After::Close;
     }
     let is_read = outcome.is_request_read || job.request.framing == Framing::None;
-    let is_staying = flag != Flag::Shutdown && !job.worker.is_draining();
+    let is_staying = flag != Flag::Shutdown && !job.worker.is_draining.get();
     let keep_alive = is_read && job.request.keep_alive && is_staying;
     let (status, sentence) = match outcome.malformed {
         Some(malformed) => (malformed.status(), malformed.reason()),

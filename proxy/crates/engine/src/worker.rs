@@ -49,7 +49,8 @@ pub struct Worker {
     connections: RefCell<FxHashMap<u64, Connection>>,
     connections_opened: Cell<u64>,
     connection_closed: Notify,
-    is_draining: Cell<bool>,
+    /// Whether no connection is to be kept any more.
+    pub is_draining: Cell<bool>,
 }
 
 /// A table as the requests of one worker hold it: holding it writes to no memory that another
@@ -116,10 +117,6 @@ impl Worker {
             *mine = Rc::new(Snapshot(Arc::clone(&latest)));
         }
         Rc::clone(&mine)
-    }
-
-    pub fn is_draining(&self) -> bool {
-        self.is_draining.get()
     }
 
     pub fn take_workspace(&self) -> Box<Workspace> {

@@ -82,6 +82,9 @@ pub async fn serve(
         }
         // An idle connection holds no memory but its task.
         worker.return_workspace(workspace);
+        if worker.is_draining.get() {
+            return;
+        }
         is_idle.set(true);
     }
 }
