@@ -1,0 +1,132 @@
+"""A client of bytes: it sends what it is told to, and reads responses strictly."""
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from message import (
+    DEADLINE_S,
+    HEAD_END,
+    READ_LIMIT_BYTES,
+    Head,
+    Tap,
+    parse_head,
+    read_body,
+    request,
+    status_of,
+    within,
+)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A final response and the interim ones before it."""
+
+    status: int
+    head: Head
+    body: bytes
+    interim: tuple[Head, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Client:
+    """One connection. Leaving it closes it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, address: str, *, receive_buffer_bytes: int | None = None) -> Self:
+        """Args: address: `127.0.0.1:80` or `[::1]:80`."""
+        host, _, port = address.rpartition(":")
+        family = socket.AF_INET6 if "[" in host else socket.AF_INET
+        connecting = socket.socket(family)
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer_bytes is not None:
+            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        loop = asyncio.get_running_loop()
+        try:
+            await within(loop.sock_connect(connecting, (host.strip("[]"), int(port))))
+        except OSError:
+            connecting.close()
+            raise
+        return cls(*await asyncio.open_connection(sock=connecting, limit=READ_LIMIT_BYTES))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.writer.close()
+
+    @property
+    def port(self) -> int:
+        """Ours."""
+        port: int = self.writer.get_extra_info("sockname")[1]
+        return port
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await within(self.writer.drain())
+
+    async def response(self, method: str = "GET") -> Response:
+        """The next final response.
+
+        Args: method: of the request that it answers.
+        Raises: asyncio.IncompleteReadError: the connection ended before the response did.
+        """
+        interim: list[Head] = []
+        while status_of(head := await self.interim()) < 200:
+            interim.append(head)
+        status = status_of(head)
+        body = b""
+        if method != "HEAD" and status not in {204, 304}:
+            is_ended_by_close = head.one("connection") == "close"
+            body = await read_body(Tap(self._reader), head, until_close=is_ended_by_close)
+        return Response(status, head, body, tuple(interim))
+
+    async def interim(self) -> Head:
+        """The next head of a response; that of an interim one is all of it."""
+        return parse_head(await Tap(self._reader).readuntil(HEAD_END))
+
+    async def ask(self, data: bytes) -> Response:
+        """Sends a whole request and reads its response."""
+        await self.send(data)
+        return await self.response(data[: data.index(b" ")].decode())
+
+    async def get(self, target: str = "/", *fields: str, host: str = "shop.example") -> Response:
+        return await self.ask(request("GET", target, *fields, host=host))
+
+    async def rest(self) -> bytes:
+        """All that comes until the proxy closes the connection, which it must do in good order.
+
+        Raises: ConnectionResetError: it was reset.
+        """
+        return await within(self._reader.read(-1))
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+async def refusal(address: str) -> None:
+    """Returns when nobody listens there any more: workers close their sockets soon, not at once."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                async with await Client.connect(address):
+                    await asyncio.sleep(0)
+            except ConnectionRefusedError:
+                return
+            except ConnectionResetError:
+                continue  # It was in the backlog of a socket that was closed.
