@@ -1,7 +1,6 @@
 """`spanway run` on a directory of manifests: what an operator does to it and sees of it."""
 
 import signal
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -212,27 +211,6 @@ def answers(address: str) -> bool:
         return ask(address, host="any").status == 200
     except OSError:
         return False
-
-
-def test_address_in_use_ends_the_start_with_a_sentence(manifests: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        free = f"127.0.0.1:{free_port()}"
-
-        for flags, hint in (
-            (("--http", address, "--admin", free), "choose another address with --http."),
-            (("--http", free, "--admin", address), "choose another address with --admin."),
-        ):
-            ended = command("run", "--manifests", manifests, *flags)
-
-            assert ended.code == 1
-            said = ended.errors.splitlines()[-1]
-            assert said.startswith("spanway: ")
-            assert address in said
-            assert "in use" in said
-            assert said.endswith(hint)
-            assert "Traceback" not in ended.errors
-            assert "ready" not in ended.output
 
 
 def test_second_spanway_does_not_share_the_address_of_the_first(
