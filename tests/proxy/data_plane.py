@@ -66,13 +66,13 @@ def table(
 class FreePort:
     """A loopback port that is nobody's until it is closed: bound, but not listened on.
 
-    The engine may listen on it all the same, since both sides set SO_REUSEPORT.
+    The engine may listen on it all the same, since both sides set SO_REUSEADDR.
     """
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((address, 0))
         self.port: int = self._socket.getsockname()[1]
         self.address = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
