@@ -32,8 +32,17 @@ def listen_address(text: str) -> str:
     """`text` in canonical form: an IP literal and a port, `127.0.0.1:8080` or `[::1]:8080`.
 
     Raises:
-        AddressError: anything else, also host names, since they may stand for several addresses.
+        AddressError: anything else, also host names, since they may stand for several addresses,
+            and port 0, which would be another one for each worker.
     """
+    address = address_or_any_port(text)
+    if address.endswith(":0"):
+        raise AddressError(f'"{text}" has no port that clients could know, for example 8080')
+    return address
+
+
+def address_or_any_port(text: str) -> str:
+    """The same, and port 0 stands for one that the kernel chooses. Raises AddressError."""
     host, separator, port = text.strip().rpartition(":")
     if not separator or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
         raise AddressError(f'"{text}" is not ADDR:PORT, for example 127.0.0.1:8080 or [::]:80')

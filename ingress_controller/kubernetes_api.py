@@ -43,6 +43,8 @@ def reason_of(err: BaseException) -> str:
     if isinstance(err, aiohttp.ClientConnectorError):
         what = err.strerror or str(err.os_error)
         return f"cannot connect to {err.host}:{err.port}: {what.lower()}"
+    if isinstance(err, aiohttp.ClientPayloadError):
+        return "the connection broke"  # what aiohttp says of it is about its parser
     return str(err) or type(err).__name__
 
 

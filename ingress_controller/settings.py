@@ -17,6 +17,7 @@ import msgspec
 from ingress_controller.addresses import (
     AddressError,
     ServiceListener,
+    address_or_any_port,
     listen_address,
     service_listener,
 )
@@ -197,7 +198,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     settings = Settings(
         source=source,
         http=given.all("--http", listen_address) or (default_http,),
-        admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
+        admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
         service_listeners=given.all("--service", service_listener),
         ingress_class=_ingress_class(given),
@@ -322,7 +323,7 @@ def _object_name(text: str) -> str:
 
 def _object_name_or_ip(text: str) -> str:
     try:
-        return listen_address(f"[{text}]:0" if ":" in text else f"{text}:0")[:-2].strip("[]")
+        return address_or_any_port(f"[{text}]:0" if ":" in text else f"{text}:0")[:-2].strip("[]")
     except AddressError:
         return _object_name(text)
 

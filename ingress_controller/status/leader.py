@@ -21,7 +21,7 @@ LEASE_S = 15
 RENEW_DEADLINE_S = 10.0
 RETRY_S = 2.0
 
-_NOT_FOUND, _CONFLICT = 404, 409
+_FORBIDDEN, _NOT_FOUND, _CONFLICT = 403, 404, 409
 
 
 class LeaderElected(Event, frozen=True):
@@ -46,6 +46,12 @@ class LeaseUnusable(Event, frozen=True):
     reason: str
 
 
+class LeaseUsable(Event, frozen=True):
+    """It is solved."""
+
+    lease: str
+
+
 class Leader:
     """See the module. `on_change` is called when leadership is won or lost."""
 
@@ -61,6 +67,10 @@ class Leader:
     ) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._api = api
+        self._denied = (
+            f"access is denied (403): a Role in namespace {namespace} needs the rule apiGroups:"
+            " [coordination.k8s.io], resources: [leases], verbs: [get, create, update]"
+        )
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = name
         self._lease = f"{namespace}/{name}"
@@ -87,7 +97,7 @@ class Leader:
                     if await self._acquire():
                         self._leads_until = begun + RENEW_DEADLINE_S
             except ApiError as err:
-                failure = str(err)
+                failure = self._denied if err.status == _FORBIDDEN else str(err)
             except INTERRUPTIONS as err:
                 failure = reason_of(err)
             self._tell(failure)
@@ -148,6 +158,8 @@ class Leader:
     def _tell(self, failure: str) -> None:
         if failure and failure != self._failure:
             emit(LeaseUnusable(self._lease, failure))
+        elif self._failure and not failure:
+            emit(LeaseUsable(self._lease))
         self._failure = failure
         if self.is_leader != self._was_leader:
             self._was_leader = self.is_leader

@@ -179,7 +179,8 @@ class Reflector:
         resource = self._resource
         return (
             f"access is denied (403): {scope} needs the rule apiGroups: [{resource.group!r}],"
-            f" resources: [{resource.plural}], verbs: [list, watch]"
+            f" resources: [{resource.plural}], verbs: [list, watch];"
+            " an API server that has just started says so until it has read its rules"
         )
 
     def _interrupted(self, reason: str) -> None:

@@ -71,7 +71,7 @@ async def test_missing_service_is_unavailable_and_the_span_says_what_is_missing(
         answered = await client.get()
     segment = await data_plane.segment()
 
-    sentence = "the service of this route does not exist, or has no such port"
+    sentence = "the service of this route, its port or its external name cannot be found"
     assert answered.status == 503
     assert answered.text == page_of(503, sentence, segment.server.trace_id)
     assert_blames(segment, "no_backend", 503)

@@ -1,5 +1,6 @@
 import contextlib
 
+import pytest
 from fake_apiserver import FakeApiserver, Json, running
 
 from ingress_controller.kubernetes_api import KubernetesApi
@@ -117,3 +118,21 @@ async def test_a_leader_that_stops_hands_the_lease_over() -> None:
 
         assert written(server, "PUT")[-1]["spec"]["holderIdentity"] == ""
         assert not leader.is_leader
+
+
+async def test_denied_access_names_the_rule_and_what_came_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with running() as (server, api):
+        server.answers["GET", LEASE] = (403, {})
+        rounds = Rounds()
+        leader = leader_of(api, rounds)
+        await rounds.run(leader)
+        server.answers["GET", LEASE] = (200, lease("me"))
+        server.answers["PUT", LEASE] = (200, {})
+        await rounds.run(leader)
+
+    denied, solved, *_ = (record.getMessage() for record in caplog.records)
+    assert "a Role in namespace edge needs the rule apiGroups: [coordination.k8s.io]" in denied
+    assert solved == "LeaseUsable lease=edge/spanway"

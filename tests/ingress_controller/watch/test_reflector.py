@@ -139,7 +139,8 @@ async def test_denied_access_names_the_missing_rule_and_is_tried_again(
         await until(lambda: server.lists("Service") > 2)
         assert reflector.missing == (
             f"services of http://127.0.0.1:{server.port} (access is denied (403): a ClusterRole"
-            " needs the rule apiGroups: [''], resources: [services], verbs: [list, watch])"
+            " needs the rule apiGroups: [''], resources: [services], verbs: [list, watch];"
+            " an API server that has just started says so until it has read its rules)"
         )
         assert len(caplog.records) == 1
 

@@ -39,7 +39,9 @@ pub const fn sentence(flag: Flag) -> &'static str {
             "the service's endpoint closed the connection before it had answered"
         }
         Flag::UpstreamProtocolError => "the service's endpoint sent a malformed response",
-        Flag::NoBackend => "the service of this route does not exist, or has no such port",
+        Flag::NoBackend => {
+            "the service of this route, its port or its external name cannot be found"
+        }
         Flag::NoEndpoints => "the service has no ready endpoint",
         Flag::Overload => "the proxy is at its limit",
         Flag::Shutdown => "the proxy is shutting down",
