@@ -42,7 +42,8 @@ impl Anchor {
 
 /// Nanoseconds of a duration; 584 years is as long as it gets.
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// One worker's anchor, renewed now and then to follow the wall clock.

@@ -210,12 +210,13 @@ fn put_attempt(
     parent: SpanId,
     timeline: &Timeline,
 ) {
+    let line = timeline.attempt(attempt);
     let head = SpanHead {
         id: attempt.id,
         parent: Some(parent),
         parent_is_remote: false,
         kind: Kind::Client,
-        interval: timeline.attempt(attempt),
+        interval: line.interval,
     };
     let span = head.open(out, segment);
     put_span_name(out, [method_name(segment)]);
@@ -230,7 +231,7 @@ fn put_attempt(
         );
     }
     put_attempt_result(out, attempt);
-    let phases = timeline.attempt_phases(attempt);
+    let phases = line.phases();
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
     put_int(out, key!("spanway.phase.send_us"), phases.send);
     put_int(out, key!("spanway.phase.wait_us"), phases.wait);

@@ -67,18 +67,24 @@ impl Timeline {
         }
     }
 
-    /// The interval of an attempt, which lies in that of the balance span.
-    pub(super) fn attempt(&self, attempt: &Attempt<'_>) -> Interval {
-        self.balance
-            .clamped(self.offset(attempt.started), self.offset(attempt.end))
-    }
-
-    /// The phases of one attempt: `connect`, `send`, `wait`, `receive`.
-    pub(super) fn attempt_phases(&self, attempt: &Attempt<'_>) -> Phases {
-        let mut phases = Phases::default();
-        let mut cursor = Cursor::new(self.attempt(attempt));
-        self.walk_attempt(attempt, &mut cursor, &mut phases);
-        phases
+    /// An attempt on the line; its interval lies in that of the balance span.
+    ///
+    /// An early response, which comes while the request is still being sent, ends the send phase:
+    /// from then on the client gets bytes.
+    pub(super) fn attempt(&self, attempt: &Attempt<'_>) -> AttemptLine {
+        let interval = self
+            .balance
+            .clamped(self.offset(attempt.started), self.offset(attempt.end));
+        let first_byte = attempt.first_byte.map_or(interval.end, |at| {
+            self.offset(at).min(interval.end)
+        });
+        let sent = self.offset(attempt.sent).min(first_byte);
+        AttemptLine {
+            interval,
+            connected: self.offset(attempt.connected).min(sent),
+            sent,
+            first_byte,
+        }
     }
 
     /// The phases of the whole segment. The time between two attempts counts as `route`.
@@ -87,8 +93,9 @@ impl Timeline {
         let mut cursor = Cursor::new(self.root);
         cursor.advance(self.offset(segment.head_read), &mut phases.head);
         for attempt in segment.attempts {
-            cursor.advance(self.attempt(attempt).start, &mut phases.route);
-            self.walk_attempt(attempt, &mut cursor, &mut phases);
+            let attempt = self.attempt(attempt);
+            cursor.advance(attempt.interval.start, &mut phases.route);
+            attempt.walk(&mut cursor, &mut phases);
         }
         if segment.attempts.is_empty() {
             let responded = segment.first_response.unwrap_or(segment.end);
@@ -98,25 +105,33 @@ impl Timeline {
         phases
     }
 
-    /// Moves over one attempt. An early response, which comes while the request is still being
-    /// sent, ends the send phase: from then on the client gets bytes.
-    fn walk_attempt(&self, attempt: &Attempt<'_>, cursor: &mut Cursor, phases: &mut Phases) {
-        let end = self.attempt(attempt).end;
-        let first_byte = attempt
-            .first_byte
-            .map_or(end, |at| self.offset(at).min(end));
-        let sent = self.offset(attempt.sent).min(first_byte);
-        cursor.advance(
-            self.offset(attempt.connected).min(sent),
-            &mut phases.connect,
-        );
-        cursor.advance(sent, &mut phases.send);
-        cursor.advance(first_byte, &mut phases.wait);
-        cursor.advance(end, &mut phases.receive);
-    }
-
     fn offset(&self, instant: Instant) -> u64 {
         offset_ns(self.origin, instant)
+    }
+}
+
+/// What happened when in one attempt, in nanoseconds since the segment's start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptLine {
+    pub(super) interval: Interval,
+    connected: u64,
+    sent: u64,
+    first_byte: u64,
+}
+
+impl AttemptLine {
+    /// `connect`, `send`, `wait` and `receive`.
+    pub(super) fn phases(&self) -> Phases {
+        let mut phases = Phases::default();
+        self.walk(&mut Cursor::new(self.interval), &mut phases);
+        phases
+    }
+
+    fn walk(&self, cursor: &mut Cursor, phases: &mut Phases) {
+        cursor.advance(self.connected, &mut phases.connect);
+        cursor.advance(self.sent, &mut phases.send);
+        cursor.advance(self.first_byte, &mut phases.wait);
+        cursor.advance(self.interval.end, &mut phases.receive);
     }
 }
 
