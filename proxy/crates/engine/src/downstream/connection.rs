@@ -94,7 +94,9 @@ pub async fn serve(
 async fn first_bytes(worker: &Worker, client: &mut Client) -> Option<Box<Workspace>> {
     client.timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
     loop {
-        client.timer.limit(client.stream.readable()).await?.ok()?;
+        // As `readable`, but without an entry in the socket's list of waiters: there is one reader.
+        let readable = poll_fn(|context| client.stream.poll_read_ready(context));
+        client.timer.limit(readable).await?.ok()?;
         let mut workspace = worker.take_workspace();
         let read = {
             let mut filling = pin!(workspace.input.fill(&mut client.stream));
