@@ -177,6 +177,18 @@ async def test_listener_is_opened_and_closed_with_its_place_in_the_table(
         assert (await client.get()).status == 200
 
 
+async def test_listener_that_was_removed_can_come_back_at_once(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.serve(upstream)
+    for _ in range(50):
+        assert data_plane.publish(table((), (backend(upstream),))) == []
+        data_plane.serve(upstream)
+
+    async with await data_plane.client() as client:
+        assert (await client.get()).status == 200
+
+
 async def test_service_listener_leads_to_its_backend_whatever_the_host_and_path(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:

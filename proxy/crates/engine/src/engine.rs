@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl Engine {
 
     /// Applies an update in its wire form (JSON, see `proxy/table.py`) and opens and closes
     /// listeners accordingly. What cannot be done comes back; everything else is in force when
-    /// this returns. Blocks for as long as building takes, never a request.
+    /// this returns. Blocks for as long as building and closing listeners take, never a request.
     pub fn publish(&self, update: &[u8]) -> Vec<Rejected> {
         let mut listening = self
             .listening
@@ -90,7 +91,7 @@ impl Engine {
         // The table first: a connection that is accepted must find its listener in it.
         self.table.store(Arc::new(table));
         for address in listening.extract_if(|open| !wanted.contains(open)) {
-            self.tell_all(|| Command::Unlisten(address));
+            self.unlisten(address);
         }
         for address in wanted {
             if listening.contains(&address) {
@@ -167,6 +168,15 @@ impl Engine {
             // A worker that panicked has nothing left to wait for.
             thread.map(JoinHandle::join);
         }
+    }
+
+    /// Waits until every worker has closed its socket: the address may be wanted again at once.
+    fn unlisten(&self, address: SocketAddr) {
+        let (closing, closed) = sync_channel(0);
+        self.tell_all(|| Command::Unlisten(address, closing.clone()));
+        drop(closing);
+        // Nothing is ever sent: it ends when the last worker has dropped its end.
+        let _ = closed.recv();
     }
 
     /// Opens a socket per worker: all of them or none.

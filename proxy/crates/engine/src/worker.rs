@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::buffer::Buffer;
 use crate::downstream;
@@ -26,8 +27,8 @@ use crate::upstream::{Balancer, Pool};
 pub enum Command {
     /// Accept connections on this socket, which is bound to this address.
     Listen(SocketAddr, std::net::TcpListener),
-    /// Accept no more on this address.
-    Unlisten(SocketAddr),
+    /// Accept no more on this address; the sender is dropped once its socket is closed.
+    Unlisten(SocketAddr, SyncSender<()>),
     /// Accept no more at all, finish what is being served, then end; at the instant, cut the rest.
     Drain(Instant),
 }
@@ -170,7 +171,7 @@ impl Worker {
 
     /// Serves until told to drain and the last connection has ended.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
-        let mut listeners: FxHashMap<SocketAddr, AbortHandle> = FxHashMap::default();
+        let mut listeners: FxHashMap<SocketAddr, JoinHandle<()>> = FxHashMap::default();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let deadline = loop {
@@ -179,12 +180,15 @@ impl Worker {
                     Some(Command::Listen(address, socket)) => {
                         if let Ok(socket) = TcpListener::from_std(socket) {
                             let accepting = downstream::accept(Rc::clone(&self), socket, address);
-                            let task = tokio::task::spawn_local(accepting);
-                            listeners.insert(address, task.abort_handle());
+                            listeners.insert(address, tokio::task::spawn_local(accepting));
                         }
                     }
-                    Some(Command::Unlisten(address)) => {
-                        listeners.remove(&address).inspect(AbortHandle::abort);
+                    Some(Command::Unlisten(address, _closed)) => {
+                        if let Some(accepting) = listeners.remove(&address) {
+                            accepting.abort();
+                            // The socket goes with the task; that it was aborted is no news.
+                            drop(accepting.await);
+                        }
                     }
                     Some(Command::Drain(until)) => break until,
                     None => break Instant::now(),
@@ -192,7 +196,8 @@ impl Worker {
                 _ = ticks.tick() => self.tick(),
             }
         };
-        listeners.values().for_each(AbortHandle::abort);
+        drop(commands); // Who publishes now must not wait for the drain.
+        listeners.values().for_each(JoinHandle::abort);
         self.drain(deadline).await;
         self.recorder.borrow_mut().flush();
     }
