@@ -65,7 +65,8 @@ class Backend(_Value, frozen=True):
     `port` is what the Ingress named: a number as text or a port name. `changed_unix_ms` is when
     the set of endpoints last changed, in UTC milliseconds: spans carry it, because that is what
     explains the failures of a rollout. `missing` says in words why there can be no endpoint
-    (for example that the Service does not exist); requests then get a 503 that names it.
+    (for example that the Service does not exist); requests then get a 503, and the
+    words are in the `balance` span.
     """
 
     namespace: str

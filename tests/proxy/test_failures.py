@@ -146,6 +146,7 @@ async def test_refused_everywhere_is_a_bad_gateway(
         502, "the service's endpoint refused the connection", segment.server.trace_id
     )
     assert_blames(segment, "connect_refused", 502)
+    assert len(segment.attempts) == 1, "an endpoint that refused is not asked again"
     assert segment.server.status is SpanStatus.ERROR
     assert segment.server.attributes["error.type"] == "502"
 
@@ -182,6 +183,21 @@ async def test_silent_upstream_is_a_gateway_timeout_and_is_not_asked_again(
     )
     assert_blames(segment, "upstream_timeout", 504)
     assert len(upstream.exchanges) == 1
+
+
+async def test_upstream_that_lets_a_client_wait_for_100_continue_is_the_one_that_is_late(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    upstream.answer = Exchange.gone
+    data_plane.serve(upstream, response_timeout_ms=20)
+    async with await data_plane.client() as client:
+        answered = await client.ask(
+            request("POST", "/", "Expect: 100-continue", "Content-Length: 5")
+        )
+    segment = await data_plane.segment()
+
+    assert answered.status == 504
+    assert_blames(segment, "upstream_timeout", 504)
 
 
 HEAD_WITH_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
@@ -428,7 +444,7 @@ async def test_kept_connection_that_the_upstream_has_closed_is_not_used_for_a_po
 async def test_failed_request_keeps_its_clients_connection(
     client: Client, upstream: Upstream
 ) -> None:
-    upstream.answer = in_turn(closes, closes, closes, says(response(body=b"fine")))
+    upstream.answer = in_turn(closes, says(response(body=b"fine")))
 
     failed = await client.get()
     answered = await client.get()

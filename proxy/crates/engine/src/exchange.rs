@@ -59,6 +59,8 @@ pub struct Marks {
     pub response_body_bytes: Cell<u64>,
     /// What is wrong with the request's body.
     pub malformed: Cell<Option<Malformed>>,
+    /// The client waits for an interim response before it sends the body.
+    awaits_continue: Cell<bool>,
     upload_waits_for: Cell<Side>,
     download_waits_for: Cell<Side>,
 }
@@ -99,6 +101,8 @@ impl Exchange<'_> {
         let (upstream_reader, upstream_writer) = self.upstream.split();
         let (deadline, mut expiry) = self.timer.parts();
         let deadline = Deadline::new(deadline, self.response_timeout, self.connected);
+
+        marks.awaits_continue.set(request.expects_continue);
 
         let mut upload = pin!(async {
             let sending = Relay {
@@ -154,8 +158,9 @@ impl Exchange<'_> {
 impl Marks {
     /// Whoever has to do something before anything can move.
     fn waits_for(&self) -> Side {
+        let is_sending = self.sent.get().is_none() && !self.awaits_continue.get();
         let is_client = self.download_waits_for.get() == Side::Client
-            || (self.sent.get().is_none() && self.upload_waits_for.get() == Side::Client);
+            || (is_sending && self.upload_waits_for.get() == Side::Client);
         if is_client {
             Side::Client
         } else {
@@ -287,6 +292,7 @@ impl Download<'_> {
         if self.request.version == Version::Http10 {
             return Ok(()); // RFC 9110, section 15.2: an HTTP/1.0 client must not get one.
         }
+        self.marks.awaits_continue.set(false);
         encode_interim(self.out, self.response);
         self.marks.download_waits_for.set(Side::Client);
         writer

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attempt;
 mod buffer;
 mod downstream;
 mod engine;

@@ -110,6 +110,12 @@ impl RequestHead {
         };
     }
 
+    /// Whether there are bytes to come after the head.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        !matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
     /// The method's name.
     #[must_use]
     pub fn method_bytes(&self) -> &[u8] {

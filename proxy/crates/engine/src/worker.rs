@@ -214,6 +214,7 @@ impl Worker {
             tokio::select! {
                 () = self.connection_closed.notified() => {}
                 _ = ticks.tick() => self.tick(),
+                () = tokio::time::sleep_until(deadline.into()) => {}
             }
         }
     }

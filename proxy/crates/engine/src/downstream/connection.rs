@@ -12,9 +12,14 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::forward::{After, Arrival, forward, refuse};
+use crate::forward::{After, Arrival, forward};
+use crate::headers::{self, Refusal};
 use crate::http1::{Malformed, Parsed, parse_request};
-use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT};
+use crate::limits::{
+    DOWNSTREAM_IDLE_TIMEOUT, DOWNSTREAM_STALL_TIMEOUT, HEAD_TIMEOUT, LINGER_BYTES_MAX,
+    LINGER_TIMEOUT,
+};
+use crate::message::RequestHead;
 use crate::timer::Timer;
 use crate::worker::{Worker, Workspace};
 
@@ -28,6 +33,16 @@ pub struct Client {
     pub local: SocketAddr,
     /// The listener that accepted it, by its address in the table.
     pub listener: SocketAddr,
+}
+
+impl Client {
+    /// Sends all of `bytes`. False when the client is gone, or takes nothing for
+    /// [`DOWNSTREAM_STALL_TIMEOUT`].
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
+        self.timer.set(Instant::now() + DOWNSTREAM_STALL_TIMEOUT);
+        let sent = self.timer.limit(self.stream.write_all(bytes)).await;
+        matches!(sent, Some(Ok(())))
+    }
 }
 
 /// How waiting for a request ended.
@@ -145,6 +160,23 @@ async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
             Some(Ok(read)) if read > 0 => {}
             Some(_) => return Arrived::Nothing,
         }
+    }
+}
+
+/// Answers bytes that are not a request.
+async fn refuse(client: &mut Client, status: u16, sentence: &str) -> After {
+    let mut out = Vec::new();
+    let refusal = Refusal {
+        status,
+        sentence,
+        trace_id: None,
+        keep_alive: false,
+    };
+    headers::encode_refusal(&mut out, &RequestHead::default(), &refusal);
+    if client.send(&out).await {
+        After::Linger
+    } else {
+        After::Close
     }
 }
 

@@ -75,9 +75,9 @@ impl Timeline {
         let interval = self
             .balance
             .clamped(self.offset(attempt.started), self.offset(attempt.end));
-        let first_byte = attempt.first_byte.map_or(interval.end, |at| {
-            self.offset(at).min(interval.end)
-        });
+        let first_byte = attempt
+            .first_byte
+            .map_or(interval.end, |at| self.offset(at).min(interval.end));
         let sent = self.offset(attempt.sent).min(first_byte);
         AttemptLine {
             interval,
