@@ -72,9 +72,9 @@ def measure(arguments: argparse.Namespace, directory: Path) -> None:
     target = RESULTS / f"{arguments.name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    caption = f"{conditions['cpu']}, {conditions['kernel']}; {verdict(summed)}"
+    caption = f"{conditions['cpu']}, {conditions['kernel']}; {verdict(rounds)}"
     draw(target.with_suffix(".png"), summed, what, caption=caption, rate=arguments.rate)
-    print(f"\n{table(summed, what)}\n\n{verdict(summed)}")
+    print(f"\n{table(summed, what)}\n\n{verdict(rounds)}")
     if origin_rps < ORIGIN_HEADROOM * max(one["rps"].median for one in summed.values()):
         print(f"The origin alone serves only {origin_rps:.0f}/s: do not trust the requests/s.")
     print(f"Written: {target}, {target.with_suffix('.png')}")

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from benchmarks.report import UNDER_TEST, Summary
 
 OURS, OTHERS, ALPHA = "#1f6feb", "#8b949e", 0.7
+WHISKER = "#57606a"
+BEHIND_TEXT = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.7, "linewidth": 0}
 THREE_DIGITS = 100
 HEADROOM = 1.3
 SIZE_INCHES = (11, 4.2)
@@ -52,10 +54,10 @@ def _bars(
     at = [index + offset for index in range(len(bars))]
     colors = [OURS if name.startswith(UNDER_TEST) else OTHERS for name, _ in bars]
     axes.barh(at, medians, height=height, color=colors, alpha=ALPHA)
-    axes.errorbar(medians, at, xerr=[below, above], fmt="none", ecolor="#24292f", capsize=2)
+    axes.errorbar(medians, at, xerr=[below, above], fmt="none", ecolor=WHISKER, capsize=2)
     for position, median in zip(at, medians, strict=True):
         text = f" {median:.0f}" if median >= THREE_DIGITS else f" {median:.1f}"
-        axes.text(0, position, text, va="center", fontsize=8)
+        axes.text(0, position, text, va="center", fontsize=8, bbox=BEHIND_TEXT)
     # One outlier must not flatten everything else: a whisker may leave the picture.
     axes.set_xlim(0, max(*medians, HEADROOM * sorted(medians)[len(medians) // 2]) * 1.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ from benchmarks.load import FixedRate, Saturation
 BUDGET = 0.95
 """Spanway with all spans may cost at most this share of nginx's CPU per request."""
 
-UNDER_TEST = "spanway"
+UNDER_TEST, BARE = "spanway", "nginx-bare"
 
 _FIGURES = ("cpu_us", "worker_cpu_us", "rps", "core_share", "p50_us", "p99_us", "paced_cpu_us")
 
@@ -50,11 +50,11 @@ Rounds = Mapping[str, Sequence[Round]]
 """By server, in the order of the rounds; the first server is the baseline."""
 
 
-def summaries(rounds: Rounds) -> dict[str, dict[str, Summary]]:
-    """By server, then by figure."""
-    baseline = next(iter(rounds.values()))
+def summaries(rounds: Rounds, baseline: str | None = None) -> dict[str, dict[str, Summary]]:
+    """By server, then by figure; without `baseline`, the first server is the one."""
+    base = rounds[baseline or next(iter(rounds))]
     return {
-        name: {figure: _summary(figure, own, baseline) for figure in _FIGURES}
+        name: {figure: _summary(figure, own, base) for figure in _FIGURES}
         for name, own in rounds.items()
     }
 
@@ -65,7 +65,7 @@ def as_json(rounds: Rounds, setup: Mapping[str, Any], machine: Mapping[str, str]
     return {
         "machine": dict(machine),
         "setup": dict(setup),
-        "verdict": verdict(summed),
+        "verdict": verdict(rounds),
         "summaries": {
             server: {figure: asdict(summary) for figure, summary in figures.items()}
             for server, figures in summed.items()
@@ -94,15 +94,16 @@ def table(summed: Mapping[str, Mapping[str, Summary]], what: Mapping[str, str]) 
     return "\n".join(lines)
 
 
-def verdict(summed: Mapping[str, Mapping[str, Summary]]) -> str:
-    """One sentence on the budget."""
-    baseline = next(iter(summed))
-    cpu = summed[UNDER_TEST]["cpu_us"]
+def verdict(rounds: Rounds) -> str:
+    """Whether the budget held, and what it would be against a baseline that does less work."""
+    baseline = next(iter(rounds))
+    cpu = summaries(rounds)[UNDER_TEST]["cpu_us"]
+    bare = summaries(rounds, BARE)[UNDER_TEST]["cpu_us"]
     held = "held" if cpu.ratio_median <= BUDGET else "NOT held"
     return (
         f"Budget {held}: with three spans on every request Spanway costs {cpu.ratio_median:.2f} × "
         f"{baseline}'s CPU per request (rounds {cpu.ratio_low:.2f}–{cpu.ratio_high:.2f}; "
-        f"at most {BUDGET:.2f})."
+        f"at most {BUDGET:.2f}). Against {BARE}: {bare.ratio_median:.2f}."
     )
 
 

@@ -25,10 +25,11 @@ def test_ratio_is_taken_within_a_round_so_that_drift_cancels() -> None:
 
 @pytest.mark.parametrize(("cost", "said"), [(9.4, "Budget held"), (9.6, "Budget NOT held")])
 def test_verdict_names_the_ratio_and_whether_it_held(cost: float, said: str) -> None:
-    measured = {"nginx": rounds(10.0), "spanway": rounds(cost)}
-    sentence = verdict(summaries(measured))
+    measured = {"nginx": rounds(10.0), "nginx-bare": rounds(8.0), "spanway": rounds(cost)}
+    sentence = verdict(measured)
     assert sentence.startswith(said)
     assert f"{cost / 10:.2f} × nginx" in sentence
+    assert f"nginx-bare: {cost / 8:.2f}" in sentence
 
 
 def test_percentile_is_a_value_that_was_measured() -> None:
