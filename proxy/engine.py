@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy._engine import Engine as _Engine
-from proxy.spans import SpanBatch
+from proxy.spans import BATCH_BYTES_MAX, SpanBatch
 from proxy.table import PathKind, Rejected, Update
 
 
@@ -82,8 +82,9 @@ class Engine:
         return self._engine.spans_fd()
 
     def take_spans(self) -> list[SpanBatch]:
-        """Removes and returns all waiting batches, oldest first; never blocks."""
-        return [SpanBatch(otlp, count) for otlp, count in self._engine.take_spans()]
+        """Removes and returns all waiting spans, oldest first, in batches; never blocks."""
+        taken = self._engine.take_spans(BATCH_BYTES_MAX)
+        return [SpanBatch(otlp, count) for otlp, count in taken]
 
     def stop(self, *, deadline_s: float) -> None:
         """Stops accepting, lets requests finish, cuts what is left after `deadline_s`. Blocks.

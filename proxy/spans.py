@@ -8,6 +8,10 @@ for.
 
 from dataclasses import dataclass
 
+BATCH_BYTES_MAX = 1024 * 1024
+"""What a worker seals is smaller; what waits together is handed over together, up to this. aiohttp
+writes a body of this size at once; OTLP receivers take several times as much."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpanBatch:

@@ -1,15 +1,13 @@
 """Posts the engine's span batches to an OTLP/HTTP endpoint, as they are.
 
 Rules: nothing here waits for a tracing backend but its own tasks. What does not fit the bounded
-queue is dropped, counted by reason and logged once per interval. Batches are never decoded: those
-that wait together are one post, because protobuf messages put end to end are one message with all
-their repeated fields, and a post costs half a millisecond of CPU whatever its length. A post that
-was cut off is repeated, so a backend may see a batch twice, which OTLP allows.
+queue is dropped, counted by reason and logged once per interval. Batches are never decoded, and are
+let grow for a moment before they are taken: a post costs half a millisecond of CPU whatever its
+length. One that was cut off is repeated, so a backend may see a batch twice, which OTLP allows.
 Source: OpenTelemetry Protocol 1.x, "OTLP/HTTP Response" and "OTLP/HTTP Throttling".
 """
 
 import asyncio
-import io
 import logging
 import random
 import time
@@ -41,9 +39,6 @@ RESPONSE_BYTES_MAX = 64 * 1024
 RETRY_AFTER_S_MAX = 300.0
 """A backend that asks for more is asked again after this."""
 
-ONE_WRITE_BYTES_MAX = 1024 * 1024
-"""A longer batch is written in pieces; aiohttp warns of a single write above this."""
-
 _RETRYABLE = frozenset({429, 502, 503, 504})
 
 _M = TypeVar("_M", bound=Message)
@@ -58,7 +53,6 @@ class ExportLimits:
     """
 
     queue_bytes_max: int = 32 * 1024 * 1024  # 1.6 s at 20,000 requests/s of 1 KiB of spans
-    post_bytes_max: int = 1024 * 1024  # nginx client_max_body_size, should one be in between
     linger_s: float = 0.05  # a batch waits for others; 1 MB at 20,000 requests/s
     in_flight_max: int = 4
     timeout_s: float = 10.0  # OTEL_EXPORTER_OTLP_TIMEOUT
@@ -196,17 +190,6 @@ class Exporter:
     def _drop_oldest(self, reason: DropReason, why: str) -> None:
         self._losses.count(reason, self._pop_oldest().span_count, why)
 
-    def _pop_post(self) -> SpanBatch:
-        """The oldest batch with as many that follow as fit a post."""
-        parts = [self._pop_oldest()]
-        room_bytes = self._limits.post_bytes_max - len(parts[0].otlp)
-        while self._waiting and (room_bytes := room_bytes - len(self._waiting[0].otlp)) >= 0:
-            parts.append(self._pop_oldest())
-        if len(parts) == 1:
-            return parts[0]
-        joined = b"".join(part.otlp for part in parts)
-        return SpanBatch(joined, sum(part.span_count for part in parts))
-
     async def _post_forever(self, session: aiohttp.ClientSession) -> None:
         while True:
             await self._arrived.wait()
@@ -215,7 +198,7 @@ class Exporter:
 
     async def _post_waiting(self, session: aiohttp.ClientSession) -> None:
         while self._waiting:
-            await self._post(session, self._pop_post())
+            await self._post(session, self._pop_oldest())
 
     async def _post(self, session: aiohttp.ClientSession, batch: SpanBatch) -> None:
         self._posting_bytes += len(batch.otlp)
@@ -246,9 +229,9 @@ class Exporter:
         self._losses.count(DropReason.UNREACHABLE, batch.span_count, answer.message)
 
     async def _attempt(self, session: aiohttp.ClientSession, batch: SpanBatch) -> "_Answer":
-        body = batch.otlp if len(batch.otlp) <= ONE_WRITE_BYTES_MAX else io.BytesIO(batch.otlp)
+        post = session.post(self._endpoint, data=batch.otlp, allow_redirects=False)
         try:
-            async with session.post(self._endpoint, data=body, allow_redirects=False) as response:
+            async with post as response:
                 return await _read_answer(response)
         except (aiohttp.ClientError, TimeoutError) as err:
             return _Answer(_NO_ANSWER, f"no answer: {str(err) or type(err).__name__}")

@@ -15,7 +15,8 @@ from data_plane import ROUTE, DataPlane, Segment, backend, table
 from message import request, response
 from upstream import OK, Exchange, Upstream, closes, resets, says
 
-from ingress_controller.traces.span import Span, SpanKind, SpanStatus
+from ingress_controller.traces.span import Span, SpanKind, SpanStatus, decode
+from proxy.spans import BATCH_BYTES_MAX
 from proxy.table import Balance, Endpoint, Host, Listener, ListenerKind
 
 SPANS_PAGE = (Path(__file__).parents[2] / "docs" / "SPANS.md").read_text()
@@ -318,3 +319,22 @@ def _assert_encloses(parent: Span, child: Span) -> None:
     assert parent.start_unix_ns <= child.start_unix_ns
     assert child.start_unix_ns <= child.end_unix_ns
     assert child.end_unix_ns <= parent.end_unix_ns
+
+
+async def test_spans_that_wait_together_are_one_batch_as_far_as_it_goes(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.serve(upstream)
+    async with await data_plane.client() as client:
+        for _ in range(800):
+            await client.get("/" + "x" * 500, f"User-Agent: {'y' * 500}")
+    await data_plane.stop()
+    batches = data_plane.engine.take_spans()
+
+    assert len(batches) > 1
+    assert all(len(batch.otlp) <= BATCH_BYTES_MAX for batch in batches)
+    sealed_bytes = 200 * 1024
+    assert all(len(batch.otlp) > BATCH_BYTES_MAX - sealed_bytes for batch in batches[:-1])
+    decoded = [len(list(decode(batch.otlp))) for batch in batches]
+    assert decoded == [batch.span_count for batch in batches]
+    assert sum(decoded) == 3 * 800

@@ -12,7 +12,7 @@ mod _engine {
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
     use serde::Serialize;
-    use spanway_engine::trace::Resource;
+    use spanway_engine::trace::{Batch, Resource};
 
     /// A running data plane; `proxy/engine.py` is its face.
     #[pyclass(frozen)]
@@ -62,15 +62,22 @@ mod _engine {
             self.0.spans().ready_fd()
         }
 
-        /// All batches that wait: OTLP bytes and the number of spans in them.
-        fn take_spans<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, usize)> {
+        /// All batches that wait, put end to end up to `bytes_max` each (a longer one stays alone):
+        /// OTLP bytes and the number of spans in them.
+        fn take_spans<'py>(
+            &self,
+            py: Python<'py>,
+            bytes_max: usize,
+        ) -> PyResult<Vec<(Bound<'py, PyBytes>, usize)>> {
             let spans = self.0.spans();
-            let mut taken = Vec::new();
-            for batch in spans.take(usize::MAX) {
-                taken.push((PyBytes::new(py, &batch.otlp), batch.span_count));
+            let batches = spans.take(usize::MAX);
+            let joined = joinable(&batches, bytes_max)
+                .map(|group| joined(py, group))
+                .collect();
+            for batch in batches {
                 spans.recycle(batch.otlp);
             }
-            taken
+            joined
         }
 
         /// Stops accepting, lets requests finish for that long, then cuts them.
@@ -80,6 +87,34 @@ mod _engine {
             py.detach(|| self.0.stop(deadline));
             Ok(())
         }
+    }
+
+    /// The batches in runs of at most `bytes_max` bytes, or of one batch.
+    fn joinable(batches: &[Batch], bytes_max: usize) -> impl Iterator<Item = &[Batch]> {
+        let mut bytes = 0;
+        batches.chunk_by(move |before, next| {
+            bytes += before.otlp.len();
+            let fits = bytes + next.otlp.len() <= bytes_max;
+            if !fits {
+                bytes = 0;
+            }
+            fits
+        })
+    }
+
+    /// Protobuf messages put end to end are one message with all of their fields.
+    /// Source: Protocol Buffers, "Encoding", section "Last One Wins".
+    fn joined<'py>(py: Python<'py>, batches: &[Batch]) -> PyResult<(Bound<'py, PyBytes>, usize)> {
+        let bytes = batches.iter().map(|batch| batch.otlp.len()).sum();
+        let otlp = PyBytes::new_with(py, bytes, |mut rest| {
+            for batch in batches {
+                let (part, after) = std::mem::take(&mut rest).split_at_mut(batch.otlp.len());
+                part.copy_from_slice(&batch.otlp);
+                rest = after;
+            }
+            Ok(())
+        })?;
+        Ok((otlp, batches.iter().map(|batch| batch.span_count).sum()))
     }
 
     fn json<'py>(py: Python<'py>, value: &impl Serialize) -> PyResult<Bound<'py, PyBytes>> {
