@@ -4,7 +4,6 @@ A machine without a part skips the tests that need it and says why. Continuous i
 parts, so a missing one fails there.
 """
 
-import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,18 +13,7 @@ from scene.hotrod import Addresses, Hotrod
 from scene.jaeger import Jaeger
 from scene.kubernetes import Kubernetes
 from scene.namespace import why_no_pod_addresses
-from scene.parts import PartMissingError
-
-
-@contextlib.contextmanager
-def skipped_without_part() -> Iterator[None]:
-    """Skips when the body finds a part missing; in continuous integration (CI=true) fails."""
-    try:
-        yield
-    except PartMissingError as err:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(err), pytrace=False)
-        pytest.skip(str(err))
+from scene.parts import PartMissingError, skipped_without_part
 
 
 @pytest.fixture(scope="session", autouse=True)

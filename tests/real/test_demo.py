@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import skipped_without_part
 from scene.namespace import free_port
-from scene.parts import built_part
+from scene.parts import built_part, skipped_without_part
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEADLINE_S = 60.0

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import skipped_without_part
 from scene.hotrod import Address, Addresses, Hotrod, free_address
 from scene.jaeger import Jaeger, Span, Trace
 from scene.objects import endpoint_slice, ingress, service, write_manifests
+from scene.parts import skipped_without_part
 from scene.spanway import Spanway
 
 HOST = "hotrod.example"

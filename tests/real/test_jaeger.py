@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import skipped_without_part
 from scene.backend import Backend
 from scene.client import Traffic
 from scene.jaeger import Jaeger, Span, Trace
 from scene.namespace import free_port
 from scene.objects import endpoint_slice, ingress, service, write_manifests
+from scene.parts import skipped_without_part
 from scene.spanway import Spanway
 
 HOST = "shop.example"

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import skipped_without_part
 from scene.backend import Backend
 from scene.client import Traffic, ask
 from scene.jaeger import Jaeger
 from scene.namespace import free_port
 from scene.objects import endpoint_slice, external_name, ingress, service, write_manifests
+from scene.parts import skipped_without_part
 from scene.process import wait_until
 from scene.spanway import Spanway, command
 
