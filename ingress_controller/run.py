@@ -43,9 +43,11 @@ from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWa
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
 from ingress_controller.watch.source import Source
 from proxy.engine import Engine
+from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import Listener, ListenerKind, Rejected, Tracing
 
 FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
+UNCOLLECTED_BYTES_MAX = 1024 * 1024  # of spans that nobody takes, since no endpoint is named
 WAITING_LINE_S = 5.0  # after which a start that waits says for what
 
 
@@ -147,7 +149,11 @@ async def run(settings: Settings) -> None:
         cache = Cache()
         api = await _api(settings, stack)
         source = _source(settings, api, cache)
-        engine = Engine(workers=settings.workers, resource=_resource(settings))
+        engine = Engine(
+            workers=settings.workers,
+            resource=_resource(settings),
+            span_queue_bytes=QUEUE_BYTES_MAX if settings.export else UNCOLLECTED_BYTES_MAX,
+        )
         stack.callback(engine.stop, deadline_s=0)
         process = _Process(settings, engine, source, cache)
         admin = AdminServer(process)

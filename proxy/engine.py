@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy._engine import Engine as _Engine
-from proxy.spans import BATCH_BYTES_MAX, SpanBatch
+from proxy.spans import BATCH_BYTES_MAX, QUEUE_BYTES_MAX, SpanBatch
 from proxy.table import PathKind, Rejected, Update
 
 
@@ -48,16 +48,24 @@ class Stats(msgspec.Struct, frozen=True):
 class Engine:
     """A running data plane. It listens on nothing until a table with listeners is published."""
 
-    def __init__(self, *, workers: int, resource: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int,
+        resource: Mapping[str, str],
+        span_queue_bytes: int = QUEUE_BYTES_MAX,
+    ) -> None:
         """Starts the worker threads.
 
         Args:
             workers: event loops, each on a thread of its own; one per core is right.
             resource: the OpenTelemetry resource of every span, `service.name` among it.
+            span_queue_bytes: memory for spans that wait to be taken; what does not fit is dropped
+                and counted.
         Raises:
             OSError: the kernel gave no thread or file descriptor.
         """
-        self._engine = _Engine(workers, list(resource.items()))
+        self._engine = _Engine(workers, list(resource.items()), span_queue_bytes)
 
     def publish(self, update: Update) -> list[Rejected]:
         """Puts an update in force and returns what of it could not be.

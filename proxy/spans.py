@@ -8,6 +8,10 @@ for.
 
 from dataclasses import dataclass
 
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""Memory for spans that wait to be taken: at 1.7 KiB a request 40,000 requests, a few seconds of an
+exporter that is away. OpenTelemetry's batch processor holds 2,048 spans."""
+
 BATCH_BYTES_MAX = 1024 * 1024
 """What a worker seals is smaller; what waits together is handed over together, up to this. aiohttp
 writes a body of this size at once; OTLP receivers take several times as much."""

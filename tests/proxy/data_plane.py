@@ -13,6 +13,7 @@ from upstream import Upstream
 
 from ingress_controller.traces.span import Span, SpanKind, decode
 from proxy.engine import Engine
+from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import (
     ANY_HOST,
     Backend,
@@ -102,8 +103,12 @@ class Segment:
 class DataPlane:
     """One engine, its ingress listener, and the table that it serves now."""
 
-    def __init__(self, *, workers: int = 1) -> None:
-        self.engine = Engine(workers=workers, resource={"service.name": "spanway"})
+    def __init__(self, *, workers: int = 1, span_queue_bytes: int = QUEUE_BYTES_MAX) -> None:
+        self.engine = Engine(
+            workers=workers,
+            resource={"service.name": "spanway"},
+            span_queue_bytes=span_queue_bytes,
+        )
         self.table = RouteTable()
         self._ports: list[FreePort] = []
         self.ingress = Listener(self.free_port().address, ListenerKind.INGRESS)

@@ -338,3 +338,16 @@ async def test_spans_that_wait_together_are_one_batch_as_far_as_it_goes(
     decoded = [len(list(decode(batch.otlp))) for batch in batches]
     assert decoded == [batch.span_count for batch in batches]
     assert sum(decoded) == 3 * 800
+
+
+async def test_spans_that_do_not_fit_the_queue_are_dropped_and_counted(upstream: Upstream) -> None:
+    data_plane = DataPlane(span_queue_bytes=1)
+    data_plane.serve(upstream)
+    async with await data_plane.client() as client:
+        answered = await client.get()
+
+    assert await data_plane.spans() == []
+    stats = data_plane.engine.stats()
+    data_plane.close()
+    assert answered.status == 200
+    assert (stats.spans_recorded, stats.spans_dropped) == (3, 3)

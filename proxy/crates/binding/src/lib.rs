@@ -21,14 +21,18 @@ mod _engine {
     #[pymethods]
     impl Engine {
         #[new]
-        fn new(workers: usize, resource: Vec<(String, String)>) -> PyResult<Self> {
+        fn new(
+            workers: usize,
+            resource: Vec<(String, String)>,
+            span_queue_bytes: usize,
+        ) -> PyResult<Self> {
             if workers == 0 {
                 return Err(PyValueError::new_err("an engine needs at least one worker"));
             }
             let resource = Resource {
                 attributes: resource,
             };
-            let engine = spanway_engine::Engine::start(workers, &resource)
+            let engine = spanway_engine::Engine::start(workers, &resource, span_queue_bytes)
                 .map_err(|err| PyOSError::new_err(err.to_string()))?;
             Ok(Self(engine))
         }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use spanway_engine::limits::QUEUE_BYTES_MAX;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Ids, Recorder, Resource, Segment, SpanQueue, context,
@@ -100,7 +99,7 @@ fn measure_apply(table: &mut Table) {
 }
 
 fn measure_record(table: &Table) {
-    let queue = Arc::new(SpanQueue::new(QUEUE_BYTES_MAX).unwrap());
+    let queue = Arc::new(SpanQueue::new(64 * 1024 * 1024).unwrap());
     let mut recorder = Recorder::new(&Resource::default(), Arc::clone(&queue));
     let matched = table
         .route(b"host-1.shop.example", b"/api/v1/part-1")

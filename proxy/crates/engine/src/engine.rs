@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::downstream::bind;
-use crate::limits::{QUEUE_BYTES_MAX, WORKER_COMMANDS_MAX};
+use crate::limits::WORKER_COMMANDS_MAX;
 use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
 use crate::table::{PathKind, Rejected, Table, normalise};
@@ -50,13 +50,14 @@ struct WorkerHandle {
 }
 
 impl Engine {
-    /// Starts `workers` threads. They listen on nothing until a table is published.
+    /// Starts `workers` threads. They listen on nothing until a table is published. Spans wait to be
+    /// taken in at most `span_queue_bytes`; the newest that do not fit are dropped and counted.
     ///
     /// # Errors
     /// When the kernel gives no thread, event loop or socket.
-    pub fn start(workers: usize, resource: &Resource) -> io::Result<Self> {
+    pub fn start(workers: usize, resource: &Resource, span_queue_bytes: usize) -> io::Result<Self> {
         let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
-        let spans = Arc::new(SpanQueue::new(QUEUE_BYTES_MAX)?);
+        let spans = Arc::new(SpanQueue::new(span_queue_bytes)?);
         let workers = (0..workers)
             .map(|index| {
                 let recorder = Recorder::new(resource, Arc::clone(&spans));

@@ -115,10 +115,6 @@ pub const WORKER_COMMANDS_MAX: usize = 64;
 /// worker's core so long that the p99 showed it.
 pub const BATCH_BYTES: usize = 96 * 1024;
 
-/// Bytes of memory for spans that wait for export. At 1.7 KiB a request: 40,000 requests, a few
-/// seconds of an exporter that is away. OpenTelemetry's batch processor holds 2,048 spans.
-pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Used buffers kept for the workers, so that they need not fault in new pages: one per worker.
 pub const SPARE_BUFFERS_MAX: usize = 16;
 

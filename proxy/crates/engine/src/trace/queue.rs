@@ -51,7 +51,7 @@ struct State {
 }
 
 impl SpanQueue {
-    /// An empty queue for batches in `bytes_max` bytes of memory, usually [`QUEUE_BYTES_MAX`](crate::limits::QUEUE_BYTES_MAX).
+    /// An empty queue for batches in `bytes_max` bytes of memory, see `proxy/spans.py`.
     ///
     /// # Errors
     /// The process has no file descriptor left.
@@ -164,7 +164,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::QUEUE_BYTES_MAX;
 
     fn batch(bytes: usize) -> Batch {
         let (otlp, span_count) = (vec![0; bytes], 3);
@@ -216,7 +215,7 @@ mod tests {
 
     #[test]
     fn workers_and_an_exporter_lose_and_double_nothing() {
-        let queue = SpanQueue::new(QUEUE_BYTES_MAX).unwrap();
+        let queue = SpanQueue::new(1024 * 1024).unwrap();
         let mut taken = 0;
         std::thread::scope(|scope| {
             for _ in 0..4 {
