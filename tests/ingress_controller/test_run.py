@@ -19,10 +19,18 @@ from k8s_objects import Object, endpoint_slice, ingress, path, service
 MAIN = "import sys; from ingress_controller.cli import main; sys.exit(main())"
 
 
+_given: set[str] = set()
+
+
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """One that nothing listens on now, and never the same twice."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        if address not in _given:
+            _given.add(address)
+            return address
 
 
 def write(directory: Path, *objects: Object) -> None:

@@ -15,6 +15,8 @@ NODE_ADDRESS = "192.0.2.1"
 PORT_MIN = 10_000
 """Above what well-known servers use."""
 
+_given: set[int] = set()
+
 
 def why_no_pod_addresses() -> str | None:
     """The sentence to skip with, or None where a process can listen on a pod address."""
@@ -32,10 +34,13 @@ def free_port(address: str = "127.0.0.1") -> int:
     """A TCP port that nothing listens on at `address` now.
 
     It is below the ports of outgoing connections, one of which could take it before the caller
-    does. Another process may; inside a namespace of our own none will.
+    does, and never the same twice: whoever got it first may not listen yet. Another process may
+    take it; inside a namespace of our own none will.
     """
     while True:
         port = random.randrange(PORT_MIN, _first_outgoing_port())
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((address, port))
@@ -43,6 +48,7 @@ def free_port(address: str = "127.0.0.1") -> int:
                 if err.errno != errno.EADDRINUSE:
                     raise
             else:
+                _given.add(port)
                 return port
 
 
