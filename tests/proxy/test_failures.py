@@ -8,7 +8,7 @@ import pytest
 from client import Client
 from data_plane import ROUTE, DataPlane, Segment, backend, table
 from message import request, response
-from upstream import Answer, Exchange, Upstream, closes, in_turn, resets, says
+from upstream import OK, Answer, Exchange, Upstream, closes, in_turn, resets, says
 
 from ingress_controller.traces.span import SpanStatus
 from proxy.table import Endpoint, Host
@@ -474,3 +474,21 @@ async def test_span_of_a_refused_request_ends_with_its_response_and_not_with_the
     first, second = await data_plane.segments()
 
     assert first.server.end_unix_ns <= second.server.start_unix_ns
+
+
+async def test_endpoint_that_only_lost_a_kept_connection_is_asked_again_when_the_others_fail(
+    data_plane: DataPlane, upstream: Upstream, refusing: Endpoint
+) -> None:
+    used: set[asyncio.StreamWriter] = set()
+
+    async def answer(exchange: Exchange) -> None:
+        is_kept = exchange.writer in used
+        used.add(exchange.writer)
+        await (closes if is_kept else OK)(exchange)
+
+    upstream.answer = answer
+    data_plane.serve(upstream, refusing)
+    async with await data_plane.client() as client:
+        answered = [await client.get() for _ in range(20)]
+
+    assert [each.status for each in answered] == [200] * 20

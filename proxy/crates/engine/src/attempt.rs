@@ -12,7 +12,7 @@ use crate::headers;
 use crate::message::{Method, RequestHead};
 use crate::table::Backend;
 use crate::trace::{Attempt, Flag, SpanId};
-use crate::upstream::{ConnectError, Freshness, Lease};
+use crate::upstream::{ConnectError, Earlier, Freshness, Lease};
 use crate::worker::Workspace;
 
 /// An attempt about to be made.
@@ -178,6 +178,15 @@ fn is_repeatable(request: &RequestHead) -> bool {
 }
 
 impl Tried {
+    /// The attempt as the choice of the next endpoint sees it. A kept connection that turned out to
+    /// be closed tells nothing about its endpoint.
+    pub fn earlier(&self) -> Earlier {
+        Earlier {
+            endpoint: self.endpoint,
+            has_failed: !self.is_reused,
+        }
+    }
+
     /// The attempt as its span tells it; `backend` is the one that it was made for.
     pub fn told<'a>(&self, backend: &'a Backend, resend_count: u32) -> Attempt<'a> {
         let status = self.marks.status.get();

@@ -17,6 +17,7 @@ use crate::propagation::Trace;
 use crate::stats::WorkerStats;
 use crate::table::{Backend, Listener, ListenerKind, Route, Table, normalise};
 use crate::trace::{Attempt, Balance, Flag, Segment};
+use crate::upstream::Earlier;
 use crate::worker::{Worker, Workspace};
 
 /// When a request came.
@@ -75,13 +76,6 @@ impl Outcome {
         self.attempts.push(tried);
     }
 
-    /// Whether this endpoint has failed this request; a kept connection that turned out to be
-    /// closed tells nothing about its endpoint.
-    fn has_failed(&self, endpoint: usize) -> bool {
-        let mut attempts = self.attempts.iter();
-        attempts.any(|tried| tried.endpoint == endpoint && !tried.is_reused)
-    }
-
     /// How far the last attempt came; the others ended before a byte of the request was read.
     fn marks(&self) -> Option<&Marks> {
         self.attempts.last().map(|tried| &tried.marks)
@@ -113,7 +107,13 @@ pub async fn forward(
     let table = worker.table();
     let request = std::mem::take(&mut workspace.request);
     let trace = Trace::begin(worker, &table, &request);
-    let made_id = worker.ids.borrow_mut().trace_id().to_hex();
+    let made_id;
+    let id = if let Some(id) = request.fields.get(Name::XRequestId) {
+        id
+    } else {
+        made_id = worker.ids.borrow_mut().trace_id().to_hex();
+        &made_id
+    };
     let job = Job {
         worker,
         table: &table,
@@ -123,7 +123,7 @@ pub async fn forward(
             peer: client.peer,
             local: client.local,
         },
-        id: request.fields.get(Name::XRequestId).unwrap_or(&made_id),
+        id,
         arrival,
     };
     let mut outcome = Outcome::default();
@@ -202,15 +202,12 @@ async fn balance(
         Flag::NoBackend
     });
     for resend in 0..ATTEMPTS_MAX {
-        let tried: SmallVec<[usize; 3]> = outcome.attempts.iter().map(|t| t.endpoint).collect();
+        let earlier: SmallVec<[Earlier; 3]> = outcome.attempts.iter().map(Tried::earlier).collect();
         let picked = worker
             .balancer
             .borrow_mut()
-            .pick(backend, &worker.pool, &tried);
+            .pick(backend, &worker.pool, &earlier);
         let Some(endpoint) = picked else { break };
-        if outcome.has_failed(endpoint) {
-            break;
-        }
         let attempt = Try {
             job,
             target,

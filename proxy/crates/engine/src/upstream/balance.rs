@@ -7,6 +7,15 @@ use rustc_hash::FxHashMap;
 use super::Pool;
 use crate::table::{Backend, BalancePolicy, Table};
 
+/// An attempt that this request has made before.
+#[derive(Clone, Copy)]
+pub struct Earlier {
+    /// By its index in the backend.
+    pub endpoint: usize,
+    /// Whether it tells that the endpoint cannot serve now; it is then not asked again.
+    pub has_failed: bool,
+}
+
 /// Where each backend's round robin stands, on one worker.
 ///
 /// Workers start at a random place: otherwise each would send its first request after a publish to
@@ -17,26 +26,30 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// The index of the endpoint for the next attempt; `None` when the backend has none.
+    /// The index of the endpoint for the next attempt; `None` when the backend has none, or all
+    /// have failed.
     ///
-    /// `tried` are the endpoints of this request's earlier attempts: they are picked again only
-    /// when there is no other.
-    pub fn pick(&mut self, backend: &Backend, pool: &Pool, tried: &[usize]) -> Option<usize> {
+    /// One that was not tried comes first, then one whose failure tells nothing about it.
+    pub fn pick(&mut self, backend: &Backend, pool: &Pool, earlier: &[Earlier]) -> Option<usize> {
         let count = backend.endpoints.len();
         let first = match count {
             0 => return None,
-            1 => return Some(0),
+            1 => 0,
             _ => match backend.balance {
-                BalancePolicy::RoundRobin if tried.is_empty() => self.next(backend, count),
+                BalancePolicy::RoundRobin if earlier.is_empty() => self.next(backend, count),
                 // No turn is used up: else one dead endpoint of two would have every first turn.
                 BalancePolicy::RoundRobin => fastrand::usize(..count),
                 BalancePolicy::LeastRequest => less_busy_of_two(backend, pool, count),
             },
         };
-        (0..count)
-            .map(|step| (first + step) % count)
-            .find(|i| !tried.contains(i))
-            .or(Some(first))
+        let in_turn = || (0..count).map(|step| (first + step) % count);
+        let is_tried = |index: &usize| earlier.iter().any(|one| one.endpoint == *index);
+        let has_failed = |index: &usize| {
+            let mut attempts = earlier.iter();
+            attempts.any(|one| one.endpoint == *index && one.has_failed)
+        };
+        let untried = in_turn().find(|index| !is_tried(index));
+        untried.or_else(|| in_turn().find(|index| !has_failed(index)))
     }
 
     /// Forgets backends that `table` no longer has.

@@ -3,5 +3,5 @@
 mod balance;
 mod pool;
 
-pub use balance::Balancer;
+pub use balance::{Balancer, Earlier};
 pub use pool::{ConnectError, Freshness, Lease, Pool};
