@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from ingress_controller.model.problem import ObjectKey, Problem, Severity
 from ingress_controller.model.values import Values
+from ingress_controller.plural import counted
 from ingress_controller.routing.builder import Builder, Built, Options
 from ingress_controller.settings import CheckSettings, Command, ExplainSettings, SettingsError
 from ingress_controller.watch.manifests import Directory
@@ -30,10 +31,10 @@ def check(settings: CheckSettings) -> int:
     for problem in problems:
         print(f"{problem.severity}: {problem}")
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    routes = sum(len(host.routes) for host in built.table.hosts.values())
+    table = built.table
     print(
-        f"{counted(len(built.ours), 'Ingress', 'es')}, {counted(routes, 'route')} for"
-        f" {counted(len(built.table.hosts), 'host')}: {counted(errors, 'error')},"
+        f"{counted(len(built.ours), 'Ingress', 'es')}, {counted(table.route_count, 'route')} for"
+        f" {counted(len(table.hosts), 'host')}: {counted(errors, 'error')},"
         f" {counted(len(problems) - errors, 'warning')}"
     )
     return 1 if errors else 0
@@ -80,11 +81,6 @@ def explain(settings: ExplainSettings) -> int:
         if problem.object in of_backend:
             print(f"  {problem.severity:10} {problem}")
     return 0
-
-
-def counted(count: int, noun: str, ending: str = "s") -> str:
-    """`1 route`, `2 routes`."""
-    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 def _built(directory: Directory, ingress_class: str) -> tuple[Built, tuple[Problem, ...]]:

@@ -153,13 +153,7 @@ class Reconciler:
         table = outcome.table
         if table.generation != self.outcome.table.generation:
             hosts, backends = len(table.hosts), len(table.backends)
-            count = route_count(table)
-            emit(TablePublished(table.generation, hosts, count, backends, len(new)))
-
-
-def route_count(table: RouteTable) -> int:
-    """Routes of all hosts."""
-    return sum(len(host.routes) for host in table.hosts.values())
+            emit(TablePublished(table.generation, hosts, table.route_count, backends, len(new)))
 
 
 def _in_force(old: RouteTable, new: RouteTable, rejected: Iterable[Rejected]) -> RouteTable:

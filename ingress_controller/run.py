@@ -22,7 +22,8 @@ import uvloop
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
 from ingress_controller.model.problem import ObjectKey
-from ingress_controller.reconcile import Outcome, Reconciler, route_count
+from ingress_controller.plural import counted
+from ingress_controller.reconcile import Outcome, Reconciler
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder, Options
 from ingress_controller.settings import (
@@ -297,14 +298,10 @@ def _ready_line(settings: Settings, admin_address: str, outcome: Outcome) -> str
     parts += [f"service {address}" for address in service]
     parts += [
         f"admin http://{admin_address}",
-        f"{_counted(route_count(table), 'route')} for {_counted(len(table.hosts), 'host')}",
-        _counted(len(outcome.problems), "problem"),
+        f"{counted(table.route_count, 'route')} for {counted(len(table.hosts), 'host')}",
+        counted(len(outcome.problems), "problem"),
     ]
     return f"spanway {version()} ready: {', '.join(parts)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _options(settings: Settings) -> Options:

@@ -144,6 +144,11 @@ class RouteTable(_Value, frozen=True):
     backends: Mapping[str, Backend] = {}
     tracing: Tracing = Tracing()
 
+    @property
+    def route_count(self) -> int:
+        """Routes of all hosts."""
+        return sum(len(host.routes) for host in self.hosts.values())
+
 
 class Update(_Value, frozen=True):
     """What changes from the table with generation `base` to the one with `generation`.
