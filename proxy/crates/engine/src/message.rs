@@ -175,16 +175,6 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Forgets the response, keeps the memory. Parsing does it too.
-    pub fn clear(&mut self) {
-        let mut fields = std::mem::take(&mut self.fields);
-        fields.clear();
-        *self = Self {
-            fields,
-            ..Self::default()
-        };
-    }
-
     /// The reason phrase; often empty. Bytes above 127 make it empty.
     #[must_use]
     pub fn reason(&self) -> &[u8] {

@@ -69,16 +69,12 @@ impl<'a> Trace<'a> {
 }
 
 fn remote_parent(request: &RequestHead) -> Option<RemoteParent> {
-    if !request.fields.has(Name::Traceparent) {
-        return None;
-    }
     // A context that cannot be read is one that was not sent; the specification wants no error.
     context::remote_parent(request.fields.get_all(Name::Traceparent)).unwrap_or_default()
 }
 
 fn drops_baggage(worker: &Worker, request: &RequestHead) -> bool {
-    let is_kept = !request.fields.has(Name::Baggage)
-        || context::is_baggage_kept(request.fields.get_all(Name::Baggage));
+    let is_kept = context::is_baggage_kept(request.fields.get_all(Name::Baggage));
     if !is_kept {
         worker.stats.baggage_dropped.add(1);
     }

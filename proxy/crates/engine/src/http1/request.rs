@@ -2,7 +2,7 @@
 
 use super::{Malformed, Parsed, authority, framing, head as lines, target};
 use crate::limits::{METHOD_BYTES_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
-use crate::message::{Framing, Method, Name, NameSet, Part, RequestHead, Version};
+use crate::message::{Method, Name, NameSet, Part, RequestHead, Version};
 
 const LENGTHS: lines::Lengths = lines::Lengths {
     line_bytes_max: REQUEST_LINE_BYTES_MAX,
@@ -84,7 +84,7 @@ fn fill(
     head.expects_continue = expects_continue(head)?;
     check_connection_options(head)?;
     // RFC 9110 section 9.3.8.
-    if head.method == Method::Trace && has_body(head.framing) {
+    if head.method == Method::Trace && head.has_body() {
         return Err(Malformed::TraceWithBody);
     }
     Ok(())
@@ -110,10 +110,6 @@ fn start_line<'b>(
     Ok((method, target))
 }
 
-fn has_body(framing: Framing) -> bool {
-    !matches!(framing, Framing::None | Framing::Length(0))
-}
-
 /// RFC 9110 section 10.1.1. Anything but the one expectation is refused: servers disagree on what
 /// `Expect: y 100-continue` means, and so on where the body starts.
 fn expects_continue(head: &RequestHead) -> Result<bool, Malformed> {
@@ -121,9 +117,7 @@ fn expects_continue(head: &RequestHead) -> Result<bool, Malformed> {
     let mut values = head.fields.get_all(Name::Expect);
     match (values.next(), values.next()) {
         _ if !is_meant => Ok(false),
-        (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => {
-            Ok(has_body(head.framing))
-        }
+        (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => Ok(head.has_body()),
         _ => Err(Malformed::Expectation),
     }
 }

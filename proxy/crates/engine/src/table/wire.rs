@@ -114,37 +114,25 @@ pub struct Rejected {
 
 impl Rejected {
     pub(crate) fn table(message: String) -> Self {
-        let (kind, subject) = ("table", String::new());
-        Self {
-            kind,
-            subject,
-            message,
-        }
+        Self::new("table", "", message)
     }
 
     pub(super) fn host(name: &str, message: String) -> Self {
-        let (kind, subject) = ("host", name.to_owned());
-        Self {
-            kind,
-            subject,
-            message,
-        }
+        Self::new("host", name, message)
     }
 
     pub(super) fn backend(key: &str, message: String) -> Self {
-        let (kind, subject) = ("backend", key.to_owned());
-        Self {
-            kind,
-            subject,
-            message,
-        }
+        Self::new("backend", key, message)
     }
 
     pub(crate) fn listener(address: &str, message: String) -> Self {
-        let (kind, subject) = ("listener", address.to_owned());
+        Self::new("listener", address, message)
+    }
+
+    fn new(kind: &'static str, subject: &str, message: String) -> Self {
         Self {
             kind,
-            subject,
+            subject: subject.to_owned(),
             message,
         }
     }
