@@ -30,8 +30,68 @@ class PathKind(StrEnum):
 class Balance(StrEnum):
     """How one of the ready endpoints of a backend is picked."""
 
-    ROUND_ROBIN = "round_robin"
-    LEAST_REQUEST = "least_request"  # the less busy of two random choices
+    ROUND_ROBIN = "round_robin"  # by weight
+    LEAST_REQUEST = "least_request"  # the less busy of two random choices, by weight
+    EWMA = "ewma"  # the one of two with the lower moving average of latency, times its load
+    HASH = "hash"  # the same key goes to the same endpoint, by weight (`HashKey`)
+
+
+class HashOn(StrEnum):
+    """What of a request `Balance.HASH` hashes; without it the client's address."""
+
+    IP = "ip"
+    HEADER = "header"
+    COOKIE = "cookie"
+
+
+class Prefer(StrEnum):
+    """Which endpoints come first; the others are used when none of these can be."""
+
+    ANY = "any"
+    ZONE = "zone"  # those of the engine's own zone (`RouteTable.locality`)
+    NODE = "node"  # those of its own node, then of its zone
+
+
+class Protocol(StrEnum):
+    """What a backend's endpoints speak; with `Backend.tls` it is offered by ALPN."""
+
+    HTTP1 = "http1"
+    H2 = "h2"  # without TLS by prior knowledge (h2c)
+    AUTO = "auto"  # with TLS: what ALPN settles on, h2 first; without: HTTP/1.1
+
+
+class ProxyProtocol(StrEnum):
+    """The PROXY protocol header at the start of a connection. Source: HAProxy's specification."""
+
+    OFF = "off"
+    V1 = "v1"
+    V2 = "v2"
+
+
+class ClientCertificates(StrEnum):
+    """Whether a TLS client has to show a certificate."""
+
+    OFF = "off"
+    OPTIONAL = "optional"  # without one the request goes on; a wrong one ends the handshake
+    REQUIRED = "required"
+
+
+class TlsVersion(StrEnum):
+    """A TLS version, as a floor."""
+
+    TLS12 = "1.2"
+    TLS13 = "1.3"
+
+
+class RetryOn(StrEnum):
+    """What makes an attempt worth repeating, where that is safe."""
+
+    CONNECT = "connect"  # no connection was made; safe for every request
+    CLOSED = "closed"  # the connection was lost before a byte of the response
+    TIMEOUT = "timeout"  # the per-try timeout, before a byte of the response
+    STATUS_502 = "502"
+    STATUS_503 = "503"
+    STATUS_504 = "504"
 
 
 class ListenerKind(StrEnum):
@@ -57,6 +117,70 @@ class Endpoint(_Value, frozen=True):
     pod: str = ""
     node: str = ""
     zone: str = ""
+    weight: int = 1  # 0 to 1000; 0 gets requests only when no other endpoint can
+
+
+class Affinity(_Value, frozen=True):
+    """Cookie affinity: a client stays with the endpoint that its first response came from.
+
+    The cookie holds a keyed hash of the endpoint's address, so it says nothing about the cluster.
+    An endpoint that is gone or ejected lets the client move, and the cookie is set anew.
+    """
+
+    cookie: str = "spanway-affinity"
+    max_age_s: int = 0  # 0: until the browser is closed
+    path: str = "/"
+    is_secure: bool = False  # only sent back over TLS; always so on TLS listeners
+
+
+class HashKey(_Value, frozen=True):
+    """What `Balance.HASH` hashes: `name` is the header's or cookie's name."""
+
+    on: HashOn = HashOn.IP
+    name: str = ""
+
+
+class Health(_Value, frozen=True):
+    """Passive health: an endpoint that fails in a row is left out for a while.
+
+    Failures are failed connections, lost or late responses, and 502, 503 and 504. Each ejection of
+    the same endpoint lasts longer: `ejection_ms` times their number, up to `ejection_max_ms`.
+    When more than `ejected_percent_max` would be out, the least recently ejected serve on; when
+    fewer than 100 - that are well, all are used (panic).
+    Source: Envoy, outlier detection (5 errors, 30 s, 300 s, but 10 %).
+    """
+
+    errors_consecutive: int = 5  # 0: never eject
+    ejection_ms: int = 30_000
+    ejection_max_ms: int = 300_000
+    ejected_percent_max: int = 50
+
+
+class BackendLimits(_Value, frozen=True):
+    """Bounds of one backend, per data plane; 0 is no bound.
+
+    A request above `requests_max` waits in a queue of at most `queue_max`, first come first
+    served, for at most `queue_timeout_ms`; what does not fit gets a 503 (`overload`).
+    """
+
+    requests_max: int = 0
+    connections_max: int = 0  # to one endpoint
+    queue_max: int = 0
+    queue_timeout_ms: int = 5_000
+
+
+class UpstreamTls(_Value, frozen=True):
+    """TLS to a backend's endpoints.
+
+    `server_name` is sent as SNI and verified; empty: the name of the Service
+    (`service.namespace.svc`). `ca` are PEM certificates, empty for the system's.
+    `certificate` is the key of the client certificate among the table's, empty for none.
+    """
+
+    verify: bool = True
+    server_name: str = ""
+    ca: str = ""
+    certificate: str = ""
 
 
 class Backend(_Value, frozen=True):
@@ -75,8 +199,16 @@ class Backend(_Value, frozen=True):
     endpoints: tuple[Endpoint, ...] = ()
     changed_unix_ms: int = 0
     balance: Balance = Balance.ROUND_ROBIN
+    hash_key: HashKey = HashKey()
+    affinity: Affinity | None = None
+    prefer: Prefer = Prefer.ANY
+    health: Health = Health()
+    slow_start_ms: int = 0  # a new endpoint's share grows from a tenth over this time
+    limits: BackendLimits = BackendLimits()
+    protocol: Protocol = Protocol.HTTP1
+    tls: UpstreamTls | None = None
+    proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
     connect_timeout_ms: int = 5_000  # envoy: 5 s; nginx: 60 s, too long to find a dead endpoint
-    response_timeout_ms: int = 60_000  # nginx proxy_read_timeout: 60 s, between two reads
     missing: str = ""
 
     @property
@@ -85,11 +217,79 @@ class Backend(_Value, frozen=True):
         return f"{self.namespace}/{self.service}:{self.port}"
 
 
+class Retry(_Value, frozen=True):
+    """When an attempt is repeated, at another endpoint where there is one.
+
+    Never after a byte of the response was sent, and never unless a repetition is safe: the
+    request's method is idempotent and none of its body was used, or it never reached an endpoint.
+    `budget_percent` bounds the retries of a backend by its requests over the last ten seconds
+    (and three a second besides), so that a failing backend is not buried under them.
+    """
+
+    attempts: int = 3  # with the first; ingress-nginx proxy-next-upstream-tries: 3
+    on: tuple[RetryOn, ...] = (RetryOn.CONNECT, RetryOn.CLOSED)
+    per_try_timeout_ms: int = 0  # to the first byte of the response; 0: none
+    budget_percent: int = 20  # linkerd and envoy: 20 %
+
+
+class HeaderEdits(_Value, frozen=True):
+    """What is changed of a head's fields: first removed, then set (replaced), then added.
+
+    Pairs of name and value. Names that frame the message or belong to the connection are refused.
+    """
+
+    remove: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+
+
+class Rewrite(_Value, frozen=True):
+    """Another path for the endpoint: where `pattern` matches the normalised path, that is replaced.
+
+    `pattern` is a regular expression of Rust's `regex` (linear time); `replacement` names its
+    groups as `$1` or `${name}`. The query stays.
+    """
+
+    pattern: str
+    replacement: str
+
+
+class Redirect(_Value, frozen=True):
+    """An answer without a backend: `location` may hold `$scheme`, `$host`, `$path`, `$query`."""
+
+    location: str
+    status: int = 308  # 301, 302, 303, 307 or 308
+
+
+class RoutePolicy(_Value, frozen=True):
+    """How the requests of some routes are treated. Times of 0 are no bound.
+
+    `allow` and `deny` are networks (CIDR) of client addresses; deny wins, and what is not allowed
+    is denied where `allow` has any. Paths are compared after normalisation, here and in routing.
+    """
+
+    read_timeout_ms: int = 60_000  # nginx proxy_read_timeout: 60 s, between two reads
+    send_timeout_ms: int = 60_000  # nginx proxy_send_timeout: 60 s, between two writes
+    request_timeout_ms: int = 0  # first byte of the request to last of the response
+    tunnel_timeout_ms: int = 3_600_000  # silence in both directions of an upgraded connection
+    retry: Retry = Retry()
+    request_body_bytes_max: int = 0  # above it: 413
+    request_head_bytes_max: int = 0  # above it: 431; 0: the engine's bound
+    request_headers: HeaderEdits = HeaderEdits()
+    response_headers: HeaderEdits = HeaderEdits()
+    rewrite: Rewrite | None = None
+    redirect: Redirect | None = None
+    https_only: bool = False  # plain HTTP is redirected (308)
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
 class Route(_Value, frozen=True):
     """One path of one host, and the backend that answers it.
 
     `ingress` and `rule` say where it comes from, for spans and for people: the Ingress's name in
-    `namespace` and the field path in it, for example `spec.rules[0].http.paths[1]`.
+    `namespace` and the field path in it, for example `spec.rules[0].http.paths[1]`. `policy` is a
+    key of the table's policies; empty for the defaults.
     """
 
     kind: PathKind
@@ -98,6 +298,32 @@ class Route(_Value, frozen=True):
     namespace: str
     ingress: str
     rule: str
+    policy: str = ""
+
+
+class Certificate(_Value, frozen=True):
+    """A certificate chain, leaf first, and its private key, both PEM. The key is never shown."""
+
+    chain: str
+    private_key: str
+
+    def __repr__(self) -> str:
+        return "Certificate(...)"
+
+
+class HostTls(_Value, frozen=True):
+    """How TLS ends for a host, or where it goes on.
+
+    `certificate` is a key of the table's certificates; empty: the listener's. `client_ca` are PEM
+    certificates that client certificates are verified against. With `passthrough`, a backend's
+    key, the connection is handed over as it is and nothing else applies.
+    """
+
+    certificate: str = ""
+    version_min: TlsVersion = TlsVersion.TLS12
+    client_certificates: ClientCertificates = ClientCertificates.OFF
+    client_ca: str = ""
+    passthrough: str = ""
 
 
 class Host(_Value, frozen=True):
@@ -110,19 +336,37 @@ class Host(_Value, frozen=True):
 
     name: str
     routes: tuple[Route, ...]
+    tls: HostTls | None = None  # None: the listener's certificate
 
 
 class Listener(_Value, frozen=True):
     """One address that the engine accepts connections on: `127.0.0.1:8080` or `[::]:80`.
 
-    `backend` is set exactly for service listeners. `forwarded` adds the RFC 7239 header beside
-    the X-Forwarded-* ones.
+    `backend` is set exactly for service listeners, and `policy` only counts there. `forwarded` adds
+    the RFC 7239 header beside the X-Forwarded-* ones. With `tls` connections begin with a
+    handshake; `certificate` is the key of the one for hosts that have none. From a peer in
+    `trusted_proxies` (CIDR) X-Forwarded-* are believed and continued, and with `proxy_protocol`
+    connections from these, or from everybody where there are none, begin with its header.
     """
 
     address: str
     kind: ListenerKind
     backend: str = ""
     forwarded: bool = False
+    policy: str = ""
+    tls: bool = False
+    certificate: str = ""
+    proxy_protocol: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    head_timeout_ms: int = 60_000  # nginx client_header_timeout: 60 s
+    idle_timeout_ms: int = 75_000  # nginx keepalive_timeout: 75 s
+
+
+class Locality(_Value, frozen=True):
+    """Where the engine runs, for `Prefer`; empty where unknown."""
+
+    zone: str = ""
+    node: str = ""
 
 
 class Tracing(_Value, frozen=True):
@@ -142,7 +386,10 @@ class RouteTable(_Value, frozen=True):
     listeners: tuple[Listener, ...] = ()
     hosts: Mapping[str, Host] = {}
     backends: Mapping[str, Backend] = {}
+    policies: Mapping[str, RoutePolicy] = {}
+    certificates: Mapping[str, Certificate] = {}
     tracing: Tracing = Tracing()
+    locality: Locality = Locality()
 
     @property
     def route_count(self) -> int:
@@ -153,17 +400,23 @@ class RouteTable(_Value, frozen=True):
 class Update(_Value, frozen=True):
     """What changes from the table with generation `base` to the one with `generation`.
 
-    Listeners and tracing are few and travel whole; hosts and backends travel by key.
+    Listeners, tracing and locality are few and travel whole; the rest travels by key. Policies and
+    certificates have no name of their own, so they travel as pairs.
     """
 
     base: int
     generation: int
     listeners: tuple[Listener, ...]
     tracing: Tracing
+    locality: Locality = Locality()
     hosts_upsert: tuple[Host, ...] = ()
     hosts_remove: tuple[str, ...] = ()
     backends_upsert: tuple[Backend, ...] = ()
     backends_remove: tuple[str, ...] = ()
+    policies_upsert: tuple[tuple[str, RoutePolicy], ...] = ()
+    policies_remove: tuple[str, ...] = ()
+    certificates_upsert: tuple[tuple[str, Certificate], ...] = ()
+    certificates_remove: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """The wire form: one JSON object in UTF-8 with every field present."""
@@ -173,11 +426,11 @@ class Update(_Value, frozen=True):
 class Rejected(_Value, frozen=True):
     """One thing of an update that the engine could not do.
 
-    `subject` is a listener's address, a host's name or a backend's key; `message` says what is
-    wrong with it in one sentence.
+    `subject` is a listener's address, a host's name or a key; `message` says what is wrong with it
+    in one sentence.
     """
 
-    kind: str  # "listener" | "host" | "backend" | "table"
+    kind: str  # "listener" | "host" | "backend" | "policy" | "certificate" | "table"
     subject: str
     message: str
 
@@ -186,21 +439,28 @@ def difference(old: RouteTable, new: RouteTable) -> Update:
     """The update that turns `old` into `new`."""
     hosts_upsert, hosts_remove = _changes(old.hosts, new.hosts)
     backends_upsert, backends_remove = _changes(old.backends, new.backends)
+    policies_upsert, policies_remove = _changes(old.policies, new.policies)
+    certificates_upsert, certificates_remove = _changes(old.certificates, new.certificates)
     return Update(
         base=old.generation,
         generation=new.generation,
         listeners=new.listeners,
         tracing=new.tracing,
-        hosts_upsert=hosts_upsert,
+        locality=new.locality,
+        hosts_upsert=tuple(host for _, host in hosts_upsert),
         hosts_remove=hosts_remove,
-        backends_upsert=backends_upsert,
+        backends_upsert=tuple(backend for _, backend in backends_upsert),
         backends_remove=backends_remove,
+        policies_upsert=policies_upsert,
+        policies_remove=policies_remove,
+        certificates_upsert=certificates_upsert,
+        certificates_remove=certificates_remove,
     )
 
 
 def _changes(
     old: Mapping[str, _T], new: Mapping[str, _T]
-) -> tuple[tuple[_T, ...], tuple[str, ...]]:
-    upsert = tuple(value for key, value in new.items() if old.get(key) != value)
+) -> tuple[tuple[tuple[str, _T], ...], tuple[str, ...]]:
+    upsert = tuple((key, value) for key, value in new.items() if old.get(key) != value)
     remove = tuple(key for key in old if key not in new)
     return upsert, remove

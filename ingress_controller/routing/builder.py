@@ -163,7 +163,11 @@ class Builder:
             for key, known in self._found.items()
         }
         table = RouteTable(
-            previous.generation, listeners, self._settled.hosts, backends, self._options.tracing
+            previous.generation,
+            listeners,
+            self._settled.hosts,
+            backends,
+            tracing=self._options.tracing,
         )
         if table == previous:
             return previous

@@ -24,6 +24,7 @@ from proxy.table import (
     PathKind,
     Rejected,
     Route,
+    RoutePolicy,
     RouteTable,
     Tracing,
     difference,
@@ -39,6 +40,7 @@ ROUTE = Route(
     namespace="shop",
     ingress="web",
     rule="spec.rules[0].http.paths[0]",
+    policy="shop/web",
 )
 """Everything goes to the one backend of `DataPlane.serve`."""
 
@@ -60,6 +62,7 @@ def table(
         listeners=listeners,
         hosts={host.name: host for host in hosts},
         backends={each.key: each for each in backends},
+        policies={ROUTE.policy: RoutePolicy()},
         tracing=tracing,
     )
 
@@ -119,15 +122,21 @@ class DataPlane:
         return port
 
     def serve(
-        self, *endpoints: Upstream | Endpoint, tracing: Tracing | None = None, **changes: Any
+        self,
+        *endpoints: Upstream | Endpoint,
+        tracing: Tracing = Tracing(),  # noqa: B008, it is frozen
+        policy: RoutePolicy = RoutePolicy(),  # noqa: B008, it is frozen
+        **changes: Any,
     ) -> None:
         """Puts a table in force that sends every request to one backend on these endpoints.
 
         Args: changes: fields of the backend.
         """
-        served = table((self.ingress,), (backend(*endpoints, **changes),))
-        if tracing is not None:
-            served = msgspec.structs.replace(served, tracing=tracing)
+        served = msgspec.structs.replace(
+            table((self.ingress,), (backend(*endpoints, **changes),)),
+            tracing=tracing,
+            policies={ROUTE.policy: policy},
+        )
         assert self.publish(served) == []
 
     def publish(self, wanted: RouteTable) -> list[Rejected]:

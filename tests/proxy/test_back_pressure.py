@@ -8,6 +8,8 @@ from data_plane import DataPlane
 from message import request
 from upstream import Exchange, Upstream
 
+from proxy.table import RoutePolicy
+
 PART = bytes(64 * 1024)
 PARTS = 1024
 BODY_BYTES = PARTS * len(PART)
@@ -95,7 +97,7 @@ async def test_slow_client_is_not_held_to_the_time_that_an_upstream_may_be_silen
 
     del silent
     upstream.answer = answer
-    data_plane.serve(upstream, response_timeout_ms=100)
+    data_plane.serve(upstream, policy=RoutePolicy(read_timeout_ms=100))
     async with await data_plane.client() as slow, await data_plane.client() as waiting:
         await slow.send(request())
         await poured.stall(data_plane)
@@ -118,7 +120,7 @@ async def test_slow_upload_is_not_held_to_the_time_that_an_upstream_may_be_silen
             await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + body)
 
     upstream.answer = answer
-    data_plane.serve(upstream, response_timeout_ms=100)
+    data_plane.serve(upstream, policy=RoutePolicy(read_timeout_ms=100))
     async with await data_plane.client() as slow, await data_plane.client() as waiting:
         await slow.send(request("POST", "/", "Content-Length: 5"))
         await data_plane.turn()

@@ -11,7 +11,7 @@ from message import request, response
 from upstream import OK, Answer, Exchange, Upstream, closes, in_turn, resets, says
 
 from ingress_controller.traces.span import SpanStatus
-from proxy.table import Endpoint, Host
+from proxy.table import Endpoint, Host, RoutePolicy
 
 
 def page_of(status: int, sentence: str, trace_id: str) -> str:
@@ -172,7 +172,7 @@ async def test_silent_upstream_is_a_gateway_timeout_and_is_not_asked_again(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
     upstream.answer = Exchange.gone
-    data_plane.serve(upstream, response_timeout_ms=20)
+    data_plane.serve(upstream, policy=RoutePolicy(read_timeout_ms=20))
     async with await data_plane.client() as client:
         answered = await client.get()
     segment = await data_plane.segment()
@@ -189,7 +189,7 @@ async def test_upstream_that_lets_a_client_wait_for_100_continue_is_the_one_that
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
     upstream.answer = Exchange.gone
-    data_plane.serve(upstream, response_timeout_ms=20)
+    data_plane.serve(upstream, policy=RoutePolicy(read_timeout_ms=20))
     async with await data_plane.client() as client:
         answered = await client.ask(
             request("POST", "/", "Expect: 100-continue", "Content-Length: 5")
@@ -274,7 +274,7 @@ async def test_upstream_that_falls_silent_within_a_body_is_cut(
         await exchange.gone()
 
     upstream.answer = fall_silent
-    data_plane.serve(upstream, response_timeout_ms=20)
+    data_plane.serve(upstream, policy=RoutePolicy(read_timeout_ms=20))
     async with await data_plane.client() as client:
         with pytest.raises(asyncio.IncompleteReadError):
             await client.get()

@@ -136,7 +136,7 @@ async def test_occupied_port_is_rejected_until_it_is_free(
     ("change", "rejected"),
     [
         ({"connect_timeout_ms": 0}, ("backend", "shop/api:80")),
-        ({"response_timeout_ms": -1}, ("backend", "shop/api:80")),
+        ({"connect_timeout_ms": -1}, ("backend", "shop/api:80")),
     ],
 )
 async def test_wrong_backend_is_rejected_and_the_old_one_serves(

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "../tests/wire_json/mod.rs"]
+mod wire_json;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -225,39 +228,27 @@ fn whole_update() -> Vec<u8> {
 }
 
 fn update(base: u64, hosts: &[Value], backends: &[Value]) -> Value {
-    json!({
-        "base": base, "generation": base + 1, "listeners": [],
-        "tracing": {"sample_ratio": 1.0, "enabled": true},
-        "hosts_upsert": hosts, "hosts_remove": [], "backends_upsert": backends,
-        "backends_remove": [],
-    })
+    let changes = json!({"hosts_upsert": hosts, "backends_upsert": backends});
+    wire_json::update(base, &changes)
 }
 
 fn host(index: usize) -> Value {
     let routes: Vec<_> = (0..ROUTES_PER_HOST)
         .map(|route| {
-            json!({
-                "kind": "prefix", "path": format!("/api/v1/part-{route}"),
-                "backend": format!("shop/service-{index}:80"), "namespace": "shop",
-                "ingress": "web", "rule": format!("spec.rules[0].http.paths[{route}]"),
-            })
+            let backend = format!("shop/service-{index}:80");
+            let rule = json!({"rule": format!("spec.rules[0].http.paths[{route}]")});
+            wire_json::route("prefix", &format!("/api/v1/part-{route}"), &backend, &rule)
         })
         .collect();
-    json!({"name": format!("host-{index}.shop.example"), "routes": routes})
+    wire_json::host(&format!("host-{index}.shop.example"), &routes)
 }
 
 fn backend(index: usize, endpoint_count: usize) -> Value {
     let endpoint = |last| {
-        json!({
-            "address": format!("10.1.2.{last}"), "port": 8080,
-            "pod": format!("service-{index}-7d9f8c-x2{last}"), "node": "node-17", "zone": "",
-        })
+        let pod = json!({"pod": format!("service-{index}-7d9f8c-x2{last}"), "node": "node-17"});
+        wire_json::endpoint(&format!("10.1.2.{last}"), 8080, &pod)
     };
     let endpoints: Vec<_> = (0..endpoint_count).map(endpoint).collect();
-    json!({
-        "namespace": "shop", "service": format!("service-{index}"), "port": "80",
-        "endpoints": endpoints, "changed_unix_ms": 1_700_000_000_000_i64,
-        "balance": "round_robin", "connect_timeout_ms": 5000, "response_timeout_ms": 60000,
-        "missing": "",
-    })
+    let changed = json!({"changed_unix_ms": 1_700_000_000_000_i64});
+    wire_json::backend(&format!("service-{index}"), &endpoints, &changed)
 }

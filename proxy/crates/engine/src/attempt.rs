@@ -3,13 +3,12 @@
 use std::io;
 use std::time::Instant;
 
-use tokio::net::TcpStream;
-
 use crate::downstream::Client;
 use crate::exchange::{Exchange, Marks};
 use crate::forward::{After, Job, Target};
 use crate::headers;
 use crate::message::{Method, RequestHead};
+use crate::stream::Stream;
 use crate::table::Backend;
 use crate::trace::{Attempt, Flag, SpanId};
 use crate::upstream::{ConnectError, Earlier, Freshness, Lease};
@@ -92,7 +91,7 @@ impl Try<'_, '_> {
             from_upstream: &mut workspace.from_upstream,
             to_upstream: &mut workspace.to_upstream,
             to_client: &mut workspace.to_client,
-            response_timeout: self.target.backend.response_timeout,
+            response_timeout: self.target.policy.read_timeout,
             connected,
             is_draining: &worker.is_draining,
         };
@@ -118,7 +117,7 @@ impl Try<'_, '_> {
     }
 
     /// A connection to the endpoint: a kept one, unless the request is being repeated.
-    async fn connection(&self) -> Result<(Lease, TcpStream), Flag> {
+    async fn connection(&self) -> Result<(Lease, Stream), Flag> {
         let worker = self.job.worker;
         let backend = self.target.backend;
         let freshness = match self.resend {

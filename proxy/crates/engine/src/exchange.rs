@@ -12,21 +12,21 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::headers::{Reply, encode_interim, encode_response};
 use crate::http1::{BodyDecoder, Malformed, Parsed, encode, parse_response};
 use crate::limits::{COALESCE_BYTES_MAX, DOWNSTREAM_STALL_TIMEOUT, INTERIM_RESPONSES_MAX};
 use crate::message::{Framing, RequestHead, ResponseHead, Version};
+use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::trace::Flag;
 
 /// Everything that one exchange uses.
 pub struct Exchange<'a> {
-    pub client: &'a mut TcpStream,
+    pub client: &'a mut Stream,
     pub timer: &'a mut Timer,
-    pub upstream: &'a mut TcpStream,
+    pub upstream: &'a mut Stream,
     pub request: &'a RequestHead,
     pub response: &'a mut ResponseHead,
     /// Bytes from the client: the beginning of the body, perhaps the next request.
@@ -97,8 +97,8 @@ impl Exchange<'_> {
             from_client,
             ..
         } = self;
-        let (mut client_reader, client_writer) = self.client.split();
-        let (upstream_reader, upstream_writer) = self.upstream.split();
+        let client = Shared::new(self.client);
+        let upstream = Shared::new(self.upstream);
         let (deadline, mut expiry) = self.timer.parts();
         let deadline = Deadline::new(deadline, self.response_timeout, self.connected);
 
@@ -115,11 +115,11 @@ impl Exchange<'_> {
                 reader_side: Side::Client,
                 deadline: &deadline,
             };
-            if let Err(failure) = sending.run(&mut client_reader, upstream_writer).await {
+            if let Err(failure) = sending.run(&mut &client, &upstream).await {
                 return upload_failure(&failure, marks);
             }
             marks.sent.set(Some(deadline.extend()));
-            Some(wait_until_gone(from_client, &mut client_reader).await)
+            Some(wait_until_gone(from_client, &mut &client).await)
         });
         let download = Download {
             request,
@@ -130,7 +130,7 @@ impl Exchange<'_> {
             marks,
             deadline: &deadline,
         };
-        let mut download = pin!(download.run(upstream_reader, client_writer));
+        let mut download = pin!(download.run(&upstream, &client));
         let mut is_uploading = true;
         poll_fn(|context| {
             if let Poll::Ready(delivered) = download.as_mut().poll(context) {
@@ -423,7 +423,7 @@ impl Relay<'_> {
     async fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> Result<(), RelayError> {
         self.write(writer, self.out).await?;
         self.out.clear();
-        Ok(())
+        writer.flush().await.map_err(|_| RelayError::Write)
     }
 
     /// Writes all of `bytes`. A writer that takes them at once, as nearly all do, costs no look at

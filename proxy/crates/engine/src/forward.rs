@@ -11,11 +11,10 @@ use crate::downstream::Client;
 use crate::exchange::Marks;
 use crate::failure;
 use crate::headers::{self, Ends, Refusal};
-use crate::limits::ATTEMPTS_MAX;
 use crate::message::{Method, Name, RequestHead, Version};
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
-use crate::table::{Backend, Listener, ListenerKind, Route, Table, normalise};
+use crate::table::{Backend, Listener, ListenerKind, Route, RoutePolicy, Table, normalise};
 use crate::trace::{Attempt, Balance, Flag, Segment};
 use crate::upstream::Earlier;
 use crate::worker::{Worker, Workspace};
@@ -88,6 +87,7 @@ pub struct Target<'a> {
     pub listener: &'a Listener,
     route: Option<&'a Route>,
     pub backend: &'a Backend,
+    pub policy: &'a RoutePolicy,
 }
 
 /// Why a request has no target, and how far the search came.
@@ -151,8 +151,8 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
         .table
         .listener(client.listener)
         .ok_or(none(Flag::Shutdown))?;
-    let (route, key) = if let Some(key) = &listener.backend {
-        (None, key)
+    let (route, key, policy) = if let Some(key) = &listener.backend {
+        (None, key, &listener.policy)
     } else {
         // `OPTIONS *` asks about the host as a whole: who answers for its root answers for it.
         let path = match job.request.path() {
@@ -162,13 +162,14 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
         let path = normalise(path).map_err(|_| none(Flag::BadRequest))?;
         let matched = job.table.route(job.request.host(), &path);
         let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
-        (Some(route), &route.backend)
+        (Some(route), &route.backend, &route.policy)
     };
     match job.table.backend(key) {
         Some(backend) => Ok(Target {
             listener,
             route,
             backend,
+            policy: job.table.policy(policy.as_deref()),
         }),
         None => Err(NoTarget {
             flag: Flag::NoBackend,
@@ -201,7 +202,7 @@ async fn balance(
     } else {
         Flag::NoBackend
     });
-    for resend in 0..ATTEMPTS_MAX {
+    for resend in 0..target.policy.retry.attempts {
         let earlier: SmallVec<[Earlier; 3]> = outcome.attempts.iter().map(Tried::earlier).collect();
         let picked = worker
             .balancer

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod message;
 mod propagation;
 mod stats;
+mod stream;
 pub mod table;
 mod timer;
 pub mod trace;

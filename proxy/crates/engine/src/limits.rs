@@ -85,8 +85,8 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// ingress-nginx `upstream-keepalive-connections`: 320 per worker.
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 320;
 
-/// Attempts of one request. ingress-nginx `proxy-next-upstream-tries`: 3.
-pub const ATTEMPTS_MAX: u32 = 3;
+/// Attempts of one request that a policy may ask for; Envoy has no bound, nginx neither.
+pub const ATTEMPTS_MAX: u32 = 10;
 
 /// Interim (1xx) responses that one request may get. Go net/http: 5.
 pub const INTERIM_RESPONSES_MAX: u32 = 5;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod wire_json;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,22 +62,17 @@ fn table(routes: &[[String; 4]]) -> Table {
     let mut hosts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     let mut backends = BTreeSet::new();
     for [host, kind, path, backend] in routes {
-        hosts.entry(host).or_default().push(json!({
-            "kind": kind, "path": path, "backend": backend, "namespace": "shop", "ingress": "web",
-            "rule": "",
-        }));
+        let route = wire_json::route(kind, path, backend, &json!({}));
+        hosts.entry(host).or_default().push(route);
         backends.insert(backend.as_str());
     }
     let hosts: Vec<_> = hosts
         .into_iter()
-        .map(|(name, routes)| json!({"name": name, "routes": routes}))
+        .map(|(name, routes)| wire_json::host(name, &routes))
         .collect();
     let backends: Vec<_> = backends.into_iter().map(backend).collect();
-    let update = json!({
-        "base": 0, "generation": 1, "listeners": [], "hosts_remove": [], "backends_remove": [],
-        "tracing": {"sample_ratio": 1.0, "enabled": true},
-        "hosts_upsert": hosts, "backends_upsert": backends,
-    });
+    let changes = json!({"hosts_upsert": hosts, "backends_upsert": backends});
+    let update = wire_json::update(0, &changes);
     let update = wire::Update::decode(update.to_string().as_bytes()).unwrap();
     let (table, rejected) = Table::empty().apply(&update).unwrap();
     assert_eq!(rejected, []);
@@ -85,9 +82,6 @@ fn table(routes: &[[String; 4]]) -> Table {
 fn backend(key: &str) -> Value {
     let (namespace, rest) = key.split_once('/').unwrap();
     let (service, port) = rest.rsplit_once(':').unwrap();
-    json!({
-        "namespace": namespace, "service": service, "port": port, "endpoints": [],
-        "changed_unix_ms": 0, "balance": "round_robin", "connect_timeout_ms": 5000,
-        "response_timeout_ms": 60000, "missing": "",
-    })
+    let changes = json!({"namespace": namespace, "port": port});
+    wire_json::backend(service, &[], &changes)
 }

@@ -4,6 +4,8 @@
 
 mod otlp;
 
+mod wire_json;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -33,29 +35,32 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let backend = |service: &str, endpoints: serde_json::Value, missing: &str| {
-            json!({
-                "namespace": "shop", "service": service, "port": "http", "endpoints": endpoints,
-                "changed_unix_ms": 1_699_999_999_000_i64, "balance": "least_request",
-                "connect_timeout_ms": 5000, "response_timeout_ms": 60000, "missing": missing,
-            })
+        let backend = |service: &str, endpoints: &[serde_json::Value], missing: &str| {
+            let changes = json!({
+                "port": "http", "changed_unix_ms": 1_699_999_999_000_i64,
+                "balance": "least_request", "missing": missing,
+            });
+            wire_json::backend(service, endpoints, &changes)
         };
-        let endpoints = json!([
-            {"address": "10.0.0.7", "port": 8080, "pod": "api-1", "node": "n1", "zone": "z1"},
-            {"address": "fd00::7", "port": 8080, "pod": "", "node": "", "zone": ""},
-        ]);
-        let update = json!({
-            "base": 0, "generation": 7, "listeners": [], "hosts_remove": [], "backends_remove": [],
-            "tracing": {"sample_ratio": 1.0, "enabled": true},
-            "hosts_upsert": [{"name": "shop.example", "routes": [{
-                "kind": "prefix", "path": "/api", "backend": "shop/api:http", "namespace": "shop",
-                "ingress": "web", "rule": "spec.rules[0].http.paths[1]",
-            }]}],
+        let endpoints = [
+            wire_json::endpoint(
+                "10.0.0.7",
+                8080,
+                &json!({"pod": "api-1", "node": "n1", "zone": "z1"}),
+            ),
+            wire_json::endpoint("fd00::7", 8080, &json!({})),
+        ];
+        let rule = json!({"rule": "spec.rules[0].http.paths[1]"});
+        let route = wire_json::route("prefix", "/api", "shop/api:http", &rule);
+        let changes = json!({
+            "generation": 7,
+            "hosts_upsert": [wire_json::host("shop.example", &[route])],
             "backends_upsert": [
-                backend("api", endpoints, ""),
-                backend("gone", json!([]), "the Service shop/gone does not exist"),
+                backend("api", &endpoints, ""),
+                backend("gone", &[], "the Service shop/gone does not exist"),
             ],
         });
+        let update = wire_json::update(0, &changes);
         let update = wire::Update::decode(update.to_string().as_bytes()).unwrap();
         let (table, rejected) = Table::empty().apply(&update).unwrap();
         assert_eq!(rejected, []);

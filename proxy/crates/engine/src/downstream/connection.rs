@@ -20,12 +20,13 @@ use crate::limits::{
     LINGER_TIMEOUT,
 };
 use crate::message::RequestHead;
+use crate::stream::Stream;
 use crate::timer::Timer;
 use crate::worker::{Worker, Workspace};
 
 /// The connection as a request sees it.
 pub struct Client {
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub timer: Timer,
     /// The client's address.
     pub peer: SocketAddr,
@@ -40,7 +41,11 @@ impl Client {
     /// [`DOWNSTREAM_STALL_TIMEOUT`].
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
         self.timer.set(Instant::now() + DOWNSTREAM_STALL_TIMEOUT);
-        let sent = self.timer.limit(self.stream.write_all(bytes)).await;
+        let sending = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        let sent = self.timer.limit(sending).await;
         matches!(sent, Some(Ok(())))
     }
 }
@@ -68,7 +73,7 @@ pub async fn serve(
     };
     let timer = Timer::new(DOWNSTREAM_IDLE_TIMEOUT);
     let mut client = Client {
-        stream,
+        stream: Stream::Plain(stream),
         timer,
         peer,
         local,
@@ -110,7 +115,7 @@ async fn first_bytes(worker: &Worker, client: &mut Client) -> Option<Box<Workspa
     client.timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
     loop {
         // As `readable`, but without an entry in the socket's list of waiters: there is one reader.
-        let readable = poll_fn(|context| client.stream.poll_read_ready(context));
+        let readable = poll_fn(|context| client.stream.socket().poll_read_ready(context));
         client.timer.limit(readable).await?.ok()?;
         let mut workspace = worker.take_workspace();
         let read = {

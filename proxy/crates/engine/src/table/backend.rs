@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::policy::positive;
 use super::wire;
 use crate::trace::attribute::{key, put_int, put_span_name, put_text};
 
@@ -17,6 +18,10 @@ pub enum BalancePolicy {
     RoundRobin,
     /// The less busy of two random choices.
     LeastRequest,
+    /// The one of two with the lower moving average of latency, times its load.
+    Ewma,
+    /// The same key goes to the same endpoint.
+    Hash,
 }
 
 impl BalancePolicy {
@@ -26,8 +31,58 @@ impl BalancePolicy {
         match self {
             Self::RoundRobin => "round_robin",
             Self::LeastRequest => "least_request",
+            Self::Ewma => "ewma",
+            Self::Hash => "hash",
         }
     }
+}
+
+/// What of a request [`BalancePolicy::Hash`] hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashOn {
+    /// The client's address.
+    Ip,
+    /// The value of a header.
+    Header,
+    /// The value of a cookie.
+    Cookie,
+}
+
+/// Which endpoints come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prefer {
+    /// None.
+    Any,
+    /// Those of the engine's own zone.
+    Zone,
+    /// Those of its own node, then of its zone.
+    Node,
+}
+
+/// What a backend's endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    H2,
+    /// What ALPN settles on; without TLS HTTP/1.1.
+    Auto,
+}
+
+/// The PROXY protocol header at the start of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// None.
+    Off,
+    /// The line of text.
+    V1,
+    /// The binary one.
+    V2,
 }
 
 /// One port of one Service and its ready endpoints.
@@ -45,10 +100,10 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
     /// How one of them is picked.
     pub balance: BalancePolicy,
+    /// What they speak.
+    pub protocol: Protocol,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
-    /// How long upstream may be silent.
-    pub response_timeout: Duration,
     /// When the set of endpoints last changed, in UTC milliseconds.
     pub changed_unix_ms: u64,
     /// Why there can be no endpoint, in words; empty if there can.
@@ -100,8 +155,8 @@ impl Backend {
             port: Box::from(wire.port.as_str()),
             endpoints: endpoints?,
             balance: wire.balance,
-            connect_timeout: timeout("connect_timeout_ms", wire.connect_timeout_ms)?,
-            response_timeout: timeout("response_timeout_ms", wire.response_timeout_ms)?,
+            protocol: wire.protocol,
+            connect_timeout: positive("connect_timeout_ms", wire.connect_timeout_ms)?,
             changed_unix_ms: u64::try_from(wire.changed_unix_ms).unwrap_or(0),
             missing: Box::from(wire.missing.as_str()),
         })
@@ -152,11 +207,4 @@ fn endpoint_attributes(wire: &wire::Endpoint, ip: IpAddr, port: u16) -> Box<[u8]
         put_text(&mut attributes, key!("cloud.availability_zone"), &wire.zone);
     }
     attributes.into_boxed_slice()
-}
-
-fn timeout(name: &str, milliseconds: i64) -> Result<Duration, String> {
-    match u64::try_from(milliseconds) {
-        Ok(milliseconds) if milliseconds > 0 => Ok(Duration::from_millis(milliseconds)),
-        _ => Err(format!("{name} is {milliseconds}, which is less than 1")),
-    }
 }

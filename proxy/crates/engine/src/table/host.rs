@@ -6,6 +6,8 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::path::normalise;
+use super::policy::policy_key;
+use super::tls::HostTls;
 use super::wire;
 use crate::limits::{HOST_BYTES_MAX, ROUTE_PATH_BYTES_MAX};
 use crate::trace::attribute::{key, put_text};
@@ -35,6 +37,8 @@ pub struct Route {
     pub ingress: Box<str>,
     /// The field path in the Ingress.
     pub rule: Box<str>,
+    /// The key of its policy; `None` for the defaults.
+    pub policy: Option<Arc<str>>,
     /// Its share of the SERVER span, encoded.
     pub(crate) attributes: Box<[u8]>,
 }
@@ -44,6 +48,8 @@ pub struct Route {
 pub struct Host {
     /// Lower case; `*.` and a suffix for a wildcard, empty for any host.
     pub name: Box<str>,
+    /// `None` where the listener's certificate will do.
+    pub tls: Option<HostTls>,
     exact: FxHashMap<Box<[u8]>, Arc<Route>>,
     /// Keyed without trailing slashes, so the root's is empty.
     prefixes: FxHashMap<Box<[u8]>, Arc<Route>>,
@@ -93,10 +99,12 @@ impl Host {
     pub(super) fn compile(
         wire: &wire::Host,
         is_backend_known: impl Fn(&str) -> bool,
+        is_policy_known: impl Fn(&str) -> bool,
         notes: &mut Vec<String>,
     ) -> Result<Self, String> {
         let mut host = Self {
             name: host_name(&wire.name)?,
+            tls: wire.tls.as_ref().map(HostTls::compile),
             exact: FxHashMap::default(),
             prefixes: FxHashMap::default(),
             prefix_lengths: LengthSet::default(),
@@ -105,6 +113,10 @@ impl Host {
             if !is_backend_known(&wire_route.backend) {
                 let (rule, backend) = (&wire_route.rule, &wire_route.backend);
                 return Err(format!("{rule}: there is no backend {backend:?}"));
+            }
+            if !is_policy_known(&wire_route.policy) {
+                let (rule, policy) = (&wire_route.rule, &wire_route.policy);
+                return Err(format!("{rule}: there is no policy {policy:?}"));
             }
             let route = Route::compile(wire_route)?;
             if let Some(first) = host.add(route) {
@@ -158,6 +170,7 @@ impl Route {
             namespace: Box::from(wire.namespace.as_str()),
             ingress: Box::from(wire.ingress.as_str()),
             rule: Box::from(wire.rule.as_str()),
+            policy: policy_key(&wire.policy),
         })
     }
 }

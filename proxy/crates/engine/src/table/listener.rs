@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::policy::{policy_key, positive};
 use super::wire;
 
 /// What a listener's requests are matched against.
@@ -39,6 +41,16 @@ pub struct Listener {
     pub backend: Option<Arc<str>>,
     /// Whether requests get the RFC 7239 `Forwarded` field, too.
     pub forwarded: bool,
+    /// The key of the policy of a service listener; `None` for the defaults.
+    pub policy: Option<Arc<str>>,
+    /// Whether connections begin with a TLS handshake.
+    pub tls: bool,
+    /// Key of the certificate for hosts that have none; may be empty.
+    pub certificate: Arc<str>,
+    /// From the first byte of a request to the end of its head.
+    pub head_timeout: Duration,
+    /// Between two requests on a connection.
+    pub idle_timeout: Duration,
 }
 
 impl Listener {
@@ -49,6 +61,7 @@ impl Listener {
     pub(super) fn compile(
         wire: &wire::Listener,
         is_backend_known: impl Fn(&str) -> bool,
+        is_policy_known: impl Fn(&str) -> bool,
     ) -> Result<Self, String> {
         let address: SocketAddr = wire
             .address
@@ -65,11 +78,19 @@ impl Listener {
             (ListenerKind::Service, key) if is_backend_known(key) => Some(Arc::from(key)),
             (ListenerKind::Service, key) => return Err(format!("there is no backend {key:?}")),
         };
+        if !is_policy_known(&wire.policy) {
+            return Err(format!("there is no policy {:?}", wire.policy));
+        }
         Ok(Self {
             address,
             kind: wire.kind,
             backend,
             forwarded: wire.forwarded,
+            policy: policy_key(&wire.policy),
+            tls: wire.tls,
+            certificate: Arc::from(wire.certificate.as_str()),
+            head_timeout: positive("head_timeout_ms", wire.head_timeout_ms)?,
+            idle_timeout: positive("idle_timeout_ms", wire.idle_timeout_ms)?,
         })
     }
 }

@@ -9,7 +9,9 @@ mod backend;
 mod host;
 mod listener;
 mod path;
+mod policy;
 mod shared_map;
+mod tls;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -17,11 +19,13 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-pub use backend::{Backend, BalancePolicy, Endpoint};
+pub use backend::{Backend, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol};
 pub use host::{Host, PathKind, Route};
 pub use listener::{Listener, ListenerKind};
 pub use path::{BadPath, normalise};
+pub use policy::{Retry, RetryOn, RoutePolicy};
 use shared_map::SharedMap;
+pub use tls::{ClientCertificates, HostTls, TlsVersion};
 pub use wire::Rejected;
 
 use crate::trace::Sampler;
@@ -66,6 +70,9 @@ pub struct Table {
     wildcards: SharedMap<Host>,
     any_host: Option<Arc<Host>>,
     backends: SharedMap<Backend>,
+    policies: SharedMap<RoutePolicy>,
+    /// The policy where none is named.
+    policy_default: Arc<RoutePolicy>,
 }
 
 /// What a request's host and path led to.
@@ -89,6 +96,8 @@ impl Table {
             wildcards: SharedMap::default(),
             any_host: None,
             backends: SharedMap::default(),
+            policies: SharedMap::default(),
+            policy_default: Arc::default(),
         }
     }
 
@@ -112,6 +121,14 @@ impl Table {
     #[must_use]
     pub fn backend(&self, key: &str) -> Option<&Arc<Backend>> {
         self.backends.get(key.as_bytes())
+    }
+
+    /// The policy that a route or a listener names; the defaults where it names none, or one that
+    /// is gone.
+    #[must_use]
+    pub fn policy(&self, key: Option<&str>) -> &Arc<RoutePolicy> {
+        key.and_then(|key| self.policies.get(key.as_bytes()))
+            .unwrap_or(&self.policy_default)
     }
 
     /// The listener of that address.
@@ -164,8 +181,10 @@ impl Table {
             table: self.clone(),
             rejected: Vec::new(),
             backends_rejected: FxHashSet::default(),
+            policies_rejected: FxHashSet::default(),
         };
         next.table.generation = update.generation;
+        next.change_policies(update);
         next.change_backends(update);
         next.change_hosts(update);
         next.change_listeners(update);
@@ -201,9 +220,25 @@ struct Next {
     rejected: Vec<Rejected>,
     /// Keys that are known but unusable: who names one of them is not to blame, and is kept.
     backends_rejected: FxHashSet<String>,
+    policies_rejected: FxHashSet<String>,
 }
 
 impl Next {
+    fn change_policies(&mut self, update: &wire::Update) {
+        for key in &update.policies_remove {
+            self.table.policies.remove(key.as_bytes());
+        }
+        for (key, wire) in &update.policies_upsert {
+            match RoutePolicy::compile(wire) {
+                Ok(policy) => self.table.policies.insert(key.as_bytes(), Arc::new(policy)),
+                Err(message) => {
+                    self.rejected.push(Rejected::policy(key, message));
+                    self.policies_rejected.insert(key.clone());
+                }
+            }
+        }
+    }
+
     fn change_backends(&mut self, update: &wire::Update) {
         for key in &update.backends_remove {
             self.table.backends.remove(key.as_bytes());
@@ -234,7 +269,13 @@ impl Next {
         }
         for wire in &update.hosts_upsert {
             let mut notes = Vec::new();
-            match Host::compile(wire, |key| self.is_backend_known(key), &mut notes) {
+            let compiled = Host::compile(
+                wire,
+                |key| self.is_backend_known(key),
+                |key| self.is_policy_known(key),
+                &mut notes,
+            );
+            match compiled {
                 Ok(host) => self.insert_host(Arc::new(host)),
                 Err(message) => self.rejected.push(Rejected::host(&wire.name, message)),
             }
@@ -258,7 +299,12 @@ impl Next {
         let old = std::mem::take(&mut self.table.listeners);
         let mut listeners: Vec<Arc<Listener>> = Vec::with_capacity(update.listeners.len());
         for wire in &update.listeners {
-            let message = match Listener::compile(wire, |key| self.is_backend_known(key)) {
+            let compiled = Listener::compile(
+                wire,
+                |key| self.is_backend_known(key),
+                |key| self.is_policy_known(key),
+            );
+            let message = match compiled {
                 Ok(new)
                     if listeners
                         .iter()
@@ -292,6 +338,11 @@ impl Next {
             let message = format!("tracing.sample_ratio is {ratio}, which is not from 0 to 1");
             self.rejected.push(Rejected::table(message));
         }
+    }
+
+    fn is_policy_known(&self, key: &str) -> bool {
+        let is_held = || self.table.policies.get(key.as_bytes()).is_some();
+        key.is_empty() || is_held() || self.policies_rejected.contains(key)
     }
 
     fn is_backend_known(&self, key: &str) -> bool {

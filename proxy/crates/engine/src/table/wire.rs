@@ -14,10 +14,15 @@ pub struct Update {
     pub generation: u64,
     pub listeners: Vec<Listener>,
     pub tracing: Tracing,
+    pub locality: Locality,
     pub hosts_upsert: Vec<Host>,
     pub hosts_remove: Vec<String>,
     pub backends_upsert: Vec<Backend>,
     pub backends_remove: Vec<String>,
+    pub policies_upsert: Vec<(String, RoutePolicy)>,
+    pub policies_remove: Vec<String>,
+    pub certificates_upsert: Vec<(String, Certificate)>,
+    pub certificates_remove: Vec<String>,
 }
 
 impl Update {
@@ -40,6 +45,22 @@ pub struct Listener {
     pub kind: super::ListenerKind,
     pub backend: String,
     pub forwarded: bool,
+    pub policy: String,
+    pub tls: bool,
+    pub certificate: String,
+    pub proxy_protocol: bool,
+    pub trusted_proxies: Vec<String>,
+    pub head_timeout_ms: i64,
+    pub idle_timeout_ms: i64,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Locality {
+    pub zone: String,
+    pub node: String,
 }
 
 /// See `proxy/table.py`.
@@ -58,6 +79,34 @@ pub struct Tracing {
 pub struct Host {
     pub name: String,
     pub routes: Vec<Route>,
+    pub tls: Option<HostTls>,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct HostTls {
+    pub certificate: String,
+    pub version_min: super::TlsVersion,
+    pub client_certificates: super::ClientCertificates,
+    pub client_ca: String,
+    pub passthrough: String,
+}
+
+/// See `proxy/table.py`. Its private key is never shown.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Certificate {
+    pub chain: String,
+    pub private_key: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate(..)")
+    }
 }
 
 /// See `proxy/table.py`.
@@ -71,6 +120,67 @@ pub struct Route {
     pub namespace: String,
     pub ingress: String,
     pub rule: String,
+    pub policy: String,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct RoutePolicy {
+    pub read_timeout_ms: i64,
+    pub send_timeout_ms: i64,
+    pub request_timeout_ms: i64,
+    pub tunnel_timeout_ms: i64,
+    pub retry: Retry,
+    pub request_body_bytes_max: i64,
+    pub request_head_bytes_max: i64,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+    pub rewrite: Option<Rewrite>,
+    pub redirect: Option<Redirect>,
+    pub https_only: bool,
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Retry {
+    pub attempts: i64,
+    pub on: Vec<super::RetryOn>,
+    pub per_try_timeout_ms: i64,
+    pub budget_percent: i64,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct HeaderEdits {
+    pub remove: Vec<String>,
+    pub set: Vec<(String, String)>,
+    pub add: Vec<(String, String)>,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Rewrite {
+    pub pattern: String,
+    pub replacement: String,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Redirect {
+    pub location: String,
+    pub status: i64,
 }
 
 /// See `proxy/table.py`.
@@ -84,9 +194,70 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
     pub changed_unix_ms: i64,
     pub balance: super::BalancePolicy,
+    pub hash_key: HashKey,
+    pub affinity: Option<Affinity>,
+    pub prefer: super::Prefer,
+    pub health: Health,
+    pub slow_start_ms: i64,
+    pub limits: BackendLimits,
+    pub protocol: super::Protocol,
+    pub tls: Option<UpstreamTls>,
+    pub proxy_protocol: super::ProxyProtocol,
     pub connect_timeout_ms: i64,
-    pub response_timeout_ms: i64,
     pub missing: String,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct HashKey {
+    pub on: super::HashOn,
+    pub name: String,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Affinity {
+    pub cookie: String,
+    pub max_age_s: i64,
+    pub path: String,
+    pub is_secure: bool,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct Health {
+    pub errors_consecutive: i64,
+    pub ejection_ms: i64,
+    pub ejection_max_ms: i64,
+    pub ejected_percent_max: i64,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct BackendLimits {
+    pub requests_max: i64,
+    pub connections_max: i64,
+    pub queue_max: i64,
+    pub queue_timeout_ms: i64,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct UpstreamTls {
+    pub verify: bool,
+    pub server_name: String,
+    pub ca: String,
+    pub certificate: String,
 }
 
 /// See `proxy/table.py`.
@@ -99,14 +270,15 @@ pub struct Endpoint {
     pub pod: String,
     pub node: String,
     pub zone: String,
+    pub weight: i64,
 }
 
 /// One thing of an update that could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
-    /// `listener`, `host`, `backend` or `table`.
+    /// `listener`, `host`, `backend`, `policy`, `certificate` or `table`.
     pub kind: &'static str,
-    /// A listener's address, a host's name or a backend's key; empty for the table.
+    /// A listener's address, a host's name or a key; empty for the table.
     pub subject: String,
     /// What is wrong with it, in one sentence.
     pub message: String,
@@ -123,6 +295,10 @@ impl Rejected {
 
     pub(super) fn backend(key: &str, message: String) -> Self {
         Self::new("backend", key, message)
+    }
+
+    pub(super) fn policy(key: &str, message: String) -> Self {
+        Self::new("policy", key, message)
     }
 
     pub(crate) fn listener(address: &str, message: String) -> Self {

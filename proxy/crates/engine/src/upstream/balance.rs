@@ -39,7 +39,9 @@ impl Balancer {
                 BalancePolicy::RoundRobin if earlier.is_empty() => self.next(backend, count),
                 // No turn is used up: else one dead endpoint of two would have every first turn.
                 BalancePolicy::RoundRobin => fastrand::usize(..count),
-                BalancePolicy::LeastRequest => less_busy_of_two(backend, pool, count),
+                BalancePolicy::LeastRequest | BalancePolicy::Ewma | BalancePolicy::Hash => {
+                    less_busy_of_two(backend, pool, count)
+                }
             },
         };
         let in_turn = || (0..count).map(|step| (first + step) % count);

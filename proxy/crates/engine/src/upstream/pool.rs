@@ -2,16 +2,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
+use crate::stream::Stream;
 use crate::table::Table;
 
 /// One worker's upstream connections, by endpoint.
@@ -28,7 +27,7 @@ struct Slot {
 }
 
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
 }
 
@@ -72,10 +71,10 @@ impl Pool {
     pub fn sweep(&self, now: Instant, known: Option<&FxHashSet<SocketAddr>>) {
         self.endpoints.borrow_mut().retain(|endpoint, slot| {
             let is_known = known.is_none_or(|known| known.contains(endpoint));
-            slot.idle.retain(|idle| {
+            slot.idle.retain_mut(|idle| {
                 is_known
                     && now.duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
-                    && idle.is_quiet()
+                    && idle.stream.is_quiet()
             });
             slot.in_flight > 0 || !slot.idle.is_empty()
         });
@@ -103,13 +102,13 @@ pub enum Freshness {
 }
 
 impl Slot {
-    fn take_idle(&mut self, freshness: Freshness) -> Option<TcpStream> {
+    fn take_idle(&mut self, freshness: Freshness) -> Option<Stream> {
         if freshness == Freshness::New {
             return None;
         }
-        while let Some(idle) = self.idle.pop() {
-            let is_open =
-                idle.is_quiet() && (freshness == Freshness::Known || !has_input(&idle.stream));
+        while let Some(mut idle) = self.idle.pop() {
+            let is_open = idle.stream.is_quiet()
+                && (freshness == Freshness::Known || !idle.stream.has_input());
             if is_open {
                 return Some(idle.stream);
             }
@@ -118,24 +117,10 @@ impl Slot {
     }
 }
 
-impl Idle {
-    /// Whether nothing has arrived: neither the end of the stream nor bytes that nobody asked for.
-    /// No system call unless the event loop saw something.
-    fn is_quiet(&self) -> bool {
-        let seen = self.stream.try_read(&mut [0]);
-        matches!(seen, Err(err) if err.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-fn has_input(stream: &TcpStream) -> bool {
-    let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
-    !matches!(peeked, Err(err) if err.kind() == io::ErrorKind::WouldBlock)
-}
-
 /// One request's hold on an endpoint: counted in flight, with a connection once there is one.
 pub struct Lease {
     /// The connection; taken out while it is in use.
-    pub stream: Option<TcpStream>,
+    pub stream: Option<Stream>,
     /// Whether the connection has served a request before.
     pub is_reused: bool,
     endpoint: SocketAddr,
@@ -150,19 +135,19 @@ impl Lease {
     ///
     /// # Cancel safety
     /// A dropped call closes the half-open socket.
-    pub async fn connect(&self, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    pub async fn connect(&self, timeout: Duration) -> Result<Stream, ConnectError> {
         let connecting = tokio::time::timeout(timeout, TcpStream::connect(self.endpoint));
         let stream = connecting
             .await
             .map_err(|_| ConnectError::Timeout)?
             .map_err(ConnectError::Io)?;
         stream.set_nodelay(true).map_err(ConnectError::Io)?;
-        Ok(stream)
+        Ok(Stream::Plain(stream))
     }
 
     /// Gives the connection back for the next request. Beyond
     /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead.
-    pub fn keep(self, stream: TcpStream, now: Instant) {
+    pub fn keep(self, stream: Stream, now: Instant) {
         let mut endpoints = self.pool.endpoints.borrow_mut();
         if let Some(slot) = endpoints.get_mut(&self.endpoint)
             && slot.idle.len() < UPSTREAM_IDLE_CONNECTIONS_MAX
