@@ -28,6 +28,7 @@ class Response:
     head: Head
     body: bytes
     interim: tuple[Head, ...] = ()
+    trailers: tuple[tuple[str, str], ...] = ()
 
     @property
     def text(self) -> str:
@@ -90,11 +91,11 @@ class Client:
         while status_of(head := await self.interim()) < 200:
             interim.append(head)
         status = status_of(head)
-        body = b""
+        body, tap = b"", Tap(self._reader)
         if method != "HEAD" and status not in {204, 304}:
             is_ended_by_close = head.one("connection") == "close"
-            body = await read_body(Tap(self._reader), head, until_close=is_ended_by_close)
-        return Response(status, head, body, tuple(interim))
+            body = await read_body(tap, head, until_close=is_ended_by_close)
+        return Response(status, head, body, tuple(interim), tap.trailers)
 
     async def interim(self) -> Head:
         """The next head of a response; that of an interim one is all of it."""
@@ -107,6 +108,10 @@ class Client:
 
     async def get(self, target: str = "/", *fields: str, host: str = "shop.example") -> Response:
         return await self.ask(request("GET", target, *fields, host=host))
+
+    async def receive(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        return await within(self._reader.readexactly(count))
 
     async def rest(self) -> bytes:
         """All that comes until the proxy closes the connection, which it must do in good order.

@@ -2,7 +2,7 @@
 
 Rules: what RFC 9112 lets a recipient repair is an error here, since a proxy must not send it: line
 ends are CR LF, names are tokens without blanks around them, a body has one framing, chunks have
-neither extensions nor trailers. Text is Latin-1: each character is one byte.
+no extensions. Text is Latin-1: each character is one byte.
 """
 
 import asyncio
@@ -20,9 +20,12 @@ READ_LIMIT_BYTES = 256 * 1024
 """Longer than the longest head. asyncio stops reading a socket at twice this."""
 
 HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "http2-settings"}
+    {"connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"}
 )
 """RFC 9110, section 7.6.1, and RFC 7540, section 3.2.1."""
+
+OWN_HOP = ({"connection": "upgrade", "upgrade": "echo"}, {"connection": "te", "te": "trailers"})
+"""What a proxy may say of its own connection: that it wants another protocol, or trailers."""
 
 _FIELD = re.compile(
     r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?((?:[\x21-\xff](?:[\t\x20-\xff]*[\x21-\xff])?)?)"
@@ -88,7 +91,8 @@ def check_request(head: Head) -> None:
         raise NotStrictError(f"no request line: {head.start_line!r}")
     if len(head.all("host")) != 1:
         raise NotStrictError(f"Host is there {len(head.all('host'))} times")
-    if found := HOP_BY_HOP & {name for name, _ in head.fields}:
+    found = {name: value for name, value in head.fields if name in HOP_BY_HOP}
+    if found and found not in OWN_HOP:
         raise NotStrictError(f"hop-by-hop fields: {found}")
     _framing(head)
 
@@ -101,10 +105,11 @@ def status_of(head: Head) -> int:
 
 
 class Tap:
-    """A reader that keeps what it gives."""
+    """A reader that keeps what it gives, and the trailers of the last body."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self.taken = bytearray()
+        self.trailers: tuple[tuple[str, str], ...] = ()
         self._reader = reader
 
     async def read(self, count: int) -> bytes:
@@ -156,12 +161,22 @@ async def _read_chunks(reader: Tap) -> bytes:
         if re.fullmatch(rb"[0-9a-f]{1,16}\r\n", line) is None:
             raise NotStrictError(f"no plain chunk size: {line!r}")
         size = int(line, 16)
+        if size == 0:
+            reader.trailers = await _read_trailers(reader)
+            return bytes(body)
         data = await reader.readexactly(size + 2)
         if data[size:] != b"\r\n":
-            raise NotStrictError(f"a chunk of {size} bytes, or the body, ends with {data[size:]!r}")
-        if size == 0:
-            return bytes(body)
+            raise NotStrictError(f"a chunk of {size} bytes ends with {data[size:]!r}")
         body += data[:size]
+
+
+async def _read_trailers(reader: Tap) -> tuple[tuple[str, str], ...]:
+    lines = bytearray()
+    while not lines.endswith(b"\r\n\r\n"):
+        lines += await reader.readuntil(b"\r\n")
+        if lines == b"\r\n":
+            return ()
+    return parse_head(b"\r\n" + bytes(lines)).fields
 
 
 def request(
@@ -184,6 +199,7 @@ def response(status: int = 200, *fields: str, body: bytes = b"") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def chunked(*chunks: bytes) -> bytes:
-    """A body of these chunks, complete."""
-    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+def chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
+    """A body of these chunks, complete; `trailers` are whole lines."""
+    data = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return data + b"0\r\n" + trailers + b"\r\n"

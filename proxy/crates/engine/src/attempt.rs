@@ -3,12 +3,14 @@
 use std::io;
 use std::time::Instant;
 
+use crate::body::{Http1Sink, Http1Source, Sink, Source};
 use crate::downstream::Client;
-use crate::exchange::{Exchange, Marks};
+use crate::exchange::{Exchange, Finished, Marks};
 use crate::forward::{After, Job, Target};
-use crate::headers;
-use crate::message::{Method, RequestHead};
-use crate::stream::Stream;
+use crate::headers::{self, Told};
+use crate::message::{Framing, Method, RequestHead};
+use crate::pace::Bounds;
+use crate::stream::{Shared, Stream};
 use crate::table::Backend;
 use crate::trace::{Attempt, Flag, SpanId};
 use crate::upstream::{ConnectError, Earlier, Freshness, Lease};
@@ -63,7 +65,7 @@ impl Try<'_, '_> {
             connected: None,
             error: None,
         };
-        let (lease, mut stream) = match self.connection().await {
+        let (lease, stream) = match self.connection().await {
             Ok(connection) => connection,
             Err(flag) => {
                 tried.end = Instant::now();
@@ -81,39 +83,76 @@ impl Try<'_, '_> {
         tried.connected = Some(connected);
 
         self.encode(tried.id, workspace);
-        let exchange = Exchange {
-            client: &mut client.stream,
-            timer: &mut client.timer,
-            upstream: &mut stream,
-            request: self.job.request,
-            response: &mut workspace.response,
-            from_client: &mut workspace.input,
-            from_upstream: &mut workspace.from_upstream,
-            to_upstream: &mut workspace.to_upstream,
-            to_client: &mut workspace.to_client,
-            response_timeout: self.target.policy.read_timeout,
-            connected,
-            is_draining: &worker.is_draining,
-        };
-        let delivered = exchange.run(&tried.marks).await;
+        let stream = Shared::new(stream);
+        let finished = self.exchange(client, &stream, workspace, &tried).await;
         tried.end = Instant::now();
-        let ended = match delivered {
-            Ok(delivered) => {
-                if delivered.keep_upstream {
-                    lease.keep(stream, tried.end);
+        let ended = match finished {
+            Ok(Finished::Delivered {
+                keep_client,
+                keep_upstream,
+            }) => {
+                if keep_upstream {
+                    lease.keep(stream.into_inner(), tried.end);
                 }
-                Ended::Answered(if delivered.keep_client {
+                Ended::Answered(if keep_client {
                     After::KeepAlive
                 } else {
                     After::Linger
                 })
             }
+            Ok(Finished::HeldBack) => Ended::MayBeRepeated(Flag::UpstreamStatus),
             Err(flag) => {
                 tried.error = Some(flag);
                 self.failed(flag, &tried.marks)
             }
         };
         (tried, ended)
+    }
+
+    async fn exchange(
+        &self,
+        client: &mut Client,
+        stream: &Shared,
+        workspace: &mut Workspace,
+        tried: &Tried,
+    ) -> Result<Finished, Flag> {
+        let request = self.job.request;
+        let connected = tried.connected.unwrap_or(self.started);
+        let opened = client.open(
+            request.framing,
+            &mut workspace.input,
+            &mut workspace.to_client,
+        );
+        // A body that was given away is not there for another attempt.
+        let opened = opened.ok_or(Flag::Internal)?;
+        let buffer = &mut workspace.from_upstream;
+        let out = &mut workspace.to_upstream;
+        let exchange = Exchange {
+            request,
+            response: &mut workspace.response,
+            from_client: opened.body,
+            to_upstream: Sink::Http1(Http1Sink::new(stream, out, request.framing)),
+            from_upstream: Source::Http1(Http1Source::new(stream, buffer, Framing::None)),
+            to_client: opened.reply,
+            timer: opened.timer,
+            bounds: self.bounds(),
+            body_bytes_max: u64::MAX,
+            held_back: &[],
+            connected,
+            is_draining: &self.job.worker.is_draining,
+        };
+        exchange.run(&tried.marks).await
+    }
+
+    fn bounds(&self) -> Bounds {
+        let policy = self.target.policy;
+        Bounds {
+            read: policy.read_timeout,
+            send: policy.send_timeout,
+            tunnel: policy.tunnel_timeout,
+            request: None,
+            first_byte: None,
+        }
     }
 
     /// A connection to the endpoint: a kept one, unless the request is being repeated.
@@ -148,10 +187,12 @@ impl Try<'_, '_> {
         headers::encode_request(
             &mut workspace.to_upstream,
             self.job.request,
-            self.target.listener,
-            self.job.ends,
-            self.job.id,
-            self.job.trace.propagation(id).as_ref(),
+            &Told {
+                listener: self.target.listener,
+                ends: self.job.ends,
+                request_id: self.job.id,
+                propagation: self.job.trace.propagation(id),
+            },
         );
     }
 

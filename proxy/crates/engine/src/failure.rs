@@ -11,15 +11,17 @@ pub const fn status(flag: Flag) -> u16 {
         Flag::BadRequest => 400,
         Flag::NoRoute => 404,
         Flag::ClientTimeout => 408,
+        Flag::BodyTooLarge => 413,
         Flag::ClientGone => 499,
         Flag::Internal => 500,
         Flag::ConnectRefused
         | Flag::ConnectFailed
         | Flag::UpstreamReset
         | Flag::UpstreamClosed
+        | Flag::UpstreamStatus
         | Flag::UpstreamProtocolError => 502,
         Flag::NoBackend | Flag::NoEndpoints | Flag::Overload | Flag::Shutdown => 503,
-        Flag::ConnectTimeout | Flag::UpstreamTimeout => 504,
+        Flag::ConnectTimeout | Flag::UpstreamTimeout | Flag::RequestTimeout => 504,
     }
 }
 
@@ -30,6 +32,9 @@ pub const fn sentence(flag: Flag) -> &'static str {
         Flag::BadRequest => "the request is malformed",
         Flag::NoRoute => "no route for this host and path",
         Flag::ClientTimeout => "the request took too long to arrive",
+        Flag::BodyTooLarge => "the request's body is larger than this route allows",
+        Flag::UpstreamStatus => "the service's endpoints answer that they cannot serve",
+        Flag::RequestTimeout => "the request took longer than this route allows",
         Flag::ClientGone => "the client closed the connection",
         Flag::Internal => "the proxy failed; this is a bug",
         Flag::ConnectRefused => "the service's endpoint refused the connection",

@@ -10,8 +10,8 @@ use crate::attempt::{Ended, Tried, Try};
 use crate::downstream::Client;
 use crate::exchange::Marks;
 use crate::failure;
-use crate::headers::{self, Ends, Refusal};
-use crate::message::{Method, Name, RequestHead, Version};
+use crate::headers::{Ends, Refusal};
+use crate::message::{Method, Name, RequestHead};
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
 use crate::table::{Backend, Listener, ListenerKind, Route, RoutePolicy, Table, normalise};
@@ -253,18 +253,14 @@ async fn fail(
     outcome.status = status;
     outcome.first_response = Some(Instant::now());
     let trace_id = job.trace.id_to_show();
-    workspace.to_client.clear();
-    headers::encode_refusal(
-        &mut workspace.to_client,
-        job.request,
-        &Refusal {
-            status,
-            sentence,
-            trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice),
-            keep_alive,
-        },
-    );
-    let is_sent = client.send(&workspace.to_client).await;
+    let refusal = Refusal {
+        status,
+        sentence,
+        trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice),
+        keep_alive,
+    };
+    let refused = client.refuse(job.request, &refusal, &mut workspace.to_client);
+    let is_sent = refused.await;
     outcome.end = Some(Instant::now());
     match is_sent {
         true if keep_alive => After::KeepAlive,
@@ -311,11 +307,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         scheme: "http",
         host: request.host(),
         user_agent: request.fields.get(Name::UserAgent),
-        http_version: if request.version == Version::Http10 {
-            "1.0"
-        } else {
-            "1.1"
-        },
+        http_version: request.version.as_str(),
         client: ends.peer,
         server: ends.local,
         listener: match found {

@@ -5,8 +5,11 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
 use crate::http1::encode;
-use crate::message::{Framing, Method, Name, NameSet, RequestHead, ResponseHead, Version};
+use crate::message::{Fields, Framing, Method, Name, NameSet, RequestHead, ResponseHead, Version};
 use crate::propagation::Propagation;
 use crate::table::{Listener, ListenerKind};
 
@@ -37,77 +40,127 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
-/// Writes the head of a request as the endpoint gets it.
-pub fn encode_request(
-    out: &mut Vec<u8>,
-    request: &RequestHead,
-    listener: &Listener,
-    ends: Ends,
-    request_id: &[u8],
-    propagation: Option<&Propagation<'_>>,
-) {
-    let is_edge = listener.kind == ListenerKind::Ingress;
-    let mut dropped = if is_edge { OURS_AT_THE_EDGE } else { OURS };
-    if let Some(propagation) = propagation {
-        dropped = dropped.union(TRACE_CONTEXT);
-        if propagation.drops_baggage {
-            dropped = dropped.with(Name::Baggage);
+/// Where the fields of a head are written.
+pub trait FieldSink {
+    /// Adds one field; both parts are valid.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+}
+
+impl FieldSink for Vec<u8> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        encode::field(self, name, value);
+    }
+}
+
+impl FieldSink for HeaderMap {
+    /// A part that is not legal in HTTP/2 is left out: the codec lets none through, so it is ours.
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        let name = HeaderName::from_bytes(name);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            self.append(name, value);
         }
     }
+}
+
+/// What is said about a request to its endpoint, beside the request itself.
+pub struct Told<'a> {
+    pub listener: &'a Listener,
+    pub ends: Ends,
+    pub request_id: &'a [u8],
+    pub propagation: Option<Propagation<'a>>,
+}
+
+/// Writes the head of a request as an HTTP/1.1 endpoint gets it.
+pub fn encode_request(out: &mut Vec<u8>, request: &RequestHead, told: &Told<'_>) {
     encode::request_line(out, request);
     encode::field(out, b"host", request.authority());
-    encode::forwarded_fields(out, &request.fields, dropped);
-    if is_edge {
-        origin_fields(out, request, ends);
-        if listener.forwarded {
-            forwarded_field(out, request, ends);
-        }
-    }
-    encode::field(out, b"x-request-id", request_id);
-    if let Some(propagation) = propagation {
-        encode::field(out, b"traceparent", &propagation.traceparent);
-        if !propagation.tracestate.is_empty() {
-            encode::field(out, b"tracestate", propagation.tracestate);
-        }
+    request_fields(out, request, told);
+    if let Some(protocol) = request.upgrade() {
+        encode::field(out, b"connection", b"upgrade");
+        encode::field(out, b"upgrade", protocol);
+    } else if request.accepts_trailers() {
+        encode::field(out, b"connection", b"te");
+        encode::field(out, b"te", b"trailers");
     }
     encode::framing(out, request.framing);
     encode::end(out);
 }
 
-/// Where the request came from, as nginx-style applications read it.
-fn origin_fields(out: &mut Vec<u8>, request: &RequestHead, ends: Ends) {
-    for name in [&b"x-forwarded-for"[..], b"x-real-ip"] {
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        write_ip(out, ends.peer.ip());
-        out.extend_from_slice(b"\r\n");
+/// Writes the fields of a request that do not depend on the version of HTTP: all but host, framing
+/// and what is about the connection.
+pub fn request_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<'_>) {
+    let is_edge = told.listener.kind == ListenerKind::Ingress;
+    let mut dropped = if is_edge { OURS_AT_THE_EDGE } else { OURS };
+    if let Some(propagation) = &told.propagation {
+        dropped = dropped.union(TRACE_CONTEXT);
+        if propagation.drops_baggage {
+            dropped = dropped.with(Name::Baggage);
+        }
     }
-    encode::field(out, b"x-forwarded-host", request.authority());
-    encode::field(out, b"x-forwarded-proto", b"http");
-    encode::field(
-        out,
+    for field in request.fields.end_to_end(dropped) {
+        out.field(field.name, field.value);
+    }
+    if is_edge {
+        origin_fields(out, request, told.ends);
+        if told.listener.forwarded {
+            forwarded_field(out, request, told.ends);
+        }
+    }
+    out.field(b"x-request-id", told.request_id);
+    if let Some(propagation) = &told.propagation {
+        out.field(b"traceparent", &propagation.traceparent);
+        if !propagation.tracestate.is_empty() {
+            out.field(b"tracestate", propagation.tracestate);
+        }
+    }
+}
+
+/// Fields as a header map of HTTP/2.
+pub fn header_map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields.iter() {
+        map.field(field.name, field.value);
+    }
+    map
+}
+
+/// Where the request came from, as nginx-style applications read it.
+fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
+    let mut peer = Value::new();
+    write_ip(&mut peer, ends.peer.ip());
+    out.field(b"x-forwarded-for", &peer);
+    out.field(b"x-real-ip", &peer);
+    out.field(b"x-forwarded-host", request.authority());
+    out.field(b"x-forwarded-proto", b"http");
+    let mut port = itoa::Buffer::new();
+    out.field(
         b"x-forwarded-port",
-        itoa::Buffer::new().format(ends.local.port()).as_bytes(),
+        port.format(ends.local.port()).as_bytes(),
     );
 }
 
 /// The same by RFC 7239, section 4: IPv6 addresses are bracketed and quoted.
-fn forwarded_field(out: &mut Vec<u8>, request: &RequestHead, ends: Ends) {
-    out.extend_from_slice(b"forwarded: for=");
+fn forwarded_field(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
+    let mut value = Value::new();
+    value.extend_from_slice(b"for=");
     match ends.peer.ip() {
-        ip @ IpAddr::V4(_) => write_ip(out, ip),
+        ip @ IpAddr::V4(_) => write_ip(&mut value, ip),
         ip @ IpAddr::V6(_) => {
-            out.extend_from_slice(b"\"[");
-            write_ip(out, ip);
-            out.extend_from_slice(b"]\"");
+            value.extend_from_slice(b"\"[");
+            write_ip(&mut value, ip);
+            value.extend_from_slice(b"]\"");
         }
     }
-    out.extend_from_slice(b";host=\"");
-    out.extend_from_slice(request.authority());
-    out.extend_from_slice(b"\";proto=http\r\n");
+    value.extend_from_slice(b";host=\"");
+    value.extend_from_slice(request.authority());
+    value.extend_from_slice(b"\";proto=http");
+    out.field(b"forwarded", &value);
 }
 
-fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+/// A value in the making: room for what is usual, so that nothing is allocated.
+type Value = SmallVec<[u8; 128]>;
+
+fn write_ip(out: &mut Value, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             let mut digits = itoa::Buffer::new();
@@ -118,7 +171,7 @@ fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
                 out.extend_from_slice(digits.format(octet).as_bytes());
             }
         }
-        // Writing to a Vec cannot fail.
+        // Writing to memory cannot fail.
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
 }
@@ -151,7 +204,7 @@ impl Reply {
     }
 }
 
-/// Writes the head of a response as the client gets it.
+/// Writes the head of a response as an HTTP/1 client gets it.
 pub fn encode_response(
     out: &mut Vec<u8>,
     request: &RequestHead,
@@ -159,7 +212,7 @@ pub fn encode_response(
     reply: Reply,
 ) {
     encode::status_line(out, response);
-    encode::forwarded_fields(out, &response.fields, NameSet::EMPTY);
+    response_fields(out, response);
     if request.method == Method::Head || response.status == 304 {
         encode::declared_length(out, response);
     } else {
@@ -169,10 +222,21 @@ pub fn encode_response(
     encode::end(out);
 }
 
-/// Writes an interim response (RFC 9110, section 15.2).
+/// Writes the fields of a response that do not depend on the version of HTTP.
+pub fn response_fields(out: &mut impl FieldSink, response: &ResponseHead) {
+    for field in response.fields.end_to_end(NameSet::EMPTY) {
+        out.field(field.name, field.value);
+    }
+}
+
+/// Writes an interim response (RFC 9110, section 15.2), also the one that switches protocols.
 pub fn encode_interim(out: &mut Vec<u8>, response: &ResponseHead) {
     encode::status_line(out, response);
-    encode::forwarded_fields(out, &response.fields, NameSet::EMPTY);
+    response_fields(out, response);
+    if let Some(protocol) = response.upgrade() {
+        encode::field(out, b"connection", b"upgrade");
+        encode::field(out, b"upgrade", protocol);
+    }
     encode::end(out);
 }
 
@@ -180,7 +244,7 @@ fn connection_field(out: &mut Vec<u8>, request: &RequestHead, keep_alive: bool) 
     match (request.version, keep_alive) {
         (_, false) => encode::field(out, b"connection", b"close"),
         (Version::Http10, true) => encode::field(out, b"connection", b"keep-alive"),
-        (Version::Http11, true) => {}
+        (Version::Http11 | Version::Http2, true) => {}
     }
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod body;
 mod buffer;
 mod downstream;
 mod engine;
@@ -16,6 +17,7 @@ mod headers;
 pub mod http1;
 pub mod limits;
 pub mod message;
+mod pace;
 mod propagation;
 mod stats;
 mod stream;

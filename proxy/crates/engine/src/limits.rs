@@ -44,10 +44,10 @@ pub const CHUNK_EXTENSION_BYTES_MAX: u32 = 256;
 /// Go closes when they outweigh the data by 16 KiB.
 pub const BODY_EXTENSION_BYTES_MAX: u32 = 16 * 1024;
 
-/// The trailer section of one body; it is validated and dropped. Over it: 431.
+/// The trailer section of one body. Over it: 431.
 ///
 /// nginx allows one field of 8 KiB.
-pub const TRAILER_BYTES_MAX: u32 = 8 * 1024;
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// A connection's read buffer while nothing large is on its way. nginx: 1 KiB head, 8 KiB body;
 /// hyper: 8 KiB.

@@ -11,7 +11,7 @@ pub use fields::{FieldRef, Fields};
 pub(crate) use fields::{Part, is_token, members};
 pub use name::{Name, NameSet};
 
-/// The version of a message as it was received; what is sent is always HTTP/1.1.
+/// The version of a message as it was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Version {
     /// HTTP/1.0.
@@ -19,6 +19,20 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Version {
+    /// As `network.protocol.version` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2",
+        }
+    }
 }
 
 /// A request method; names are case-sensitive (RFC 9110 section 9.1).
@@ -116,6 +130,28 @@ impl RequestHead {
         !matches!(self.framing, Framing::None | Framing::Length(0))
     }
 
+    /// The protocol that the client wants to switch to (RFC 9110 section 7.8), if it may be passed
+    /// on: not with a body, whose end would be in doubt, and never `h2c`, by which requests would
+    /// get past the routes.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<&[u8]> {
+        if !self.fields.has(Name::Upgrade)
+            || self.version == Version::Http10
+            || self.framing != Framing::None
+        {
+            return None;
+        }
+        self.fields.upgrade()
+    }
+
+    /// Whether the client wants trailers (RFC 9110 section 10.1.4).
+    #[must_use]
+    pub fn accepts_trailers(&self) -> bool {
+        let is_meant = self.version == Version::Http2 || self.fields.is_connection_option(b"te");
+        let mut fields = self.fields.get_all(Name::Te).filter(|_| is_meant);
+        fields.any(|te| members(te).any(|member| member.eq_ignore_ascii_case(b"trailers")))
+    }
+
     /// The method's name.
     #[must_use]
     pub fn method_bytes(&self) -> &[u8] {
@@ -175,6 +211,14 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// The protocol that the endpoint switched to, in a 101.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<&[u8]> {
+        (self.status == 101)
+            .then(|| self.fields.upgrade())
+            .flatten()
+    }
+
     /// The reason phrase; often empty. Bytes above 127 make it empty.
     #[must_use]
     pub fn reason(&self) -> &[u8] {

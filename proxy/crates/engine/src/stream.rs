@@ -92,39 +92,51 @@ impl AsyncWrite for Stream {
 }
 
 /// A stream that one task reads and writes by turns: both through a shared reference.
-pub struct Shared<'a>(RefCell<&'a mut Stream>);
+pub struct Shared(RefCell<Stream>);
 
-impl<'a> Shared<'a> {
+impl Shared {
     /// Shares a stream.
-    pub fn new(stream: &'a mut Stream) -> Self {
+    #[must_use]
+    pub fn new(stream: Stream) -> Self {
         Self(RefCell::new(stream))
+    }
+
+    /// The stream itself.
+    #[must_use]
+    pub fn into_inner(self) -> Stream {
+        self.0.into_inner()
+    }
+
+    /// As [`TcpStream::poll_read_ready`] of the socket.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow().socket().poll_read_ready(context)
     }
 }
 
-impl AsyncRead for &Shared<'_> {
+impl AsyncRead for &Shared {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut **self.0.borrow_mut()).poll_read(context, buffer)
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for &Shared<'_> {
+impl AsyncWrite for &Shared {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut **self.0.borrow_mut()).poll_write(context, bytes)
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut **self.0.borrow_mut()).poll_flush(context)
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut **self.0.borrow_mut()).poll_shutdown(context)
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)
     }
 }

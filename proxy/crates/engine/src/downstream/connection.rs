@@ -12,43 +12,15 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::{Client, Side};
 use crate::forward::{After, Arrival, forward};
-use crate::headers::{self, Refusal};
+use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
-use crate::limits::{
-    DOWNSTREAM_IDLE_TIMEOUT, DOWNSTREAM_STALL_TIMEOUT, HEAD_TIMEOUT, LINGER_BYTES_MAX,
-    LINGER_TIMEOUT,
-};
+use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::message::RequestHead;
-use crate::stream::Stream;
+use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::worker::{Worker, Workspace};
-
-/// The connection as a request sees it.
-pub struct Client {
-    pub stream: Stream,
-    pub timer: Timer,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// Our address on this connection.
-    pub local: SocketAddr,
-    /// The listener that accepted it, by its address in the table.
-    pub listener: SocketAddr,
-}
-
-impl Client {
-    /// Sends all of `bytes`. False when the client is gone, or takes nothing for
-    /// [`DOWNSTREAM_STALL_TIMEOUT`].
-    pub async fn send(&mut self, bytes: &[u8]) -> bool {
-        self.timer.set(Instant::now() + DOWNSTREAM_STALL_TIMEOUT);
-        let sending = async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        };
-        let sent = self.timer.limit(sending).await;
-        matches!(sent, Some(Ok(())))
-    }
-}
 
 /// How waiting for a request ended.
 enum Arrived {
@@ -71,10 +43,10 @@ pub async fn serve(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let timer = Timer::new(DOWNSTREAM_IDLE_TIMEOUT);
+    let stream = Rc::new(Shared::new(Stream::Plain(stream)));
     let mut client = Client {
-        stream: Stream::Plain(stream),
-        timer,
+        side: Side::Http1(Rc::clone(&stream)),
+        timer: Timer::new(DOWNSTREAM_IDLE_TIMEOUT),
         peer,
         local,
         listener,
@@ -83,15 +55,15 @@ pub async fn serve(
     loop {
         let mut workspace = match kept.take() {
             Some(workspace) => workspace,
-            None => match first_bytes(&worker, &mut client).await {
+            None => match first_bytes(&worker, &stream, &mut client.timer).await {
                 Some(workspace) => workspace,
                 None => return,
             },
         };
         is_idle.set(false);
-        let after = serve_one(&worker, &mut client, &mut workspace).await;
+        let after = serve_one(&worker, &stream, &mut client, &mut workspace).await;
         if after == After::Linger {
-            linger(&mut client).await;
+            linger(&stream, &mut client.timer).await;
         }
         if after != After::KeepAlive {
             return worker.return_workspace(workspace);
@@ -111,15 +83,20 @@ pub async fn serve(
 
 /// Waits for a request and reads its first bytes; `None` when the client left, or stayed quiet for
 /// [`DOWNSTREAM_IDLE_TIMEOUT`].
-async fn first_bytes(worker: &Worker, client: &mut Client) -> Option<Box<Workspace>> {
-    client.timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+async fn first_bytes(
+    worker: &Worker,
+    stream: &Shared,
+    timer: &mut Timer,
+) -> Option<Box<Workspace>> {
+    timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
     loop {
         // As `readable`, but without an entry in the socket's list of waiters: there is one reader.
-        let readable = poll_fn(|context| client.stream.socket().poll_read_ready(context));
-        client.timer.limit(readable).await?.ok()?;
+        let readable = poll_fn(|context| stream.poll_read_ready(context));
+        timer.limit(readable).await?.ok()?;
         let mut workspace = worker.take_workspace();
         let read = {
-            let mut filling = pin!(workspace.input.fill(&mut client.stream));
+            let mut reader = stream;
+            let mut filling = pin!(workspace.input.fill(&mut reader));
             poll_fn(|context| Poll::Ready(filling.as_mut().poll(context))).await
         };
         if matches!(read, Poll::Ready(Ok(1..))) {
@@ -133,8 +110,13 @@ async fn first_bytes(worker: &Worker, client: &mut Client) -> Option<Box<Workspa
     }
 }
 
-async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspace) -> After {
-    let refused = match read_head(client, workspace).await {
+async fn serve_one(
+    worker: &Worker,
+    stream: &Shared,
+    client: &mut Client,
+    workspace: &mut Workspace,
+) -> After {
+    let refused = match read_head(stream, &mut client.timer, workspace).await {
         Arrived::Request(arrival) => return forward(worker, client, workspace, arrival).await,
         Arrived::Nothing => return After::Close,
         Arrived::Late => (408, "the request took too long to arrive"),
@@ -142,14 +124,14 @@ async fn serve_one(worker: &Worker, client: &mut Client, workspace: &mut Workspa
     };
     worker.stats.malformed.add(1);
     let (status, sentence) = refused;
-    refuse(client, status, sentence).await
+    refuse(client, status, sentence, &mut workspace.to_client).await
 }
 
 /// Reads a head whose first bytes are in the workspace.
-async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
+async fn read_head(mut stream: &Shared, timer: &mut Timer, workspace: &mut Workspace) -> Arrived {
     let Workspace { input, request, .. } = workspace;
     let start = Instant::now();
-    client.timer.set(start + HEAD_TIMEOUT);
+    timer.set(start + HEAD_TIMEOUT);
     loop {
         match parse_request(input.unread(), request) {
             Ok(Parsed::Complete { head_bytes }) => {
@@ -160,7 +142,7 @@ async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
             Ok(Parsed::Incomplete) => {}
             Err(malformed) => return Arrived::Malformed(malformed),
         }
-        match client.timer.limit(input.fill(&mut client.stream)).await {
+        match timer.limit(input.fill(&mut stream)).await {
             None => return Arrived::Late,
             Some(Ok(read)) if read > 0 => {}
             Some(_) => return Arrived::Nothing,
@@ -169,16 +151,14 @@ async fn read_head(client: &mut Client, workspace: &mut Workspace) -> Arrived {
 }
 
 /// Answers bytes that are not a request.
-async fn refuse(client: &mut Client, status: u16, sentence: &str) -> After {
-    let mut out = Vec::new();
+async fn refuse(client: &mut Client, status: u16, sentence: &str, out: &mut Vec<u8>) -> After {
     let refusal = Refusal {
         status,
         sentence,
         trace_id: None,
         keep_alive: false,
     };
-    headers::encode_refusal(&mut out, &RequestHead::default(), &refusal);
-    if client.send(&out).await {
+    if client.refuse(&RequestHead::default(), &refusal, out).await {
         After::Linger
     } else {
         After::Close
@@ -188,9 +168,8 @@ async fn refuse(client: &mut Client, status: u16, sentence: &str) -> After {
 /// Says that no more will be sent, and reads on for a while: closing with unread input would make
 /// the kernel send a reset, and the client might lose the response that is on its way.
 /// Source: RFC 9112, section 9.6.
-async fn linger(client: &mut Client) {
-    client.timer.set(Instant::now() + LINGER_TIMEOUT);
-    let Client { stream, timer, .. } = client;
+async fn linger(mut stream: &Shared, timer: &mut Timer) {
+    timer.set(Instant::now() + LINGER_TIMEOUT);
     let discard = async {
         stream.shutdown().await?;
         let mut bytes = vec![0; 4096];

@@ -1,7 +1,10 @@
 //! The client's side: listeners, and the connections that they accept.
 
+mod client;
 mod connection;
 mod listener;
+pub mod reply;
 
-pub use connection::{Client, serve};
+pub use client::{Client, Side};
+pub use connection::serve;
 pub use listener::{accept, bind};

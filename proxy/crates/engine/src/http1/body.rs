@@ -1,12 +1,12 @@
 //! Message bodies: which of the bytes after a head are data, and where the body ends.
 //!
 //! Rules: bytes are consumed as they come, none has to be kept for the next call. Chunk extensions
-//! and trailers are validated and dropped; a recipient may (RFC 9112 sections 7.1.1 and 7.1.2).
+//! are validated and dropped, as a recipient may (RFC 9112 section 7.1.1); trailers are kept.
 
 use super::Malformed;
 use super::body_table::{State, fault, next};
 use crate::limits::{BODY_EXTENSION_BYTES_MAX, CHUNK_EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
-use crate::message::{Framing, Name, NameSet};
+use crate::message::{Fields, Framing, Name, NameSet};
 use std::ops::Range;
 
 /// One run of data within the bytes that were given.
@@ -21,7 +21,7 @@ pub struct Step {
 }
 
 /// Decodes one body. Make another for the next message.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BodyDecoder {
     state: State,
     /// Data bytes to come: of the body with a length, of the chunk otherwise.
@@ -29,8 +29,10 @@ pub struct BodyDecoder {
     size_digits: u8,
     chunk_extension_bytes: u32,
     body_extension_bytes: u32,
-    trailer_bytes: u32,
     trailer_name: TrailerName,
+    /// The trailer section as it came, without its last line.
+    trailer: Vec<u8>,
+    trailers: Option<Fields>,
 }
 
 impl BodyDecoder {
@@ -49,8 +51,9 @@ impl BodyDecoder {
             size_digits: 0,
             chunk_extension_bytes: 0,
             body_extension_bytes: 0,
-            trailer_bytes: 0,
             trailer_name: TrailerName::default(),
+            trailer: Vec::new(),
+            trailers: None,
         }
     }
 
@@ -97,6 +100,12 @@ impl BodyDecoder {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// The trailer fields, once the body has ended with some.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
     }
 
     /// Takes note that the connection has ended.
@@ -166,6 +175,10 @@ impl BodyDecoder {
             State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf => {
                 self.add_trailer(before, byte)
             }
+            State::Done if !self.trailer.is_empty() => {
+                self.trailers = Some(trailer_fields(&self.trailer));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -203,10 +216,10 @@ impl BodyDecoder {
     }
 
     fn add_trailer(&mut self, before: State, byte: u8) -> Result<(), Malformed> {
-        self.trailer_bytes += 1;
-        if self.trailer_bytes > TRAILER_BYTES_MAX {
+        if self.trailer.len() >= TRAILER_BYTES_MAX {
             return Err(Malformed::TrailerLength);
         }
+        self.trailer.push(byte);
         match (before, self.state) {
             (State::TrailerStart, _) => self.trailer_name = TrailerName::starting_with(byte),
             (_, State::TrailerName) => self.trailer_name.push(byte),
@@ -217,6 +230,18 @@ impl BodyDecoder {
         }
         Ok(())
     }
+}
+
+/// The fields of a trailer section that the state machine let through: each line has a colon behind
+/// its name.
+fn trailer_fields(section: &[u8]) -> Fields {
+    let mut fields = Fields::default();
+    for line in section.split(|&byte| byte == b'\n') {
+        if let Some(colon) = memchr::memchr(b':', line) {
+            fields.push(&line[..colon], line[colon + 1..].trim_ascii());
+        }
+    }
+    fields
 }
 
 /// The value of a byte of the class of hex digits.
@@ -238,25 +263,6 @@ struct TrailerName {
 impl TrailerName {
     /// Longer than any known name.
     const BYTES_MAX: usize = 24;
-    /// RFC 9110 section 6.5.1: not in trailers, for they were needed before the body.
-    const FORBIDDEN: NameSet = NameSet::of(&[
-        Name::Host,
-        Name::Connection,
-        Name::KeepAlive,
-        Name::ProxyConnection,
-        Name::Te,
-        Name::Trailer,
-        Name::TransferEncoding,
-        Name::Upgrade,
-        Name::ContentLength,
-        Name::Expect,
-        Name::Forwarded,
-        Name::XForwardedFor,
-        Name::XForwardedProto,
-        Name::XForwardedHost,
-        Name::XForwardedPort,
-        Name::XRealIp,
-    ]);
 
     fn starting_with(byte: u8) -> Self {
         let mut name = Self::default();
@@ -278,6 +284,6 @@ impl TrailerName {
             .map_or(Name::Other, |name| {
                 Name::imitated_by(name).unwrap_or_else(|| Name::of(name))
             });
-        Self::FORBIDDEN.contains(known)
+        NameSet::NOT_IN_TRAILERS.contains(known)
     }
 }

@@ -3,22 +3,7 @@
 //! Rule: every call is total. What goes in was validated by the codec or is ours, so that no name
 //! or value can hold a line end.
 
-use crate::message::{Fields, Framing, Name, NameSet, RequestHead, ResponseHead};
-
-/// Fields that are about one connection and end here (RFC 9110 section 7.6.1), `Content-Length`,
-/// which [`framing`] writes, and `Proxy`, which is dangerous.
-const NEVER_FORWARDED: NameSet = NameSet::of(&[
-    Name::Connection,
-    Name::KeepAlive,
-    Name::ProxyConnection,
-    Name::Te,
-    Name::Trailer,
-    Name::TransferEncoding,
-    Name::Upgrade,
-    Name::Http2Settings,
-    Name::ContentLength,
-    Name::Proxy,
-]);
+use crate::message::{Fields, Framing, RequestHead, ResponseHead};
 
 /// `GET /path HTTP/1.1`, always in our version (RFC 9110 section 2.5).
 pub fn request_line(out: &mut Vec<u8>, head: &RequestHead) {
@@ -53,17 +38,6 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Every end-to-end field in its order, without those of `drop`, and without those that are about
-/// one connection, by themselves or because `Connection` names them.
-pub fn forwarded_fields(out: &mut Vec<u8>, fields: &Fields, drop: NameSet) {
-    let drop = drop.union(NEVER_FORWARDED);
-    for each in fields.iter().filter(|each| !drop.contains(each.id)) {
-        if !(fields.has_named_options() && fields.is_connection_option(each.name)) {
-            field(out, each.name, each.value);
-        }
-    }
 }
 
 /// The field that announces the body; none for [`Framing::None`] and [`Framing::UntilClose`].
@@ -120,9 +94,13 @@ pub fn chunk_size(out: &mut Vec<u8>, data_bytes: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The chunk that ends a body, and an empty trailer.
-pub fn last_chunk(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"0\r\n\r\n");
+/// The chunk that ends a body, and the trailers.
+pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
+    out.extend_from_slice(b"0\r\n");
+    for each in trailers.into_iter().flat_map(Fields::iter) {
+        field(out, each.name, each.value);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// RFC 9110 section 15, and the statuses of other registered documents that a proxy makes.

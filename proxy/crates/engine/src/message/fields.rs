@@ -129,6 +129,16 @@ impl Fields {
         })
     }
 
+    /// The end-to-end fields in order, without those of `drop`: not those that are about one
+    /// connection, by themselves or because `Connection` names them.
+    pub fn end_to_end(&self, drop: NameSet) -> impl Iterator<Item = FieldRef<'_>> {
+        let drop = drop.union(NameSet::NEVER_FORWARDED);
+        self.iter().filter(move |field| {
+            let is_named = self.has_named_options && self.is_connection_option(field.name);
+            !drop.contains(field.id) && !is_named
+        })
+    }
+
     /// Whether a `Connection` field names this field or option, in any case of letters.
     ///
     /// Source: RFC 9110 section 7.6.1.
@@ -136,6 +146,16 @@ impl Fields {
     pub fn is_connection_option(&self, name: &[u8]) -> bool {
         self.connection_options()
             .any(|option| option.eq_ignore_ascii_case(name))
+    }
+
+    /// The value of the only `Upgrade` field, where `Connection` names it too and `h2c` is not
+    /// among its protocols.
+    pub(crate) fn upgrade(&self) -> Option<&[u8]> {
+        let mut values = self.get_all(Name::Upgrade);
+        let value = values.next().filter(|_| values.next().is_none())?;
+        let is_h2c = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"h2c");
+        let is_meant = self.is_connection_option(b"upgrade") && !members(value).any(is_h2c);
+        is_meant.then_some(value)
     }
 
     /// Whether [`Fields::is_connection_option`] can be true for a field that is not hop-by-hop by

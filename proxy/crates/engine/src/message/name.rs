@@ -128,6 +128,33 @@ impl NameSet {
     /// The set without a member.
     pub const EMPTY: Self = Self(0);
 
+    /// Fields that are about one connection and end here (RFC 9110 section 7.6.1), those that each
+    /// connection frames its own messages by, and `Proxy`, which is dangerous.
+    pub const NEVER_FORWARDED: Self = Self::of(&[
+        Name::Connection,
+        Name::KeepAlive,
+        Name::ProxyConnection,
+        Name::Te,
+        Name::TransferEncoding,
+        Name::Upgrade,
+        Name::Http2Settings,
+        Name::ContentLength,
+        Name::Proxy,
+    ]);
+
+    /// RFC 9110 section 6.5.1: not in trailers, for they were needed before the body.
+    pub const NOT_IN_TRAILERS: Self = Self::NEVER_FORWARDED.union(Self::of(&[
+        Name::Host,
+        Name::Trailer,
+        Name::Expect,
+        Name::Forwarded,
+        Name::XForwardedFor,
+        Name::XForwardedProto,
+        Name::XForwardedHost,
+        Name::XForwardedPort,
+        Name::XRealIp,
+    ]));
+
     /// The set of these names.
     #[must_use]
     pub const fn of(names: &[Name]) -> Self {

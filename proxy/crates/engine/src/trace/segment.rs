@@ -174,6 +174,8 @@ flags! {
     ClientGone = "client_gone", Client;
     /// The client took too long to send the request or to take the response.
     ClientTimeout = "client_timeout", Client;
+    /// The request's body is larger than its route allows.
+    BodyTooLarge = "body_too_large", Client;
     /// The route names a backend that the table does not have.
     NoBackend = "no_backend", Proxy;
     /// The backend has no ready endpoint.
@@ -196,6 +198,10 @@ flags! {
     UpstreamClosed = "upstream_closed", Upstream;
     /// The endpoint sent nothing for longer than the backend allows.
     UpstreamTimeout = "upstream_timeout", Upstream;
+    /// The request took longer than its route allows.
+    RequestTimeout = "request_timeout", Upstream;
+    /// The endpoint answered with a status that makes another attempt worth while.
+    UpstreamStatus = "upstream_status", Upstream;
     /// The endpoint sent what is not a valid response.
     UpstreamProtocolError = "upstream_protocol_error", Upstream;
 }

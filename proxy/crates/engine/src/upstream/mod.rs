@@ -1,5 +1,6 @@
 //! The backend's side: which endpoint, and a connection to it.
 
+pub mod answer;
 mod balance;
 mod pool;
 

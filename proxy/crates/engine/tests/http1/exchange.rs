@@ -106,7 +106,9 @@ pub fn exchange(bytes: &[u8]) -> Exchange {
 pub fn forwarded_head(head: &RequestHead) -> Vec<u8> {
     let mut out = Vec::new();
     encode::request_line(&mut out, head);
-    encode::forwarded_fields(&mut out, &head.fields, NameSet::EMPTY);
+    for field in head.fields.end_to_end(NameSet::EMPTY) {
+        encode::field(&mut out, field.name, field.value);
+    }
     encode::framing(&mut out, head.framing);
     encode::end(&mut out);
     out

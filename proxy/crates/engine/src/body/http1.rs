@@ -1,0 +1,183 @@
+//! Bodies of HTTP/1: a decoder over a read buffer, and framing into a write buffer.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::{Gone, ReadError};
+use crate::buffer::Buffer;
+use crate::http1::{BodyDecoder, Malformed, encode};
+use crate::limits::COALESCE_BYTES_MAX;
+use crate::message::{Fields, Framing};
+use crate::pace::Pace;
+use crate::stream::Shared;
+
+/// A body that is read from a connection.
+pub struct Http1Source<'a> {
+    pub(crate) stream: &'a Shared,
+    /// Bytes that were read; what follows the body stays in it.
+    pub(crate) buffer: &'a mut Buffer,
+    body: BodyDecoder,
+    /// How many bytes of the buffer the last piece was made of.
+    lent: usize,
+}
+
+impl<'a> Http1Source<'a> {
+    /// A body whose first bytes are in `buffer`.
+    pub fn new(stream: &'a Shared, buffer: &'a mut Buffer, framing: Framing) -> Self {
+        Self {
+            stream,
+            buffer,
+            body: BodyDecoder::new(framing),
+            lent: 0,
+        }
+    }
+
+    /// Begins a body in place of this one.
+    pub fn begin(&mut self, framing: Framing) {
+        self.body = BodyDecoder::new(framing);
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Malformed> {
+        self.buffer.consume(std::mem::take(&mut self.lent));
+        while !self.body.is_done() && !self.buffer.is_empty() {
+            let step = self.body.decode(self.buffer.unread())?;
+            if step.consumed == 0 {
+                break; // Part of a chunk's size: more must come.
+            }
+            if step.data.is_empty() {
+                self.buffer.consume(step.consumed);
+                continue;
+            }
+            self.lent = step.consumed;
+            return Ok(self.buffer.unread().get(step.data));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    pub(super) fn trailers(&self) -> Option<&Fields> {
+        self.body.trailers()
+    }
+
+    pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
+        let left = self.body.remaining();
+        if left.is_none_or(|left| left > COALESCE_BYTES_MAX as u64) {
+            self.buffer.grow_for_body();
+        }
+        let read = self.buffer.fill(&mut &*self.stream).await;
+        if read.map_err(ReadError::Io)? == 0 {
+            // Fine for a body that ends with its connection, and only for that.
+            self.body.end_of_input().map_err(|_| ReadError::Ended)?;
+        }
+        Ok(())
+    }
+
+    /// Reads ahead, as far as the buffer goes, only to see the other side leave.
+    pub(super) async fn gone(&mut self) {
+        loop {
+            match self.buffer.fill(&mut &*self.stream).await {
+                Ok(read) if read > 0 => {}
+                Err(err) if err.kind() == io::ErrorKind::StorageFull => pending().await,
+                _ => return,
+            }
+        }
+    }
+
+    pub(super) fn open_tunnel(&mut self) {
+        self.begin(Framing::UntilClose);
+    }
+}
+
+/// A body that is written to a connection, behind a head that was encoded already.
+pub struct Http1Sink<'a> {
+    stream: &'a Shared,
+    /// What is to be written; begins with the head.
+    pub(crate) out: &'a mut Vec<u8>,
+    framing: Framing,
+    /// The end of the body is the end of what is sent on the connection.
+    is_tunnel: bool,
+}
+
+impl<'a> Http1Sink<'a> {
+    /// A body that is framed so.
+    pub fn new(stream: &'a Shared, out: &'a mut Vec<u8>, framing: Framing) -> Self {
+        Self {
+            stream,
+            out,
+            framing,
+            is_tunnel: false,
+        }
+    }
+
+    /// Frames what follows so.
+    pub fn frame(&mut self, framing: Framing) {
+        self.framing = framing;
+    }
+
+    pub(super) async fn put(&mut self, piece: &[u8], pace: &Pace<'_>) -> Result<(), Gone> {
+        if self.framing == Framing::Chunked {
+            encode::chunk(self.out, piece);
+        } else if piece.len() <= COALESCE_BYTES_MAX {
+            self.out.extend_from_slice(piece);
+        } else {
+            write_all(self.stream, self.out, pace).await?;
+            self.out.clear();
+            write_all(self.stream, piece, pace).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
+        write_all(self.stream, self.out, pace).await?;
+        self.out.clear();
+        (&mut &*self.stream).flush().await.map_err(|_| Gone)
+    }
+
+    pub(super) async fn end(
+        &mut self,
+        trailers: Option<&Fields>,
+        pace: &Pace<'_>,
+    ) -> Result<(), Gone> {
+        if self.framing == Framing::Chunked {
+            encode::last_chunk(self.out, trailers);
+        }
+        self.flush(pace).await?;
+        if self.is_tunnel {
+            // The other side may have closed already, which is the same to us.
+            drop((&mut &*self.stream).shutdown().await);
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_tunnel(&mut self) {
+        self.framing = Framing::UntilClose;
+        self.is_tunnel = true;
+    }
+}
+
+/// Writes all of `bytes`. A writer that takes them at once, as nearly all do, costs no look at the
+/// clock.
+async fn write_all(mut stream: &Shared, mut bytes: &[u8], pace: &Pace<'_>) -> Result<(), Gone> {
+    while !bytes.is_empty() {
+        let mut has_waited = false;
+        let written = poll_fn(|context| {
+            let polled = Pin::new(&mut stream).poll_write(context, bytes);
+            has_waited |= polled.is_pending();
+            polled
+        });
+        match written.await {
+            Err(_) | Ok(0) => return Err(Gone),
+            Ok(written) => bytes = &bytes[written..],
+        }
+        if has_waited {
+            pace.moved();
+        }
+    }
+    Ok(())
+}

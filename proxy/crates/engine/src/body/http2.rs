@@ -1,0 +1,246 @@
+//! Bodies of HTTP/2: DATA frames of one stream, under its flow control.
+
+use std::cell::RefCell;
+use std::future::{pending, poll_fn};
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Response};
+
+use super::{Gone, ReadError};
+use crate::http1::Malformed;
+use crate::message::{Fields, Name, NameSet};
+use crate::pace::Pace;
+
+/// The sending side of one stream, ours to write and to be told that the other side gave it up.
+#[derive(Default)]
+pub struct Http2Stream {
+    /// Towards a client, before the head of the response.
+    pub respond: Option<h2::server::SendResponse<Bytes>>,
+    /// After the head.
+    pub send: Option<SendStream<Bytes>>,
+}
+
+impl Http2Stream {
+    /// Ready when the other side has reset the stream, or the connection is lost.
+    pub fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let polled = match (&mut self.send, &mut self.respond) {
+            (Some(send), _) => send.poll_reset(context),
+            (None, Some(respond)) => respond.poll_reset(context),
+            (None, None) => return Poll::Pending,
+        };
+        polled.map(drop)
+    }
+
+    /// Gives the stream up.
+    #[allow(dead_code, reason = "the HTTP/2 listener calls it")]
+    pub fn reset(&mut self, reason: Reason) {
+        match (&mut self.send, &mut self.respond) {
+            (Some(send), _) => send.send_reset(reason),
+            (None, Some(respond)) => respond.send_reset(reason),
+            (None, None) => {}
+        }
+    }
+
+    /// Sends the head that is due.
+    fn send_head(&mut self, head: Response<()>, is_end: bool) -> Result<(), Gone> {
+        let respond = self.respond.as_mut().ok_or(Gone)?;
+        self.send = Some(respond.send_response(head, is_end).map_err(|_| Gone)?);
+        Ok(())
+    }
+}
+
+/// A body that is received on a stream.
+pub struct Http2Source<'a> {
+    receive: RecvStream,
+    piece: Bytes,
+    is_lent: bool,
+    is_done: bool,
+    trailers: Option<Fields>,
+    /// The stream's other direction, which is told when the client leaves.
+    send: Option<&'a RefCell<Http2Stream>>,
+}
+
+impl<'a> Http2Source<'a> {
+    /// The body that is received so; `send` is set for a client's request.
+    pub fn new(receive: RecvStream, send: Option<&'a RefCell<Http2Stream>>) -> Self {
+        Self {
+            is_done: receive.is_end_stream(),
+            receive,
+            piece: Bytes::new(),
+            is_lent: false,
+            trailers: None,
+            send,
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Option<&[u8]> {
+        if self.is_lent {
+            let bytes = self.piece.len();
+            self.piece.clear();
+            self.is_lent = false;
+            // It fails for a stream that is gone, which the next read tells.
+            drop(self.receive.flow_control().release_capacity(bytes));
+        }
+        self.is_lent = !self.piece.is_empty();
+        self.is_lent.then_some(&self.piece)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done && self.piece.is_empty()
+    }
+
+    pub(super) fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
+    pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
+        match poll_fn(|context| self.receive.poll_data(context)).await {
+            Some(Ok(piece)) => {
+                self.piece = piece;
+                self.is_done = self.receive.is_end_stream();
+                Ok(())
+            }
+            Some(Err(err)) => Err(read_error(err)),
+            None => {
+                let trailers = poll_fn(|context| self.receive.poll_trailers(context)).await;
+                if let Some(trailers) = trailers.map_err(read_error)? {
+                    self.trailers = Some(received_trailers(&trailers)?);
+                }
+                self.is_done = true;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn gone(&mut self) {
+        match self.send {
+            Some(send) => poll_fn(|context| send.borrow_mut().poll_reset(context)).await,
+            None => pending().await,
+        }
+    }
+}
+
+fn read_error(err: h2::Error) -> ReadError {
+    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    ReadError::Io(err.into_io().unwrap_or_else(reset))
+}
+
+/// RFC 9113 section 8.1: trailers have no pseudo-header fields; RFC 9110 section 6.5.1 lists what
+/// else they must not have.
+fn received_trailers(map: &HeaderMap) -> Result<Fields, ReadError> {
+    let mut fields = Fields::default();
+    for (name, value) in map {
+        if NameSet::NOT_IN_TRAILERS.contains(Name::of(name.as_str().as_bytes())) {
+            return Err(ReadError::Malformed(Malformed::TrailerForbidden));
+        }
+        fields.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    Ok(fields)
+}
+
+/// A body that is sent on a stream.
+pub struct Http2Sink<'a> {
+    stream: &'a RefCell<Http2Stream>,
+    /// The head of the response, which leaves with what comes next.
+    pub(crate) head: Option<Response<()>>,
+    /// The last piece: it may be the one that ends the stream.
+    held: Bytes,
+}
+
+impl<'a> Http2Sink<'a> {
+    /// A body that is sent so.
+    pub fn new(stream: &'a RefCell<Http2Stream>) -> Self {
+        Self {
+            stream,
+            head: None,
+            held: Bytes::new(),
+        }
+    }
+
+    pub(super) async fn put(&mut self, piece: &[u8], pace: &Pace<'_>) -> Result<(), Gone> {
+        self.flush(pace).await?;
+        self.held = Bytes::copy_from_slice(piece);
+        Ok(())
+    }
+
+    pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
+        self.send_head(false)?;
+        let held = std::mem::take(&mut self.held);
+        self.send(held, false, pace).await
+    }
+
+    pub(super) async fn end(
+        &mut self,
+        trailers: Option<&Fields>,
+        pace: &Pace<'_>,
+    ) -> Result<(), Gone> {
+        let is_bodiless = self.held.is_empty() && trailers.is_none();
+        if self.send_head(is_bodiless)? && is_bodiless {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        let Some(trailers) = trailers else {
+            return self.send(held, true, pace).await;
+        };
+        self.send(held, false, pace).await?;
+        let trailers = crate::headers::header_map(trailers);
+        let mut stream = self.stream.borrow_mut();
+        let send = stream.send.as_mut().ok_or(Gone)?;
+        send.send_trailers(trailers).map_err(|_| Gone)
+    }
+
+    /// Sends the head, if it is still due; returns whether it was.
+    fn send_head(&mut self, is_end: bool) -> Result<bool, Gone> {
+        let Some(head) = self.head.take() else {
+            return Ok(false);
+        };
+        self.stream.borrow_mut().send_head(head, is_end)?;
+        Ok(true)
+    }
+
+    /// Sends as the other side's flow control allows.
+    async fn send(&self, mut bytes: Bytes, is_end: bool, pace: &Pace<'_>) -> Result<(), Gone> {
+        if bytes.is_empty() && !is_end {
+            return Ok(());
+        }
+        while !bytes.is_empty() {
+            let granted = poll_fn(|context| self.poll_capacity(bytes.len(), context)).await?;
+            let part = bytes.split_to(granted.min(bytes.len()));
+            let is_last = is_end && bytes.is_empty();
+            self.send_data(part, is_last)?;
+            if is_last {
+                return Ok(());
+            }
+            pace.moved();
+        }
+        if is_end {
+            self.send_data(bytes, true)?;
+        }
+        Ok(())
+    }
+
+    fn poll_capacity(&self, wanted: usize, context: &mut Context<'_>) -> Poll<Result<usize, Gone>> {
+        let mut stream = self.stream.borrow_mut();
+        let Some(send) = &mut stream.send else {
+            return Poll::Ready(Err(Gone));
+        };
+        send.reserve_capacity(wanted);
+        if send.capacity() > 0 {
+            return Poll::Ready(Ok(send.capacity()));
+        }
+        match send.poll_capacity(context) {
+            Poll::Ready(Some(Ok(granted))) if granted > 0 => Poll::Ready(Ok(granted)),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Err(Gone)),
+        }
+    }
+
+    fn send_data(&self, bytes: Bytes, is_end: bool) -> Result<(), Gone> {
+        let mut stream = self.stream.borrow_mut();
+        let send = stream.send.as_mut().ok_or(Gone)?;
+        send.send_data(bytes, is_end).map_err(|_| Gone)
+    }
+}

@@ -1,0 +1,64 @@
+//! Moves one body from its source to its sink.
+
+use std::cell::Cell;
+
+use super::{Gone, ReadError, Sink, Source};
+use crate::pace::Pace;
+
+/// One direction of an exchange.
+pub struct Relay<'a, 's> {
+    pub source: &'a mut Source<'s>,
+    pub sink: &'a mut Sink<'s>,
+    /// Counts the body's bytes, without framing.
+    pub moved: &'a Cell<u64>,
+    /// No more than that many of them.
+    pub bytes_max: u64,
+    pub pace: &'a Pace<'a>,
+    /// To be told whether the source or the sink is waited for.
+    pub waits_for_sink: &'a dyn Fn(bool),
+}
+
+/// Why a body was not moved to its end.
+#[derive(Debug)]
+pub enum RelayError {
+    /// The source failed.
+    Read(ReadError),
+    /// The body is longer than it may be.
+    TooLarge,
+    /// The sink failed.
+    Write,
+}
+
+impl From<Gone> for RelayError {
+    fn from(_: Gone) -> Self {
+        Self::Write
+    }
+}
+
+impl Relay<'_, '_> {
+    /// Runs to the end of the body. All that has arrived is put before anything is sent, so that
+    /// a head and a small body leave together.
+    pub async fn run(self) -> Result<(), RelayError> {
+        let Self {
+            source, sink, pace, ..
+        } = self;
+        loop {
+            (self.waits_for_sink)(true);
+            while let Some(piece) = source.next().map_err(RelayError::Read)? {
+                let moved = self.moved.get() + piece.len() as u64;
+                if moved > self.bytes_max {
+                    return Err(RelayError::TooLarge);
+                }
+                self.moved.set(moved);
+                sink.put(piece, pace).await?;
+            }
+            if source.is_done() {
+                return Ok(sink.end(source.trailers(), pace).await?);
+            }
+            sink.flush(pace).await?;
+            (self.waits_for_sink)(false);
+            source.fill().await.map_err(RelayError::Read)?;
+            pace.moved();
+        }
+    }
+}

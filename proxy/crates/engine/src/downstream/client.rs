@@ -1,0 +1,102 @@
+//! A client as a request sees it: its two directions, whatever the version of HTTP.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use h2::RecvStream;
+use tokio::io::AsyncWriteExt;
+
+use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
+use crate::buffer::Buffer;
+use crate::headers::{self, Refusal};
+use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
+use crate::message::{Framing, RequestHead};
+use crate::stream::Shared;
+use crate::timer::Timer;
+
+/// The connection as a request sees it.
+pub struct Client {
+    pub side: Side,
+    pub timer: Timer,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our address on this connection.
+    pub local: SocketAddr,
+    /// The listener that accepted it, by its address in the table.
+    pub listener: SocketAddr,
+}
+
+/// What carries a request and its response.
+pub enum Side {
+    /// A connection, for one request at a time.
+    Http1(Rc<Shared>),
+    /// A stream of a connection.
+    Http2 {
+        /// The body of the request; taken by whoever reads it.
+        receive: Option<RecvStream>,
+        send: RefCell<Http2Stream>,
+    },
+}
+
+impl Client {
+    /// The request's body and the way of the response; `input` and `out` are the buffers of
+    /// HTTP/1. The body can be taken once.
+    pub fn open<'a>(
+        &'a mut self,
+        framing: Framing,
+        input: &'a mut Buffer,
+        out: &'a mut Vec<u8>,
+    ) -> Option<Open<'a>> {
+        let (body, reply) = match &mut self.side {
+            Side::Http1(stream) => (
+                Source::Http1(Http1Source::new(stream, input, framing)),
+                Sink::Http1(Http1Sink::new(stream, out, Framing::None)),
+            ),
+            Side::Http2 { receive, send } => (
+                Source::Http2(Http2Source::new(receive.take()?, Some(send))),
+                Sink::Http2(Http2Sink::new(send)),
+            ),
+        };
+        Some(Open {
+            body,
+            reply,
+            timer: &mut self.timer,
+        })
+    }
+
+    /// Sends a whole response of ours; `out` is a buffer to work in. False when the client is
+    /// gone, or takes nothing for [`DOWNSTREAM_STALL_TIMEOUT`].
+    pub async fn refuse(
+        &mut self,
+        request: &RequestHead,
+        refusal: &Refusal<'_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        self.timer.set(Instant::now() + DOWNSTREAM_STALL_TIMEOUT);
+        let sent = match &self.side {
+            Side::Http1(stream) => {
+                out.clear();
+                headers::encode_refusal(out, request, refusal);
+                self.timer.limit(send_all(stream, out)).await
+            }
+            // No client speaks it yet.
+            Side::Http2 { .. } => None,
+        };
+        matches!(sent, Some(Ok(())))
+    }
+}
+
+/// A request's two directions, as an exchange takes them.
+pub struct Open<'a> {
+    pub body: Source<'a>,
+    pub reply: Sink<'a>,
+    pub timer: &'a mut Timer,
+}
+
+async fn send_all(mut stream: &Shared, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
