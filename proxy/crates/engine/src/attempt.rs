@@ -1,18 +1,21 @@
 //! One attempt: a connection to one endpoint, one exchange over it, and what came of it.
 
+use std::cell::RefCell;
 use std::io;
 use std::time::Instant;
 
-use crate::body::{Http1Sink, Http1Source, Sink, Source};
+use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::downstream::Client;
 use crate::exchange::{Exchange, Finished, Marks};
 use crate::forward::{After, Job, Target};
+use crate::grpc;
 use crate::headers::{self, Told};
 use crate::message::{Framing, Method, RequestHead};
 use crate::pace::Bounds;
 use crate::stream::{Shared, Stream};
-use crate::table::Backend;
+use crate::table::{Backend, Protocol};
 use crate::trace::{Attempt, Flag, SpanId};
+use crate::upstream::http2::Channel;
 use crate::upstream::{ConnectError, Earlier, Freshness, Lease};
 use crate::worker::Workspace;
 
@@ -65,7 +68,7 @@ impl Try<'_, '_> {
             connected: None,
             error: None,
         };
-        let (lease, stream) = match self.connection().await {
+        let (lease, connection) = match self.connection().await {
             Ok(connection) => connection,
             Err(flag) => {
                 tried.end = Instant::now();
@@ -81,25 +84,21 @@ impl Try<'_, '_> {
             Instant::now()
         };
         tried.connected = Some(connected);
-
-        self.encode(tried.id, workspace);
-        let stream = Shared::new(stream);
-        let finished = self.exchange(client, &stream, workspace, &tried).await;
+        workspace.to_client.clear();
+        let finished = match connection {
+            Connection::Http1(stream) => {
+                self.over_http1(client, workspace, (lease, stream), &tried)
+                    .await
+            }
+            Connection::Http2(channel) => self.over_http2(client, workspace, channel, &tried).await,
+        };
         tried.end = Instant::now();
         let ended = match finished {
-            Ok(Finished::Delivered {
-                keep_client,
-                keep_upstream,
-            }) => {
-                if keep_upstream {
-                    lease.keep(stream.into_inner(), tried.end);
-                }
-                Ended::Answered(if keep_client {
-                    After::KeepAlive
-                } else {
-                    After::Linger
-                })
-            }
+            Ok(Finished::Delivered { keep_client, .. }) => Ended::Answered(if keep_client {
+                After::KeepAlive
+            } else {
+                After::Linger
+            }),
             Ok(Finished::HeldBack) => Ended::MayBeRepeated(Flag::UpstreamStatus),
             Err(flag) => {
                 tried.error = Some(flag);
@@ -109,94 +108,149 @@ impl Try<'_, '_> {
         (tried, ended)
     }
 
-    async fn exchange(
-        &self,
-        client: &mut Client,
-        stream: &Shared,
-        workspace: &mut Workspace,
-        tried: &Tried,
-    ) -> Result<Finished, Flag> {
-        let request = self.job.request;
-        let connected = tried.connected.unwrap_or(self.started);
-        let opened = client.open(
-            request.framing,
-            &mut workspace.input,
-            &mut workspace.to_client,
-        );
-        // A body that was given away is not there for another attempt.
-        let opened = opened.ok_or(Flag::Internal)?;
-        let buffer = &mut workspace.from_upstream;
-        let out = &mut workspace.to_upstream;
-        let exchange = Exchange {
-            request,
-            response: &mut workspace.response,
-            from_client: opened.body,
-            to_upstream: Sink::Http1(Http1Sink::new(stream, out, request.framing)),
-            from_upstream: Source::Http1(Http1Source::new(stream, buffer, Framing::None)),
-            to_client: opened.reply,
-            timer: opened.timer,
-            bounds: self.bounds(),
-            body_bytes_max: u64::MAX,
-            held_back: &[],
-            connected,
-            is_draining: &self.job.worker.is_draining,
-        };
-        exchange.run(&tried.marks).await
-    }
-
-    fn bounds(&self) -> Bounds {
-        let policy = self.target.policy;
-        Bounds {
-            read: policy.read_timeout,
-            send: policy.send_timeout,
-            tunnel: policy.tunnel_timeout,
-            request: None,
-            first_byte: None,
-        }
-    }
-
     /// A connection to the endpoint: a kept one, unless the request is being repeated.
-    async fn connection(&self) -> Result<(Lease, Stream), Flag> {
+    async fn connection(&self) -> Result<(Lease, Connection), Flag> {
         let worker = self.job.worker;
         let backend = self.target.backend;
+        let address = backend.endpoints[self.endpoint].address;
+        if backend.protocol == Protocol::H2 {
+            let mut lease = worker.pool.lease(address, Freshness::New);
+            let channel = lease.channel(backend.connect_timeout).await;
+            if !lease.is_reused {
+                worker.stats.upstream_connects.add(1);
+            }
+            return Ok((lease, Connection::Http2(channel.map_err(connect_flag)?)));
+        }
         let freshness = match self.resend {
             0 if is_repeatable(self.job.request) => Freshness::Known,
             0 => Freshness::Checked,
             _ => Freshness::New,
         };
-        let address = backend.endpoints[self.endpoint].address;
         let mut lease = worker.pool.lease(address, freshness);
         if let Some(stream) = lease.stream.take() {
-            return Ok((lease, stream));
+            return Ok((lease, Connection::Http1(stream)));
         }
         worker.stats.upstream_connects.add(1);
-        match lease.connect(backend.connect_timeout).await {
-            Ok(stream) => Ok((lease, stream)),
-            Err(ConnectError::Timeout) => Err(Flag::ConnectTimeout),
-            Err(ConnectError::Io(err)) if err.kind() == io::ErrorKind::ConnectionRefused => {
-                Err(Flag::ConnectRefused)
-            }
-            Err(ConnectError::Io(_)) => Err(Flag::ConnectFailed),
+        let stream = lease.connect(backend.connect_timeout).await;
+        Ok((lease, Connection::Http1(stream.map_err(connect_flag)?)))
+    }
+
+    async fn over_http1(
+        &self,
+        client: &mut Client,
+        workspace: &mut Workspace,
+        (lease, stream): (Lease, Stream),
+        tried: &Tried,
+    ) -> Result<Finished, Flag> {
+        let request = self.job.request;
+        let Workspace {
+            to_upstream,
+            from_upstream,
+            ..
+        } = workspace;
+        let (mut out, mut buffer) = (std::mem::take(to_upstream), std::mem::take(from_upstream));
+        out.clear();
+        buffer.reset();
+        headers::encode_request(&mut out, request, &self.told(tried.id));
+        let stream = Shared::new(stream);
+        let sides = (
+            Sink::Http1(Http1Sink::new(&stream, &mut out, request.framing)),
+            Source::Http1(Http1Source::new(&stream, &mut buffer, Framing::None)),
+        );
+        let finished = self.exchange(client, workspace, sides, tried).await;
+        (workspace.to_upstream, workspace.from_upstream) = (out, buffer);
+        if let Ok(Finished::Delivered {
+            keep_upstream: true,
+            ..
+        }) = finished
+        {
+            lease.keep(stream.into_inner(), Instant::now());
+        }
+        finished
+    }
+
+    async fn over_http2(
+        &self,
+        client: &mut Client,
+        workspace: &mut Workspace,
+        mut channel: Channel,
+        tried: &Tried,
+    ) -> Result<Finished, Flag> {
+        let request = self.job.request;
+        let head = headers::request(request, &self.told(tried.id)).ok_or(Flag::BadRequest)?;
+        let begun = channel.begin(head, !request.has_body()).await;
+        let Ok((_stream, answer, send)) = begun else {
+            tried.marks.is_unprocessed.set(true);
+            return Err(Flag::UpstreamClosed);
+        };
+        let send = RefCell::new(Http2Stream {
+            respond: None,
+            send: Some(send),
+        });
+        let mut receive = None;
+        let sides = (
+            Sink::Http2(Http2Sink::of_request(&send, !request.has_body())),
+            Source::Http2(Http2Source::of_response(&mut receive, Some(answer))),
+        );
+        self.exchange(client, workspace, sides, tried).await
+    }
+
+    async fn exchange(
+        &self,
+        client: &mut Client,
+        workspace: &mut Workspace,
+        (to_upstream, from_upstream): (Sink<'_>, Source<'_>),
+        tried: &Tried,
+    ) -> Result<Finished, Flag> {
+        let request = self.job.request;
+        let opened = client.open(
+            request.framing,
+            &mut workspace.input,
+            &mut workspace.to_client,
+        );
+        let exchange = Exchange {
+            request,
+            response: &mut workspace.response,
+            from_client: opened.body,
+            to_upstream,
+            from_upstream,
+            to_client: opened.reply,
+            timer: opened.timer,
+            bounds: self.bounds(),
+            body_bytes_max: u64::MAX,
+            held_back: &[],
+            connected: tried.connected.unwrap_or(self.started),
+            is_draining: &self.job.worker.is_draining,
+        };
+        exchange.run(&tried.marks).await
+    }
+
+    fn told(&self, id: SpanId) -> Told<'_> {
+        Told {
+            listener: self.target.listener,
+            ends: self.job.ends,
+            request_id: self.job.id,
+            propagation: self.job.trace.propagation(id),
         }
     }
 
-    fn encode(&self, id: SpanId, workspace: &mut Workspace) {
-        workspace.to_client.clear();
-        workspace.to_upstream.clear();
-        workspace.from_upstream.reset();
-        headers::encode_request(
-            &mut workspace.to_upstream,
-            self.job.request,
-            &Told {
-                listener: self.target.listener,
-                ends: self.job.ends,
-                request_id: self.job.id,
-                propagation: self.job.trace.propagation(id),
-            },
-        );
+    fn bounds(&self) -> Bounds {
+        let policy = self.target.policy;
+        let request = self.job.request;
+        let patience = grpc::timeout(request).filter(|_| grpc::is_grpc(request));
+        Bounds {
+            read: policy.read_timeout,
+            send: policy.send_timeout,
+            tunnel: policy.tunnel_timeout,
+            request: patience.map(|patience| self.job.arrival.start + patience),
+            first_byte: None,
+        }
     }
 
     fn failed(&self, flag: Flag, marks: &Marks) -> Ended {
+        if marks.is_unprocessed.get() && marks.request_body_bytes.get() == 0 {
+            return Ended::MayBeRepeated(flag);
+        }
         let is_lost_connection = matches!(flag, Flag::UpstreamClosed | Flag::UpstreamReset);
         let has_answer = marks.first_byte.get().is_some();
         if is_lost_connection && !has_answer && is_repeatable(self.job.request) {
@@ -204,6 +258,22 @@ impl Try<'_, '_> {
         } else {
             Ended::Failed(flag)
         }
+    }
+}
+
+/// What carries the attempt.
+enum Connection {
+    Http1(Stream),
+    Http2(Channel),
+}
+
+fn connect_flag(err: ConnectError) -> Flag {
+    match err {
+        ConnectError::Timeout => Flag::ConnectTimeout,
+        ConnectError::Io(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
+            Flag::ConnectRefused
+        }
+        ConnectError::Io(_) => Flag::ConnectFailed,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Marks {
     pub response_body_bytes: Cell<u64>,
     /// What is wrong with the request's body.
     pub malformed: Cell<Option<Malformed>>,
+    /// The endpoint said that it did not look at the request.
+    pub is_unprocessed: Cell<bool>,
 }
 
 /// An exchange that came to its end.
@@ -283,7 +285,7 @@ impl Download<'_> {
         if !is_asked_for || self.response.upgrade().is_none() {
             return Err(Flag::UpstreamProtocolError); // Nobody may grant what nobody asked for.
         }
-        reply::interim(&mut self.to_client, self.request, self.response);
+        reply::switch(&mut self.to_client, self.response);
         self.marks.status.set(self.response.status);
         self.marks.first_response.set(Some(self.pace.moved()));
         self.from_upstream.open_tunnel();

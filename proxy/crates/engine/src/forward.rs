@@ -48,7 +48,7 @@ pub struct Job<'a> {
     pub ends: Ends,
     /// 32 hex digits, or what the client said.
     pub id: &'a [u8],
-    arrival: Arrival,
+    pub arrival: Arrival,
 }
 
 /// What became of it so far.
@@ -120,8 +120,8 @@ pub async fn forward(
         request: &request,
         trace: &trace,
         ends: Ends {
-            peer: client.peer,
-            local: client.local,
+            peer: client.origin.peer,
+            local: client.origin.local,
         },
         id,
         arrival,
@@ -149,7 +149,7 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
     let none = |flag| NoTarget { flag, route: None };
     let listener = job
         .table
-        .listener(client.listener)
+        .listener(client.origin.listener)
         .ok_or(none(Flag::Shutdown))?;
     let (route, key, policy) = if let Some(key) = &listener.backend {
         (None, key, &listener.policy)

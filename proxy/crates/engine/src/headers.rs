@@ -5,9 +5,11 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, TE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use smallvec::SmallVec;
 
+use crate::grpc;
 use crate::http1::encode;
 use crate::message::{Fields, Framing, Method, Name, NameSet, RequestHead, ResponseHead, Version};
 use crate::propagation::Propagation;
@@ -84,6 +86,29 @@ pub fn encode_request(out: &mut Vec<u8>, request: &RequestHead, told: &Told<'_>)
     }
     encode::framing(out, request.framing);
     encode::end(out);
+}
+
+/// The head of a request as an HTTP/2 endpoint gets it.
+#[must_use]
+pub fn request(request: &RequestHead, told: &Told<'_>) -> Option<Request<()>> {
+    let mut head = Request::new(());
+    *head.version_mut() = http::Version::HTTP_2;
+    *head.method_mut() = http::Method::from_bytes(request.method_bytes()).ok()?;
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(request.authority())
+        .path_and_query(request.target());
+    *head.uri_mut() = uri.build().ok()?;
+    request_fields(head.headers_mut(), request, told);
+    if let Framing::Length(bytes) = request.framing {
+        head.headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+    if request.accepts_trailers() {
+        head.headers_mut()
+            .insert(TE, HeaderValue::from_static("trailers"));
+    }
+    Some(head)
 }
 
 /// Writes the fields of a request that do not depend on the version of HTTP: all but host, framing
@@ -229,6 +254,34 @@ pub fn response_fields(out: &mut impl FieldSink, response: &ResponseHead) {
     }
 }
 
+/// The head of a response as an HTTP/2 client gets it.
+#[must_use]
+pub fn response(request: &RequestHead, response: &ResponseHead) -> Response<()> {
+    let mut head = interim(response);
+    let length = match response.framing {
+        Framing::Length(bytes) => Some(bytes),
+        Framing::None if request.method == Method::Head || response.status == 304 => {
+            response.content_length
+        }
+        _ => None,
+    };
+    if let Some(bytes) = length {
+        head.headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+    head
+}
+
+/// An interim response as an HTTP/2 client gets it.
+#[must_use]
+pub fn interim(response: &ResponseHead) -> Response<()> {
+    let mut head = Response::new(());
+    // The codec lets no other status through than those from 100 to 999.
+    *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or_default();
+    response_fields(head.headers_mut(), response);
+    head
+}
+
 /// Writes an interim response (RFC 9110, section 15.2), also the one that switches protocols.
 pub fn encode_interim(out: &mut Vec<u8>, response: &ResponseHead) {
     encode::status_line(out, response);
@@ -248,8 +301,8 @@ fn connection_field(out: &mut Vec<u8>, request: &RequestHead, keep_alive: bool) 
     }
 }
 
-/// Writes a whole response of ours: a plain sentence, and the trace id to ask about.
-pub fn encode_refusal(out: &mut Vec<u8>, request: &RequestHead, refusal: &Refusal<'_>) {
+/// A whole response of ours: a plain sentence, and the trace id to ask about.
+fn refusal_body(refusal: &Refusal<'_>) -> Vec<u8> {
     let mut body = Vec::with_capacity(160);
     // Writing to a Vec cannot fail.
     drop(writeln!(body, "{} {}", refusal.status, refusal.sentence));
@@ -258,9 +311,36 @@ pub fn encode_refusal(out: &mut Vec<u8>, request: &RequestHead, refusal: &Refusa
         body.extend_from_slice(trace_id);
         body.push(b'\n');
     }
+    body
+}
+
+fn refusal_fields(out: &mut impl FieldSink) {
+    out.field(b"server", b"spanway");
+    out.field(b"content-type", b"text/plain; charset=utf-8");
+}
+
+/// A refusal as an HTTP/2 client gets it; a client of gRPC is told in its own words.
+#[must_use]
+pub fn refusal(request: &RequestHead, refusal: &Refusal<'_>) -> (Response<()>, Vec<u8>) {
+    let mut head = Response::new(());
+    if grpc::is_grpc(request) {
+        grpc::refusal_fields(head.headers_mut(), refusal);
+        return (head, Vec::new());
+    }
+    let body = refusal_body(refusal);
+    *head.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or_default();
+    refusal_fields(head.headers_mut());
+    head.headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let is_shown = request.method != Method::Head;
+    (head, if is_shown { body } else { Vec::new() })
+}
+
+/// Writes a refusal as an HTTP/1 client gets it.
+pub fn encode_refusal(out: &mut Vec<u8>, request: &RequestHead, refusal: &Refusal<'_>) {
+    let body = refusal_body(refusal);
     encode::status_line_of(out, refusal.status);
-    encode::field(out, b"server", b"spanway");
-    encode::field(out, b"content-type", b"text/plain; charset=utf-8");
+    refusal_fields(out);
     encode::framing(out, Framing::Length(body.len() as u64));
     connection_field(out, request, refusal.keep_alive);
     encode::end(out);

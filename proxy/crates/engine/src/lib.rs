@@ -13,6 +13,7 @@ mod engine;
 mod exchange;
 mod failure;
 mod forward;
+mod grpc;
 mod headers;
 pub mod http1;
 pub mod limits;

@@ -91,6 +91,27 @@ pub const ATTEMPTS_MAX: u32 = 10;
 /// Interim (1xx) responses that one request may get. Go net/http: 5.
 pub const INTERIM_RESPONSES_MAX: u32 = 5;
 
+/// Streams that an HTTP/2 client may have open at once; more are refused. nginx
+/// `http2_max_concurrent_streams`: 128; RFC 9113 section 6.5.2 asks for at least 100.
+pub const HTTP2_STREAMS_MAX: u32 = 128;
+
+/// Requests at once on one HTTP/2 connection to an endpoint, if it allows as many; for more another
+/// one is opened. nginx `http2_max_concurrent_streams`: 128; Go: 100.
+pub const HTTP2_UPSTREAM_STREAMS_MAX: usize = 100;
+
+/// Streams that a client resets before they were looked at, or that are still remembered after a
+/// reset: more end the connection (rapid reset, CVE-2023-44487). The h2 crate's own bound is 20.
+pub const HTTP2_RESET_STREAMS_MAX: usize = 20;
+
+/// What one HTTP/2 stream may send ahead of who takes it. nginx: 64 KiB; Go: 1 MiB.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// The same for all streams of one connection together. Go: 1 MiB.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What is held for one HTTP/2 stream until the connection takes it; then its source is not read.
+pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
 /// Connections of one worker; beyond it accepting pauses. nginx `worker_connections` as
 /// ingress-nginx sets it: 16384.
 pub const CONNECTIONS_PER_WORKER_MAX: usize = 16_384;

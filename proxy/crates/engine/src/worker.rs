@@ -52,6 +52,8 @@ pub struct Worker {
     connection_closed: Notify,
     /// Whether no connection is to be kept any more.
     pub is_draining: Cell<bool>,
+    /// Tells connections of many requests that this begins.
+    pub draining: Notify,
 }
 
 /// A table as the requests of one worker hold it: holding it writes to no memory that another
@@ -107,6 +109,7 @@ impl Worker {
             connections_opened: Cell::new(0),
             connection_closed: Notify::new(),
             is_draining: Cell::new(false),
+            draining: Notify::new(),
         })
     }
 
@@ -204,6 +207,7 @@ impl Worker {
 
     async fn drain(&self, deadline: Instant) {
         self.is_draining.set(true);
+        self.draining.notify_waiters();
         for connection in self.connections.borrow().values() {
             if connection.is_idle.get() {
                 connection.task.abort();

@@ -11,7 +11,7 @@ use http::{HeaderMap, Response};
 
 use super::{Gone, ReadError};
 use crate::http1::Malformed;
-use crate::message::{Fields, Name, NameSet};
+use crate::message::{Fields, Framing, Name, NameSet};
 use crate::pace::Pace;
 
 /// The sending side of one stream, ours to write and to be told that the other side gave it up.
@@ -35,7 +35,6 @@ impl Http2Stream {
     }
 
     /// Gives the stream up.
-    #[allow(dead_code, reason = "the HTTP/2 listener calls it")]
     pub fn reset(&mut self, reason: Reason) {
         match (&mut self.send, &mut self.respond) {
             (Some(send), _) => send.send_reset(reason),
@@ -54,7 +53,10 @@ impl Http2Stream {
 
 /// A body that is received on a stream.
 pub struct Http2Source<'a> {
-    receive: RecvStream,
+    /// Set once the head was received.
+    receive: &'a mut Option<RecvStream>,
+    /// A response that is being waited for.
+    pub(crate) answer: Option<h2::client::ResponseFuture>,
     piece: Bytes,
     is_lent: bool,
     is_done: bool,
@@ -64,16 +66,40 @@ pub struct Http2Source<'a> {
 }
 
 impl<'a> Http2Source<'a> {
-    /// The body that is received so; `send` is set for a client's request.
-    pub fn new(receive: RecvStream, send: Option<&'a RefCell<Http2Stream>>) -> Self {
+    /// The body of a request.
+    pub fn of_request(
+        receive: &'a mut Option<RecvStream>,
+        send: &'a RefCell<Http2Stream>,
+        framing: Framing,
+    ) -> Self {
         Self {
-            is_done: receive.is_end_stream(),
+            // What follows a request without body belongs to the tunnel that it asks for.
+            is_done: framing == Framing::None,
+            send: Some(send),
+            ..Self::of_response(receive, None)
+        }
+    }
+
+    /// The body of a response whose head is to come.
+    pub fn of_response(
+        receive: &'a mut Option<RecvStream>,
+        answer: Option<h2::client::ResponseFuture>,
+    ) -> Self {
+        Self {
             receive,
+            answer,
             piece: Bytes::new(),
             is_lent: false,
+            is_done: false,
             trailers: None,
-            send,
+            send: None,
         }
+    }
+
+    /// Begins the body of the response whose head has come.
+    pub(crate) fn begin(&mut self, receive: RecvStream) {
+        self.is_done = receive.is_end_stream();
+        *self.receive = Some(receive);
     }
 
     pub(super) fn next(&mut self) -> Option<&[u8]> {
@@ -81,8 +107,10 @@ impl<'a> Http2Source<'a> {
             let bytes = self.piece.len();
             self.piece.clear();
             self.is_lent = false;
-            // It fails for a stream that is gone, which the next read tells.
-            drop(self.receive.flow_control().release_capacity(bytes));
+            if let Some(receive) = self.receive {
+                // It fails for a stream that is gone, which the next read tells.
+                drop(receive.flow_control().release_capacity(bytes));
+            }
         }
         self.is_lent = !self.piece.is_empty();
         self.is_lent.then_some(&self.piece)
@@ -97,15 +125,16 @@ impl<'a> Http2Source<'a> {
     }
 
     pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
-        match poll_fn(|context| self.receive.poll_data(context)).await {
+        let receive = self.receive.as_mut().ok_or(ReadError::Ended)?;
+        match poll_fn(|context| receive.poll_data(context)).await {
             Some(Ok(piece)) => {
                 self.piece = piece;
-                self.is_done = self.receive.is_end_stream();
+                self.is_done = receive.is_end_stream();
                 Ok(())
             }
             Some(Err(err)) => Err(read_error(err)),
             None => {
-                let trailers = poll_fn(|context| self.receive.poll_trailers(context)).await;
+                let trailers = poll_fn(|context| receive.poll_trailers(context)).await;
                 if let Some(trailers) = trailers.map_err(read_error)? {
                     self.trailers = Some(received_trailers(&trailers)?);
                 }
@@ -120,6 +149,12 @@ impl<'a> Http2Source<'a> {
             Some(send) => poll_fn(|context| send.borrow_mut().poll_reset(context)).await,
             None => pending().await,
         }
+    }
+}
+
+impl Http2Source<'_> {
+    pub(super) fn open_tunnel(&mut self) {
+        self.is_done = false;
     }
 }
 
@@ -148,6 +183,8 @@ pub struct Http2Sink<'a> {
     pub(crate) head: Option<Response<()>>,
     /// The last piece: it may be the one that ends the stream.
     held: Bytes,
+    /// The head said that nothing follows.
+    is_ended: bool,
 }
 
 impl<'a> Http2Sink<'a> {
@@ -157,6 +194,32 @@ impl<'a> Http2Sink<'a> {
             stream,
             head: None,
             held: Bytes::new(),
+            is_ended: false,
+        }
+    }
+
+    /// The body of a request whose head was sent; with `is_ended` it has none.
+    pub fn of_request(stream: &'a RefCell<Http2Stream>, is_ended: bool) -> Self {
+        Self {
+            is_ended,
+            ..Self::new(stream)
+        }
+    }
+
+    /// Sends the head and a body that needs no pace: it is small.
+    pub(crate) async fn send_whole(&mut self, body: Bytes) -> Result<(), Gone> {
+        self.send_head(body.is_empty())?;
+        if body.is_empty() {
+            return Ok(());
+        }
+        self.send(body, true, || ()).await
+    }
+
+    /// Sends an interim response at once.
+    pub(crate) fn interim(&mut self, head: Response<()>) {
+        if let Some(respond) = &mut self.stream.borrow_mut().respond {
+            // It fails for a stream that is gone, which the final response tells.
+            drop(respond.send_informational(head));
         }
     }
 
@@ -169,7 +232,7 @@ impl<'a> Http2Sink<'a> {
     pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
         self.send_head(false)?;
         let held = std::mem::take(&mut self.held);
-        self.send(held, false, pace).await
+        self.send(held, false, || _ = pace.moved()).await
     }
 
     pub(super) async fn end(
@@ -177,15 +240,18 @@ impl<'a> Http2Sink<'a> {
         trailers: Option<&Fields>,
         pace: &Pace<'_>,
     ) -> Result<(), Gone> {
+        if self.is_ended {
+            return Ok(());
+        }
         let is_bodiless = self.held.is_empty() && trailers.is_none();
         if self.send_head(is_bodiless)? && is_bodiless {
             return Ok(());
         }
         let held = std::mem::take(&mut self.held);
         let Some(trailers) = trailers else {
-            return self.send(held, true, pace).await;
+            return self.send(held, true, || _ = pace.moved()).await;
         };
-        self.send(held, false, pace).await?;
+        self.send(held, false, || _ = pace.moved()).await?;
         let trailers = crate::headers::header_map(trailers);
         let mut stream = self.stream.borrow_mut();
         let send = stream.send.as_mut().ok_or(Gone)?;
@@ -201,8 +267,8 @@ impl<'a> Http2Sink<'a> {
         Ok(true)
     }
 
-    /// Sends as the other side's flow control allows.
-    async fn send(&self, mut bytes: Bytes, is_end: bool, pace: &Pace<'_>) -> Result<(), Gone> {
+    /// Sends as the other side's flow control allows, and tells whenever it does.
+    async fn send(&self, mut bytes: Bytes, is_end: bool, moved: impl Fn()) -> Result<(), Gone> {
         if bytes.is_empty() && !is_end {
             return Ok(());
         }
@@ -214,7 +280,7 @@ impl<'a> Http2Sink<'a> {
             if is_last {
                 return Ok(());
             }
-            pace.moved();
+            moved();
         }
         if is_end {
             self.send_data(bytes, true)?;

@@ -86,7 +86,7 @@ impl Source<'_> {
     pub fn open_tunnel(&mut self) {
         match self {
             Self::Http1(source) => source.open_tunnel(),
-            Self::Http2(_) => {}
+            Self::Http2(source) => source.open_tunnel(),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use h2::RecvStream;
+use http::Response;
 use tokio::io::AsyncWriteExt;
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
@@ -21,6 +23,12 @@ use crate::timer::Timer;
 pub struct Client {
     pub side: Side,
     pub timer: Timer,
+    pub origin: Origin,
+}
+
+/// What is known of a client's connection, the same for all requests on it.
+#[derive(Clone)]
+pub struct Origin {
     /// The client's address.
     pub peer: SocketAddr,
     /// Our address on this connection.
@@ -35,7 +43,7 @@ pub enum Side {
     Http1(Rc<Shared>),
     /// A stream of a connection.
     Http2 {
-        /// The body of the request; taken by whoever reads it.
+        /// The body of the request.
         receive: Option<RecvStream>,
         send: RefCell<Http2Stream>,
     },
@@ -43,28 +51,28 @@ pub enum Side {
 
 impl Client {
     /// The request's body and the way of the response; `input` and `out` are the buffers of
-    /// HTTP/1. The body can be taken once.
+    /// HTTP/1.
     pub fn open<'a>(
         &'a mut self,
         framing: Framing,
         input: &'a mut Buffer,
         out: &'a mut Vec<u8>,
-    ) -> Option<Open<'a>> {
+    ) -> Open<'a> {
         let (body, reply) = match &mut self.side {
             Side::Http1(stream) => (
                 Source::Http1(Http1Source::new(stream, input, framing)),
                 Sink::Http1(Http1Sink::new(stream, out, Framing::None)),
             ),
             Side::Http2 { receive, send } => (
-                Source::Http2(Http2Source::new(receive.take()?, Some(send))),
+                Source::Http2(Http2Source::of_request(receive, send, framing)),
                 Sink::Http2(Http2Sink::new(send)),
             ),
         };
-        Some(Open {
+        Open {
             body,
             reply,
             timer: &mut self.timer,
-        })
+        }
     }
 
     /// Sends a whole response of ours; `out` is a buffer to work in. False when the client is
@@ -82,8 +90,10 @@ impl Client {
                 headers::encode_refusal(out, request, refusal);
                 self.timer.limit(send_all(stream, out)).await
             }
-            // No client speaks it yet.
-            Side::Http2 { .. } => None,
+            Side::Http2 { send, .. } => {
+                let (head, body) = headers::refusal(request, refusal);
+                self.timer.limit(send_whole(send, head, body)).await
+            }
         };
         matches!(sent, Some(Ok(())))
     }
@@ -94,6 +104,18 @@ pub struct Open<'a> {
     pub body: Source<'a>,
     pub reply: Sink<'a>,
     pub timer: &'a mut Timer,
+}
+
+/// A response that the other side's flow control lets through as it likes.
+async fn send_whole(
+    stream: &RefCell<Http2Stream>,
+    head: Response<()>,
+    body: Vec<u8>,
+) -> io::Result<()> {
+    let mut sink = Http2Sink::new(stream);
+    sink.head = Some(head);
+    let sent = sink.send_whole(Bytes::from(body)).await;
+    sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
 }
 
 async fn send_all(mut stream: &Shared, bytes: &[u8]) -> io::Result<()> {

@@ -12,7 +12,8 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Client, Side};
+use super::http2::{has_preface, serve_http2};
+use super::{Client, Origin, Side};
 use crate::forward::{After, Arrival, forward};
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
@@ -43,14 +44,18 @@ pub async fn serve(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let stream = Rc::new(Shared::new(Stream::Plain(stream)));
-    let mut client = Client {
-        side: Side::Http1(Rc::clone(&stream)),
-        timer: Timer::new(DOWNSTREAM_IDLE_TIMEOUT),
+    let origin = Origin {
         peer,
         local,
         listener,
     };
+    let stream = Rc::new(Shared::new(Stream::Plain(stream)));
+    let mut client = Client {
+        side: Side::Http1(Rc::clone(&stream)),
+        timer: Timer::new(DOWNSTREAM_IDLE_TIMEOUT),
+        origin,
+    };
+    let mut is_first = true;
     let mut kept: Option<Box<Workspace>> = None;
     loop {
         let mut workspace = match kept.take() {
@@ -61,6 +66,18 @@ pub async fn serve(
             },
         };
         is_idle.set(false);
+        if std::mem::take(&mut is_first)
+            && has_preface(&stream, &mut client.timer, &mut workspace.input).await
+        {
+            let read = std::mem::take(&mut workspace.input);
+            worker.return_workspace(workspace);
+            let Client { side, origin, .. } = client;
+            drop(side);
+            if let Ok(stream) = Rc::try_unwrap(stream) {
+                serve_http2(worker, stream.into_inner(), read, origin).await;
+            }
+            return;
+        }
         let after = serve_one(&worker, &stream, &mut client, &mut workspace).await;
         if after == After::Linger {
             linger(&stream, &mut client.timer).await;

@@ -2,9 +2,11 @@
 
 mod client;
 mod connection;
+mod http2;
 mod listener;
 pub mod reply;
+mod request_text;
 
-pub use client::{Client, Side};
+pub use client::{Client, Origin, Side};
 pub use connection::serve;
 pub use listener::{accept, bind};

@@ -1,7 +1,9 @@
 //! The head of a response, as each version of HTTP tells it to the client.
 
+use http::Response;
+
 use crate::body::Sink;
-use crate::headers::{Reply, encode_interim, encode_response};
+use crate::headers::{self, Reply};
 use crate::message::{RequestHead, ResponseHead, Version};
 
 /// Begins a response; it leaves with what follows. Returns whether the client's connection may
@@ -15,12 +17,14 @@ pub fn head(
     match sink {
         Sink::Http1(sink) => {
             let reply = Reply::to(request, response, may_keep_alive);
-            encode_response(sink.out, request, response, reply);
+            headers::encode_response(sink.out, request, response, reply);
             sink.frame(reply.framing);
             reply.keep_alive
         }
-        // No client speaks it yet.
-        Sink::Http2(_) => false,
+        Sink::Http2(sink) => {
+            sink.head = Some(headers::response(request, response));
+            true
+        }
     }
 }
 
@@ -29,7 +33,22 @@ pub fn interim(sink: &mut Sink<'_>, request: &RequestHead, response: &ResponseHe
     match sink {
         // RFC 9110, section 15.2: an HTTP/1.0 client must not get one.
         Sink::Http1(_) if request.version == Version::Http10 => {}
-        Sink::Http1(sink) => encode_interim(sink.out, response),
-        Sink::Http2(_) => {}
+        Sink::Http1(sink) => headers::encode_interim(sink.out, response),
+        Sink::Http2(sink) => sink.interim(headers::interim(response)),
+    }
+}
+
+/// Tells that the endpoint switched protocols.
+pub fn switch(sink: &mut Sink<'_>, response: &ResponseHead) {
+    match sink {
+        Sink::Http1(sink) => headers::encode_interim(sink.out, response),
+        // RFC 8441, section 5: there it is a success like any other.
+        Sink::Http2(sink) => {
+            let mut head: Response<()> = headers::interim(response);
+            *head.status_mut() = http::StatusCode::OK;
+            head.headers_mut()
+                .remove(http::header::SEC_WEBSOCKET_ACCEPT);
+            sink.head = Some(head);
+        }
     }
 }

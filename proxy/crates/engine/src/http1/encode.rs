@@ -3,7 +3,7 @@
 //! Rule: every call is total. What goes in was validated by the codec or is ours, so that no name
 //! or value can hold a line end.
 
-use crate::message::{Fields, Framing, RequestHead, ResponseHead};
+use crate::message::{Fields, Framing, RequestHead, ResponseHead, Version};
 
 /// `GET /path HTTP/1.1`, always in our version (RFC 9110 section 2.5).
 pub fn request_line(out: &mut Vec<u8>, head: &RequestHead) {
@@ -15,7 +15,11 @@ pub fn request_line(out: &mut Vec<u8>, head: &RequestHead) {
 
 /// `HTTP/1.1 200 OK` with the reason as received.
 pub fn status_line(out: &mut Vec<u8>, head: &ResponseHead) {
-    write_status(out, head.status, head.reason());
+    let reason = match head.version {
+        Version::Http2 => registered_reason(head.status), // It has none of its own.
+        _ => head.reason(),
+    };
+    write_status(out, head.status, reason);
 }
 
 /// `HTTP/1.1 200 OK` with the registered reason.

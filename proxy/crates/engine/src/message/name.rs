@@ -31,6 +31,8 @@ pub enum Name {
     XRealIp,
     XRequestId,
     UserAgent,
+    ContentType,
+    GrpcTimeout,
     /// Never forwarded: CGI programs read it as `HTTP_PROXY` (httpoxy, CVE-2016-5385).
     Proxy,
 }
@@ -86,7 +88,11 @@ impl Name {
                 (b"tracestate", Self::Tracestate),
             ],
             11 => &[(b"traceparent", Self::Traceparent)],
-            12 => &[(b"x-request-id", Self::XRequestId)],
+            12 => &[
+                (b"x-request-id", Self::XRequestId),
+                (b"content-type", Self::ContentType),
+                (b"grpc-timeout", Self::GrpcTimeout),
+            ],
             14 => &[
                 (b"content-length", Self::ContentLength),
                 (b"http2-settings", Self::Http2Settings),
@@ -214,6 +220,8 @@ mod tests {
         ("X-Real-IP", Name::XRealIp),
         ("X-Request-ID", Name::XRequestId),
         ("User-Agent", Name::UserAgent),
+        ("Content-Type", Name::ContentType),
+        ("grpc-timeout", Name::GrpcTimeout),
         ("Proxy", Name::Proxy),
     ];
 

@@ -1,9 +1,16 @@
 //! The head of an endpoint's response, as each version of HTTP has it.
 
-use crate::body::{Http1Source, ReadError, Source};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+use h2::RecvStream;
+
+use super::http2::is_unprocessed;
+use crate::body::{Http1Source, Http2Source, ReadError, Source};
 use crate::exchange::Marks;
 use crate::http1::{Parsed, parse_response};
-use crate::message::{RequestHead, ResponseHead};
+use crate::message::{Fields, Framing, Method, Name, RequestHead, ResponseHead, Version};
 use crate::pace::Pace;
 use crate::trace::Flag;
 
@@ -20,8 +27,7 @@ pub async fn read_head(
 ) -> Result<(), Flag> {
     match source {
         Source::Http1(source) => read_http1(source, request, response, marks, pace).await,
-        // No endpoint speaks it yet.
-        Source::Http2(_) => Err(Flag::Internal),
+        Source::Http2(source) => read_http2(source, request, response, marks, pace).await,
     }
 }
 
@@ -44,6 +50,88 @@ pub fn failure(error: &ReadError) -> Flag {
             Flag::UpstreamProtocolError
         }
         ReadError::Io(_) => Flag::UpstreamReset,
+    }
+}
+
+async fn read_http2(
+    source: &mut Http2Source<'_>,
+    request: &RequestHead,
+    response: &mut ResponseHead,
+    marks: &Marks,
+    pace: &Pace<'_>,
+) -> Result<(), Flag> {
+    let future = source.answer.as_mut().ok_or(Flag::Internal)?;
+    let next = poll_fn(|context| match future.poll_informational(context) {
+        Poll::Ready(Some(interim)) => Poll::Ready(interim.map(|head| head.map(|()| None))),
+        Poll::Ready(None) | Poll::Pending => {
+            let answer = Pin::new(&mut *future).poll(context);
+            answer.map_ok(|head| head.map(Some))
+        }
+    });
+    let (head, receive) = match next.await {
+        Ok(head) => head.into_parts(),
+        Err(err) => {
+            marks.is_unprocessed.set(is_unprocessed(&err));
+            return Err(if err.is_io() {
+                Flag::UpstreamClosed
+            } else {
+                Flag::UpstreamReset
+            });
+        }
+    };
+    let now = pace.moved();
+    if marks.first_byte.get().is_none() {
+        marks.first_byte.set(Some(now));
+        pace.answered();
+    }
+    let is_over = receive.as_ref().is_some_and(RecvStream::is_end_stream);
+    fill(response, &head, request, is_over)?;
+    if let Some(receive) = receive {
+        source.begin(receive);
+    }
+    Ok(())
+}
+
+/// Makes the head that HTTP/1 has for this response.
+fn fill(
+    response: &mut ResponseHead,
+    head: &http::response::Parts,
+    request: &RequestHead,
+    is_over: bool,
+) -> Result<(), Flag> {
+    response.fields.clear();
+    for (name, value) in &head.headers {
+        response
+            .fields
+            .push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    response.version = Version::Http2;
+    response.status = head.status.as_u16();
+    response.keep_alive = true;
+    response.reason = <_>::default();
+    response.content_length = content_length(&response.fields)?;
+    let is_bodiless = matches!(response.status, 100..=199 | 204 | 304)
+        || request.method == Method::Head
+        || (is_over && response.content_length.is_none());
+    response.framing = match response.content_length {
+        _ if is_bodiless => Framing::None,
+        Some(bytes) => Framing::Length(bytes),
+        None => Framing::UntilClose,
+    };
+    Ok(())
+}
+
+/// RFC 9110, section 8.6: digits, once.
+fn content_length(fields: &Fields) -> Result<Option<u64>, Flag> {
+    let mut values = fields.get_all(Name::ContentLength);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let digits = Some(value).filter(|value| value.iter().all(u8::is_ascii_digit));
+    let number = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    match (number, values.next()) {
+        (Some(number), None) => Ok(Some(number)),
+        _ => Err(Flag::UpstreamProtocolError),
     }
 }
 

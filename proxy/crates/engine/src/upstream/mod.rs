@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod balance;
+pub mod http2;
 mod pool;
 
 pub use balance::{Balancer, Earlier};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::net::TcpStream;
 
+use super::http2::{Channel, Channels, Turn};
 use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
 use crate::stream::Stream;
 use crate::table::Table;
@@ -24,6 +25,7 @@ struct Slot {
     in_flight: u32,
     /// The most recently used last: it is taken first, so that the others can grow old and go.
     idle: Vec<Idle>,
+    http2: Channels,
 }
 
 struct Idle {
@@ -76,7 +78,8 @@ impl Pool {
                     && now.duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
                     && idle.stream.is_quiet()
             });
-            slot.in_flight > 0 || !slot.idle.is_empty()
+            let has_http2 = slot.http2.sweep(now, is_known);
+            slot.in_flight > 0 || !slot.idle.is_empty() || has_http2
         });
     }
 
@@ -145,6 +148,52 @@ impl Lease {
         Ok(Stream::Plain(stream))
     }
 
+    /// A connection of HTTP/2 with room for a request: one that is there, or a new one.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was sent, so another attempt is safe.
+    ///
+    /// # Cancel safety
+    /// A dropped call lets the next one that waits open the connection.
+    pub async fn channel(&mut self, timeout: Duration) -> Result<Channel, ConnectError> {
+        let getting = tokio::time::timeout(timeout, self.get_channel(timeout));
+        getting.await.map_err(|_| ConnectError::Timeout)?
+    }
+
+    async fn get_channel(&mut self, timeout: Duration) -> Result<Channel, ConnectError> {
+        loop {
+            let turn = self.with_channels(Channels::turn);
+            match turn {
+                Some(Turn::Use(channel)) => {
+                    self.is_reused = true;
+                    return Ok(channel);
+                }
+                Some(Turn::Wait(opening)) => opening.notified().await,
+                Some(Turn::Open) => {
+                    let opening = Opening(self);
+                    let stream = opening.0.connect(timeout).await?;
+                    let channel = Channel::open(stream).await.map_err(|err| {
+                        let lost = io::Error::from(io::ErrorKind::ConnectionReset);
+                        ConnectError::Io(err.into_io().unwrap_or(lost))
+                    })?;
+                    opening
+                        .0
+                        .with_channels(|channels| channels.opened(Some(channel.clone())));
+                    return Ok(channel);
+                }
+                None => return Err(ConnectError::Timeout),
+            }
+        }
+    }
+
+    /// The endpoint's channels; they are there as long as a lease is.
+    fn with_channels<T>(&self, work: impl FnOnce(&mut Channels) -> T) -> Option<T> {
+        let mut endpoints = self.pool.endpoints.borrow_mut();
+        endpoints
+            .get_mut(&self.endpoint)
+            .map(|slot| work(&mut slot.http2))
+    }
+
     /// Gives the connection back for the next request. Beyond
     /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead.
     pub fn keep(self, stream: Stream, now: Instant) {
@@ -154,6 +203,15 @@ impl Lease {
         {
             slot.idle.push(Idle { stream, since: now });
         }
+    }
+}
+
+/// A connection that is being opened; dropped before it is there, the next one may try.
+struct Opening<'a>(&'a Lease);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.with_channels(|channels| channels.opened(None));
     }
 }
 

@@ -1,0 +1,323 @@
+//! A client's HTTP/2 connection: its streams are requests, each served in a task of its own.
+//!
+//! Rules: the h2 crate owns the frames; what a request may look like is decided by the parser of
+//! HTTP/1, to which each one is shown as it would be written there. So nothing can pass here that
+//! is refused there, and nothing that an HTTP/1 endpoint gets was not looked at as it is.
+//!
+//! Source: RFC 9113; RFC 8441 for `WebSocket`.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::request_text;
+use super::{Client, Origin, Side};
+use crate::body::Http2Stream;
+use crate::buffer::Buffer;
+use crate::forward::{After, Arrival, forward};
+use crate::headers::Refusal;
+use crate::http1::{Malformed, Parsed, parse_request};
+use crate::limits::{
+    DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_RESET_STREAMS_MAX,
+    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
+};
+use crate::message::{Framing, RequestHead, Version};
+use crate::stream::{Shared, Stream};
+use crate::timer::Timer;
+use crate::worker::Worker;
+
+/// What an HTTP/2 client sends first. Source: RFC 9113, section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Whether the connection whose first bytes are in `input` is one of HTTP/2 by prior knowledge;
+/// reads on where the bytes are the beginning of either.
+pub async fn has_preface(mut stream: &Shared, timer: &mut Timer, input: &mut Buffer) -> bool {
+    timer.set(Instant::now() + HEAD_TIMEOUT);
+    loop {
+        if let Some(is_http2) = is_preface(input.unread()) {
+            return is_http2;
+        }
+        match timer.limit(input.fill(&mut stream)).await {
+            Some(Ok(1..)) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn is_preface(bytes: &[u8]) -> Option<bool> {
+    let length = bytes.len().min(PREFACE.len());
+    match bytes.get(..length) == PREFACE.get(..length) {
+        false => Some(false),
+        true if length == PREFACE.len() => Some(true),
+        true => None,
+    }
+}
+
+/// Serves a connection until either side closes it. `read` holds what was read from it already.
+pub async fn serve_http2(worker: Rc<Worker>, stream: Stream, read: Buffer, origin: Origin) {
+    let mut timer = Timer::new(HEAD_TIMEOUT);
+    let handshake = settings().handshake(Rewound { read, stream });
+    let Some(Ok(connection)) = timer.limit(handshake).await else {
+        return;
+    };
+    Served {
+        worker,
+        connection,
+        origin,
+        streams: Rc::default(),
+    }
+    .run(&mut timer)
+    .await;
+}
+
+fn settings() -> server::Builder {
+    let mut settings = server::Builder::new();
+    settings
+        .initial_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(REQUEST_HEAD_BYTES_MAX as u32)
+        .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES)
+        .max_concurrent_reset_streams(HTTP2_RESET_STREAMS_MAX)
+        .max_pending_accept_reset_streams(HTTP2_RESET_STREAMS_MAX)
+        .enable_connect_protocol();
+    settings
+}
+
+struct Served {
+    worker: Rc<Worker>,
+    connection: server::Connection<Rewound, Bytes>,
+    origin: Origin,
+    streams: Rc<Streams>,
+}
+
+/// How many streams a connection is serving.
+#[derive(Default)]
+struct Streams {
+    count: Cell<usize>,
+    ended: Notify,
+}
+
+impl Served {
+    async fn run(mut self, timer: &mut Timer) {
+        timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+        let mut is_going = false;
+        loop {
+            if self.worker.is_draining.get() && !is_going {
+                is_going = true;
+                self.connection.graceful_shutdown();
+            }
+            match self.event(timer, is_going).await {
+                Event::Request(request, respond) => self.serve(*request, respond),
+                Event::Closed => return,
+                Event::Draining => {}
+                Event::StreamEnded => timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT),
+                Event::TimeOut if self.streams.count.get() > 0 => {
+                    timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+                }
+                // Whoever does not take the goodbye is cut off.
+                Event::TimeOut if is_going => return,
+                Event::TimeOut => {
+                    is_going = true;
+                    self.connection.graceful_shutdown();
+                    timer.set(Instant::now() + HEAD_TIMEOUT);
+                }
+            }
+        }
+    }
+
+    /// Moves frames until something is to be done.
+    async fn event(&mut self, timer: &mut Timer, is_going: bool) -> Event {
+        let Self {
+            worker,
+            connection,
+            streams,
+            ..
+        } = self;
+        let mut draining = pin!(worker.draining.notified());
+        let mut ended = pin!(streams.ended.notified());
+        let work = poll_fn(|context| {
+            match connection.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    return Poll::Ready(Event::Request(Box::new(request), respond));
+                }
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Closed),
+                Poll::Pending => {}
+            }
+            if !is_going && draining.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Event::Draining);
+            }
+            ended.as_mut().poll(context).map(|()| Event::StreamEnded)
+        });
+        timer.limit(work).await.unwrap_or(Event::TimeOut)
+    }
+
+    fn serve(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let streams = Rc::clone(&self.streams);
+        streams.count.set(streams.count.get() + 1);
+        let worker = Rc::clone(&self.worker);
+        let origin = self.origin.clone();
+        tokio::task::spawn_local(async move {
+            let _live = LiveStream(streams);
+            serve_stream(&worker, origin, request, respond).await;
+        });
+    }
+}
+
+enum Event {
+    Request(Box<Request<RecvStream>>, SendResponse<Bytes>),
+    /// The connection is over.
+    Closed,
+    /// The worker is to end.
+    Draining,
+    StreamEnded,
+    TimeOut,
+}
+
+struct LiveStream(Rc<Streams>);
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.ended.notify_one();
+    }
+}
+
+async fn serve_stream(
+    worker: &Worker,
+    origin: Origin,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let start = Instant::now();
+    let (parts, receive) = request.into_parts();
+    let mut workspace = worker.take_workspace();
+    let read = read_request(
+        &parts,
+        &receive,
+        &mut workspace.to_client,
+        &mut workspace.request,
+    );
+    let send = Http2Stream {
+        respond: Some(respond),
+        send: None,
+    };
+    let mut client = Client {
+        side: Side::Http2 {
+            receive: Some(receive),
+            send: RefCell::new(send),
+        },
+        timer: Timer::new(DOWNSTREAM_IDLE_TIMEOUT),
+        origin,
+    };
+    let after = match read {
+        Ok(()) => {
+            let head_read = Instant::now();
+            forward(
+                worker,
+                &mut client,
+                &mut workspace,
+                Arrival { start, head_read },
+            )
+            .await
+        }
+        Err(malformed) => refuse(worker, &mut client, malformed).await,
+    };
+    if let (After::Close, Side::Http2 { send, .. }) = (after, &client.side) {
+        send.borrow_mut().reset(Reason::INTERNAL_ERROR);
+    }
+    worker.return_workspace(workspace);
+}
+
+/// Makes the head that HTTP/1 has for this request; `text` is a buffer to work in.
+///
+/// # Errors
+/// What [`parse_request`] says of it.
+fn read_request(
+    parts: &http::request::Parts,
+    receive: &RecvStream,
+    text: &mut Vec<u8>,
+    head: &mut RequestHead,
+) -> Result<(), Malformed> {
+    request_text::write(text, parts);
+    head.clear();
+    let parsed = parse_request(text, head);
+    let has_more = parsed?
+        != (Parsed::Complete {
+            head_bytes: text.len(),
+        });
+    text.clear();
+    if has_more {
+        return Err(Malformed::RequestLine);
+    }
+    head.version = Version::Http2;
+    let is_tunnel = request_text::is_tunnel(parts);
+    if head.framing == Framing::None && !receive.is_end_stream() && !is_tunnel {
+        head.framing = Framing::Chunked; // Its length is not known.
+    }
+    Ok(())
+}
+
+async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> After {
+    worker.stats.malformed.add(1);
+    let refusal = Refusal {
+        status: malformed.status(),
+        sentence: malformed.reason(),
+        trace_id: None,
+        keep_alive: true,
+    };
+    let request = RequestHead::default();
+    client.refuse(&request, &refusal, &mut Vec::new()).await;
+    After::KeepAlive
+}
+
+/// A stream of which the beginning was read already.
+struct Rewound {
+    read: Buffer,
+    stream: Stream,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = self.read.unread().len().min(buffer.remaining());
+        buffer.put_slice(&self.read.unread()[..count]);
+        self.read.consume(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
