@@ -24,7 +24,11 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110, section 7.6.1, and RFC 7540, section 3.2.1."""
 
-OWN_HOP = ({"connection": "upgrade", "upgrade": "echo"}, {"connection": "te", "te": "trailers"})
+OWN_HOP = (
+    {"connection": "upgrade", "upgrade": "echo"},
+    {"connection": "upgrade", "upgrade": "websocket"},
+    {"connection": "te", "te": "trailers"},
+)
 """What a proxy may say of its own connection: that it wants another protocol, or trailers."""
 
 _FIELD = re.compile(

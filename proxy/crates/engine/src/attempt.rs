@@ -289,11 +289,11 @@ fn is_repeatable(request: &RequestHead) -> bool {
 
 impl Tried {
     /// The attempt as the choice of the next endpoint sees it. A kept connection that turned out to
-    /// be closed tells nothing about its endpoint.
+    /// be closed tells nothing about its endpoint, and one that takes no more requests little.
     pub fn earlier(&self) -> Earlier {
         Earlier {
             endpoint: self.endpoint,
-            has_failed: !self.is_reused,
+            has_failed: !self.is_reused && !self.marks.is_unprocessed.get(),
         }
     }
 
