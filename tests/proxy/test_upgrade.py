@@ -141,7 +141,7 @@ async def test_upgrade_with_a_body_is_passed_on_without_the_upgrade(
 async def test_tunnel_where_both_sides_are_silent_is_closed(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
-    data_plane.serve(upstream, policy=RoutePolicy(tunnel_timeout_ms=30, read_timeout_ms=5))
+    data_plane.serve(upstream, policy=RoutePolicy(tunnel_timeout_ms=30))
     upstream.answer = echoes
     async with await data_plane.client() as client:
         await upgraded(client)
