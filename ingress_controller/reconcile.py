@@ -1,15 +1,16 @@
-"""The one owner of the table: changes in, debounced; build; publish; tell what came of it.
+"""The one owner of the table: changes in; build; publish; tell what came of it.
 
 Rules: only this loop applies changes, builds and publishes. Nothing is published before the source
 has been read completely, since half a table would answer 404 for the other half. What the engine
-rejects keeps its last good form, becomes a Problem, and is tried again with the next table.
+rejects keeps its last good form, becomes a Problem, and is tried again with the next table. All
+that a change costs here is in proportion to the change.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import ClassVar, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -17,15 +18,14 @@ from ingress_controller.model.ingress import Ingress
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.model.values import Values
 from ingress_controller.resolve import Resolver
-from ingress_controller.routing.builder import Builder
+from ingress_controller.routing.builder import Builder, Built
+from ingress_controller.routing.problems import Problems
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.source import Source
-from proxy.table import ListenerKind, Rejected, RouteTable, Update, difference
+from proxy.table import ListenerKind, Rejected, RouteTable, Update, applied
 
-_T = TypeVar("_T")
-
-DEBOUNCE_S = 0.05  # a rollout changes a slice several times in a row; nobody notices 50 ms
+PAUSE_S = 0.05  # between two tables: a rollout changes many slices in a row. envoy: 10 to 100 ms
 RETRY_S = 5.0  # until a listener that could not be bound is tried again
 LINES_MAX = 50  # problems logged at once; all of them are in /api/problems
 
@@ -76,15 +76,19 @@ class Outcome(msgspec.Struct, frozen=True):
     """What is in force, what is wrong, and which Ingresses are ours."""
 
     table: RouteTable = RouteTable()
-    problems: tuple[Problem, ...] = ()
+    problems: Problems = Problems()
     ours: Mapping[ObjectKey, Ingress] = {}
     rejected: tuple[Rejected, ...] = ()
 
 
 class Reconciler:
-    """See the module. `is_published` is set once the first complete table is in force."""
+    """See the module. `is_published` is set once the first complete table is in force.
 
-    def __init__(
+    A change is taken at once unless a table was published within the last `PAUSE_S`: a single one
+    never waits, and those that come in a burst go out together.
+    """
+
+    def __init__(  # noqa: PLR0913 - sleep is for tests
         self,
         cache: Cache,
         source: Source,
@@ -92,6 +96,7 @@ class Reconciler:
         builder: Builder,
         resolver: Resolver,
         engine: Publisher,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.outcome = Outcome()
         self.is_published = asyncio.Event()
@@ -101,17 +106,20 @@ class Reconciler:
         self._builder = builder
         self._resolver = resolver
         self._engine = engine
+        self._sleep = sleep
         self._values = Values()
+        self._others: tuple[Problem, ...] = ()
+        self._route_count = 0
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await self._changed()
-            await asyncio.sleep(DEBOUNCE_S)
             for key, raw in self._cache.take().items():
                 self._values.apply(key, raw)
             if not self._source.missing:
                 await self._reconcile()
+                await self._sleep(PAUSE_S)
 
     async def _changed(self) -> None:
         try:
@@ -127,57 +135,77 @@ class Reconciler:
             self._values, self._resolver.resolved, previous, now_unix_ms=now_unix_ms
         )
         self._resolver.want(built.external_names)
-        table, rejected = built.table, self.outcome.rejected
-        if table is not previous:
-            update = difference(previous, table)
-            rejected = tuple(await asyncio.to_thread(self._engine.publish, update))
-            table = _in_force(previous, built.table, rejected)
-        problems = (*self._source.problems, *built.problems, *_problems(built.table, rejected))
-        outcome = Outcome(table, problems, built.ours, rejected)
-        self._log(outcome)
-        self.outcome = outcome
+        table = previous
+        rejected: tuple[Rejected, ...] = ()  # without an update all that is wanted is in force
+        if built.update is not None:
+            rejected = tuple(await asyncio.to_thread(self._engine.publish, built.update))
+            table = self._in_force(previous, built, rejected)
+        others = (*self._source.problems, *_problems(built.table, rejected))
+        outcome = Outcome(table, built.problems.plus(others), built.ours, rejected)
+        self._log(outcome, built, others)
+        self.outcome, self._others = outcome, others
         self.is_published.set()
         self.on_outcome(outcome)
 
-    def _log(self, outcome: Outcome) -> None:
-        old, new = self.outcome.problems, outcome.problems
-        known, now = set(old), set(new)
+    def _in_force(
+        self, previous: RouteTable, built: Built, rejected: Iterable[Rejected]
+    ) -> RouteTable:
+        """What the engine has now."""
+        assert built.update is not None, "something was published"
+        update = _accepted(built.update, rejected)
+        if update is None:
+            return previous
+        self._route_count += _routes_gained(previous, update)
+        return built.table if update is built.update else applied(previous, update)
+
+    def _log(self, outcome: Outcome, built: Built, others: tuple[Problem, ...]) -> None:
+        known, now = set(self._others), set(others)
+        appeared = (*built.appeared, *(p for p in others if p not in known))
+        gone = (*built.gone, *(p for p in self._others if p not in now))
         lines: list[Event] = [
-            ProblemFound(p.severity, str(p.object), p.field, p.text) for p in new if p not in known
+            ProblemFound(p.severity, str(p.object), p.field, p.text) for p in appeared
         ]
-        lines += [ProblemSolved(str(p.object), p.field) for p in old if p not in now]
+        lines += [ProblemSolved(str(p.object), p.field) for p in gone]
         for line in lines[:LINES_MAX]:
             emit(line)
         if len(lines) > LINES_MAX:
             emit(ProblemsUnlogged(len(lines) - LINES_MAX))
         table = outcome.table
         if table.generation != self.outcome.table.generation:
-            hosts, backends = len(table.hosts), len(table.backends)
-            emit(TablePublished(table.generation, hosts, table.route_count, backends, len(new)))
+            counts = len(table.hosts), self._route_count, len(table.backends)
+            emit(TablePublished(table.generation, *counts, len(outcome.problems)))
 
 
-def _in_force(old: RouteTable, new: RouteTable, rejected: Iterable[Rejected]) -> RouteTable:
-    """What the engine has after it took `new` but for what it rejected."""
-    hosts, backends = dict(new.hosts), dict(new.backends)
-    refused: set[str] = set()
+def _accepted(update: Update, rejected: Iterable[Rejected]) -> Update | None:
+    """What of `update` the engine took; None if nothing."""
+    refused: dict[str, set[str]] = {}
     for one in rejected:
-        match one.kind:
-            case "table":
-                return old
-            case "host":
-                _restore(hosts, old.hosts, one.subject)
-            case "backend":
-                _restore(backends, old.backends, one.subject)
-            case _:
-                refused.add(one.subject)
-    listeners = tuple(x for x in new.listeners if x.address not in refused)
-    return msgspec.structs.replace(new, hosts=hosts, backends=backends, listeners=listeners)
+        refused.setdefault(one.kind, set()).add(one.subject)
+    if not refused:
+        return update
+    if "table" in refused:
+        return None
+
+    def is_taken(kind: str, subject: str) -> bool:
+        return subject not in refused.get(kind, ())
+
+    return msgspec.structs.replace(
+        update,
+        listeners=tuple(x for x in update.listeners if is_taken("listener", x.address)),
+        hosts_upsert=tuple(x for x in update.hosts_upsert if is_taken("host", x.name)),
+        backends_upsert=tuple(x for x in update.backends_upsert if is_taken("backend", x.key)),
+        policies_upsert=tuple(x for x in update.policies_upsert if is_taken("policy", x[0])),
+        certificates_upsert=tuple(
+            x for x in update.certificates_upsert if is_taken("certificate", x[0])
+        ),
+    )
 
 
-def _restore(now: dict[str, _T], old: Mapping[str, _T], key: str) -> None:
-    now.pop(key, None)
-    if key in old:
-        now[key] = old[key]
+def _routes_gained(table: RouteTable, update: Update) -> int:
+    """By how many routes `update` changes `table`; negative for a loss."""
+    replaced = [*update.hosts_remove, *(host.name for host in update.hosts_upsert)]
+    before = sum(len(table.hosts[name].routes) for name in replaced if name in table.hosts)
+    return sum(len(host.routes) for host in update.hosts_upsert) - before
 
 
 def _problems(table: RouteTable, rejected: Iterable[Rejected]) -> Iterator[Problem]:

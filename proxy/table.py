@@ -4,15 +4,18 @@ A RouteTable is one immutable snapshot of everything the engine needs to move re
 nothing of Kubernetes beyond names that end up in spans. What crosses to the engine is an `Update`:
 what changed since the table with generation `base`; the first one is an update of the empty table.
 
-Rules: this file does no I/O and holds no logic but "what differs between two tables".
+Rules: this file does no I/O and holds no logic but what differs between two tables, and what a
+table becomes by that.
 The Rust side is `crates/engine/src/table/wire.rs`; `tests/vectors/routing.json` drives both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
+
+from proxy.shared_map import SharedMap
 
 _T = TypeVar("_T")
 
@@ -101,8 +104,8 @@ class ListenerKind(StrEnum):
     SERVICE = "service"  # always the listener's own backend
 
 
-class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every value in the table."""
+class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Base of every value in the table: trees, so reference counts alone free them."""
 
 
 class Endpoint(_Value, frozen=True):
@@ -436,7 +439,7 @@ class Rejected(_Value, frozen=True):
 
 
 def difference(old: RouteTable, new: RouteTable) -> Update:
-    """The update that turns `old` into `new`."""
+    """The update that turns `old` into `new`, each part in order of its keys."""
     hosts_upsert, hosts_remove = _changes(old.hosts, new.hosts)
     backends_upsert, backends_remove = _changes(old.backends, new.backends)
     policies_upsert, policies_remove = _changes(old.policies, new.policies)
@@ -458,9 +461,36 @@ def difference(old: RouteTable, new: RouteTable) -> Update:
     )
 
 
+def applied(table: RouteTable, update: Update) -> RouteTable:
+    """The table after `update`, in the time that the update takes; `table` stays as it is.
+
+    `applied(old, difference(old, new)) == new`.
+    """
+    assert update.base == table.generation, "an update is of the table that it was made for"
+    hosts = ((host.name, host) for host in update.hosts_upsert)
+    backends = ((backend.key, backend) for backend in update.backends_upsert)
+    return RouteTable(
+        update.generation,
+        update.listeners,
+        _changed(table.hosts, hosts, update.hosts_remove),
+        _changed(table.backends, backends, update.backends_remove),
+        _changed(table.policies, update.policies_upsert, update.policies_remove),
+        _changed(table.certificates, update.certificates_upsert, update.certificates_remove),
+        tracing=update.tracing,
+        locality=update.locality,
+    )
+
+
 def _changes(
     old: Mapping[str, _T], new: Mapping[str, _T]
 ) -> tuple[tuple[tuple[str, _T], ...], tuple[str, ...]]:
-    upsert = tuple((key, value) for key, value in new.items() if old.get(key) != value)
-    remove = tuple(key for key in old if key not in new)
+    upsert = tuple((key, new[key]) for key in sorted(new) if old.get(key) != new[key])
+    remove = tuple(key for key in sorted(old) if key not in new)
     return upsert, remove
+
+
+def _changed(
+    old: Mapping[str, _T], upsert: Iterable[tuple[str, _T]], remove: Iterable[str]
+) -> Mapping[str, _T]:
+    shared = old if isinstance(old, SharedMap) else SharedMap(old)
+    return shared.changed(upsert, remove)

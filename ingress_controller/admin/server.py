@@ -105,13 +105,13 @@ def application(state: State) -> web.Application:
 
 
 def routes(table: RouteTable) -> dict[str, Any]:
-    """The table, hosts and their routes in order of precedence, backends with their endpoints."""
+    """The table by name; a host's routes in order of precedence, backends with their endpoints."""
     return {
         "generation": table.generation,
         "tracing": table.tracing,
         "listeners": table.listeners,
-        "hosts": [_host(host) for host in table.hosts.values()],
-        "backends": [_backend(backend) for backend in table.backends.values()],
+        "hosts": [_host(table.hosts[name]) for name in sorted(table.hosts)],
+        "backends": [_backend(table.backends[key]) for key in sorted(table.backends)],
     }
 
 

@@ -30,8 +30,10 @@ _TYPE_ERROR = re.compile(r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
 
-class Value(msgspec.Struct, frozen=True, rename="camel"):
+class Value(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """Base of everything read from an object; names are Kubernetes' own in snake_case.
+
+    Values are trees, so reference counts alone free them and the collector need not look.
 
     The API server writes `null` for empty lists and maps, hence the many `| None`.
     """

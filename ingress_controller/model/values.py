@@ -2,6 +2,7 @@
 
 Rules: one owner (the reconcile loop) writes and reads. An object that turns bad keeps its last
 good value and gets a Problem; an equal value keeps its identity, so that "is it the same?" is `is`.
+What changed is remembered until the one reader takes it.
 """
 
 from types import MappingProxyType
@@ -42,25 +43,33 @@ class Values:
         self.slices: dict[ServiceName, tuple[EndpointSlice, ...]] = {}
         self._problems: dict[ObjectKey, Problem] = {}
         self._values: dict[ObjectKey, Value] = {}
+        self._touched: set[ObjectKey] = set()
 
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """What is wrong with objects by themselves, in order of their keys."""
-        return tuple(self._problems[key] for key in sorted(self._problems))
+    def problem(self, key: ObjectKey) -> Problem | None:
+        """What is wrong with an object by itself."""
+        return self._problems.get(key)
 
     def apply(self, key: ObjectKey, raw: RawObject | None) -> None:
         """Take in the newest version of an object; None means that it is gone."""
-        self._problems.pop(key, None)
+        if self._problems.pop(key, None) is not None:
+            self._touched.add(key)
         if raw is None:
             self._replace(key, None)
             return
         value = decode(key, raw, _TYPES[key.kind])
         if isinstance(value, Problem):
             self._problems[key] = value
+            self._touched.add(key)
         elif value != self._values.get(key):
             self._replace(key, value)
 
+    def take_touched(self) -> set[ObjectKey]:
+        """Whose value or Problem changed since the last call; a Service also by its slices."""
+        touched, self._touched = self._touched, set()
+        return touched
+
     def _replace(self, key: ObjectKey, value: Value | None) -> None:
+        self._touched.add(key)
         old = self._values.pop(key, None)
         if old is not None:
             self._forget(key, old)
@@ -79,6 +88,7 @@ class Values:
             case EndpointSlice():
                 of = (key.namespace, value.service_name)
                 self.slices[of] = (*self.slices.get(of, ()), value)
+                self._touched.add(ObjectKey("Service", *of))
 
     def _forget(self, key: ObjectKey, value: Value) -> None:
         match value:
@@ -90,6 +100,7 @@ class Values:
                 del self.services[key.namespace, key.name]
             case EndpointSlice():
                 of = (key.namespace, value.service_name)
+                self._touched.add(ObjectKey("Service", *of))
                 rest = tuple(other for other in self.slices.pop(of) if other is not value)
                 if rest:
                     self.slices[of] = rest

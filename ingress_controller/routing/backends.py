@@ -185,7 +185,7 @@ def _is_address(text: str) -> bool:
 
 
 def _sorted(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    return tuple(_once(sorted(endpoints, key=lambda e: (e.address, e.port, e.pod))))
+    return tuple(_once(sorted(endpoints, key=lambda e: (e.address, e.port, e.pod, e.node, e.zone))))
 
 
 def _once(endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:

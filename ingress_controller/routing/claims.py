@@ -5,6 +5,7 @@ ImplementationSpecific is read as Prefix. A default backend is a claim to "/" of
 Ingress and of every host; it never takes a path from a rule.
 """
 
+import sys
 from collections.abc import Iterator
 
 import msgspec
@@ -17,6 +18,7 @@ from ingress_controller.model.ingress import (
     ServiceRef,
 )
 from ingress_controller.model.problem import ObjectKey, Problem, Severity
+from ingress_controller.routing.backends import Part
 from ingress_controller.routing.names import Fault, host_name, looks_like_regex, path_value
 from proxy.table import ANY_HOST, PathKind, Route
 
@@ -30,10 +32,10 @@ _NGINX_ANNOTATION = "nginx.ingress.kubernetes.io/"
 _NGINX_NAMES_MAX = 5  # named in one message; more would not be read
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """One host and path that an Ingress wants, and the Service port to answer it.
 
-    `backend_field` is the path of the backend in the Ingress; `index` counts its claims.
+    `rule` is the field in the Ingress that asks for it; `index` counts the Ingress's claims.
     """
 
     owner: ObjectKey
@@ -42,7 +44,6 @@ class Claim(msgspec.Struct, frozen=True):
     path: str
     service: ServiceRef
     rule: str
-    backend_field: str
     created_unix_s: float
     index: int
 
@@ -59,8 +60,14 @@ class Claim(msgspec.Struct, frozen=True):
 
     @property
     def backend(self) -> str:
-        """Key of the backend in the table."""
-        return f"{self.owner.namespace}/{self.service.name}:{self.service.port}"
+        """Key of the backend in the table; interned, since routes by the thousand name it."""
+        return sys.intern(f"{self.owner.namespace}/{self.service.name}:{self.service.port}")
+
+    def field(self, part: Part) -> str:
+        """The field of the owner to blame when the reference to the Service leads nowhere."""
+        backend = self.rule if self.is_default else f"{self.rule}.backend"
+        port = "name" if self.service.port.name else "number"
+        return f"{backend}.service.name" if part is Part.NAME else f"{backend}.service.port.{port}"
 
     def route(self) -> Route:
         """The claim as the table's route."""
@@ -149,11 +156,12 @@ class _Reader:
 
     def _claim(self, at: tuple[str, PathKind, str], service: ServiceRef, rule: str) -> None:
         host, kind, path = at
-        field = rule if rule == DEFAULT_BACKEND else f"{rule}.backend"
         created_unix_s = self._ingress.metadata.created_unix_s
         index = len(self.claims)
+        # Each Ingress has a "spec.rules[0].http.paths[0]": one string is enough for all of them.
+        rule = sys.intern(rule)
         self.claims.append(
-            Claim(self._owner, host, kind, path, service, rule, field, created_unix_s, index)
+            Claim(self._owner, host, kind, path, service, rule, created_unix_s, index)
         )
 
     def _service(self, backend: BackendRef, field: str) -> ServiceRef | None:

@@ -15,28 +15,24 @@ from proxy.table import ANY_HOST, Host, PathKind, Route
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """`won` are the claims that became routes, in order of rank."""
+    """`won` are the claims that became routes, in order of rank; `host` is None without one."""
 
-    hosts: dict[str, Host]
+    host: Host | None
     won: tuple[Claim, ...]
     problems: tuple[Problem, ...]
 
 
-def settle(claims: Iterable[Claim]) -> Settled:
-    """Hosts by name, each with its routes in order of precedence."""
-    won: dict[tuple[str, PathKind, str], Claim] = {}
+def settle(name: str, claims: Iterable[Claim]) -> Settled:
+    """The host `name` with its routes in order of precedence; all `claims` are to it."""
+    won: dict[tuple[PathKind, str], Claim] = {}
     problems: list[Problem] = []
     for claim in sorted(claims, key=lambda claim: claim.rank):
-        winner = won.setdefault((claim.host, claim.kind, claim.path), claim)
+        winner = won.setdefault((claim.kind, claim.path), claim)
         if winner is not claim:
             problems.extend(_lost(claim, winner))
-    routes: dict[str, list[Route]] = {}
-    for claim in won.values():
-        routes.setdefault(claim.host, []).append(claim.route())
-    hosts = {
-        name: Host(name, tuple(sorted(routes[name], key=_precedence))) for name in sorted(routes)
-    }
-    return Settled(hosts, tuple(won.values()), tuple(problems))
+    routes = sorted((claim.route() for claim in won.values()), key=_precedence)
+    host = Host(name, tuple(routes)) if routes else None
+    return Settled(host, tuple(won.values()), tuple(problems))
 
 
 def _precedence(route: Route) -> tuple[bool, int, str]:

@@ -12,6 +12,7 @@ from ingress_controller.model.ingress import PortRef, ServiceRef
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.model.service import LISTEN_ANNOTATION, Service
 from ingress_controller.model.values import ServiceName
+from ingress_controller.routing.backends import Part
 from proxy.table import Listener, ListenerKind
 
 SERVICE_FLAG = "--service"
@@ -19,12 +20,21 @@ _ANNOTATION_FIELD = f"metadata.annotations[{LISTEN_ANNOTATION}]"
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A service listener, and who asked for it: `field` of `owner`, or the flag."""
+    """A service listener, and who asked for it: the field `asked_in` of `owner`, or the flag."""
 
     owner: ObjectKey
-    field: str
+    asked_in: str
     service: ServiceRef
     listener: Listener
+
+    @property
+    def backend(self) -> str:
+        """Key of the backend in the table."""
+        return self.listener.backend
+
+    def field(self, _: Part) -> str:
+        """The field of the owner to blame; name and port are in one annotation or flag."""
+        return self.asked_in
 
 
 def service_listeners(

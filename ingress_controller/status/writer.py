@@ -8,7 +8,7 @@ the addresses that this process wrote.
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
@@ -69,13 +69,13 @@ class StatusWriter:
         self._addresses = addresses
         self._sleep = sleep
         self._ours: Mapping[ObjectKey, Ingress] = {}
-        self._problems: tuple[Problem, ...] = ()
+        self._problems: Collection[Problem] = ()
         self._written: set[ObjectKey] = set()
         self._is_due = asyncio.Event()
         self._failure = ""
         leader.on_change = self._is_due.set
 
-    def submit(self, ours: Mapping[ObjectKey, Ingress], problems: tuple[Problem, ...]) -> None:
+    def submit(self, ours: Mapping[ObjectKey, Ingress], problems: Collection[Problem]) -> None:
         """The newest state; an older one that was not written yet is dropped."""
         self._ours = ours
         self._problems = problems

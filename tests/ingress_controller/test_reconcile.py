@@ -44,8 +44,22 @@ class FakeSource:
         """Nothing to do."""
 
 
+class FakePause:
+    """Fakes the pause between two tables: over at once, or when the test says so."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_over = asyncio.Event()
+        self.is_over.set()
+
+    async def __call__(self, _: float) -> None:
+        self.count += 1
+        await self.is_over.wait()
+
+
 class World:
     def __init__(self) -> None:
+        self.pause = FakePause()
         self.cache = Cache()
         self.engine = FakeEngine()
         self.source = FakeSource()
@@ -56,6 +70,7 @@ class World:
             builder=Builder(MANIFESTS),
             resolver=self.resolver,
             engine=self.engine,
+            sleep=self.pause,
         )
 
     def put(self, *objects: Object) -> None:
@@ -89,16 +104,21 @@ async def test_a_change_becomes_an_update_of_only_what_changed() -> None:
         assert [backend.key for backend in update.backends_upsert] == ["shop/api:80"]
 
 
-async def test_changes_in_quick_succession_are_one_update() -> None:
+async def test_a_change_is_published_at_once_and_those_in_the_pause_after_it_together() -> None:
     async with running() as world:
+        world.pause.is_over.clear()
         world.put(*WORLD)
+        await until(lambda: world.pause.count)
+        assert len(world.engine.updates) == 1
+
         for number in range(100):
             world.put(endpoint_slice("api", f"10.0.0.{number}"))
             await asyncio.sleep(0)
-        await until(lambda: world.engine.updates)
-
         assert len(world.engine.updates) == 1
-        endpoints = world.engine.updates[0].backends_upsert[0].endpoints
+        world.pause.is_over.set()
+        await until(lambda: len(world.engine.updates) == 2)
+
+        endpoints = world.engine.updates[1].backends_upsert[0].endpoints
         assert [endpoint.address for endpoint in endpoints] == ["10.0.0.99"]
 
 
@@ -133,6 +153,51 @@ async def test_a_rejected_host_is_a_problem_of_its_ingress_and_tried_again_later
         await until(lambda: world.reconciler.outcome.table.hosts)
         assert [host.name for host in world.engine.updates[1].hosts_upsert] == ["shop.example"]
         assert world.reconciler.outcome.problems == ()
+
+
+async def test_what_was_rejected_is_no_problem_any_more_once_nobody_wants_it() -> None:
+    async with running() as world:
+        world.engine.rejects = [Rejected("listener", "127.0.0.1:1", "permission denied")]
+        world.put(service(annotations={"spanway.io/listen": "80=127.0.0.1:1"}))
+        await until(lambda: world.reconciler.outcome.rejected)
+
+        world.engine.rejects = []
+        world.put(service())
+        await until(lambda: not world.reconciler.outcome.rejected)
+
+        assert world.reconciler.outcome.problems == ()
+
+
+async def test_each_kind_of_entry_that_is_rejected_is_sent_again() -> None:
+    async with running() as world:
+        world.engine.rejects = [
+            Rejected("backend", "shop/api:80", "too strange"),
+            Rejected("host", "shop.example", "its backend is missing"),
+        ]
+        world.put(*WORLD)
+        await until(lambda: world.reconciler.outcome.rejected)
+        assert world.reconciler.outcome.table.backends == {}
+
+        world.engine.rejects = []
+        world.cache.touch()
+        await until(lambda: not world.reconciler.outcome.rejected)
+
+        again = world.engine.updates[-1]
+        assert [host.name for host in again.hosts_upsert] == ["shop.example"]
+        assert [backend.key for backend in again.backends_upsert] == ["shop/api:80"]
+
+
+async def test_an_outcome_stays_as_it_was_when_the_next_table_is_made() -> None:
+    async with running() as world:
+        world.put(*WORLD)
+        await until(world.reconciler.is_published.is_set)
+        first = world.reconciler.outcome
+
+        world.put(ingress(path("/"), host="new.example"))
+        await until(lambda: world.reconciler.outcome is not first)
+
+        assert list(first.table.hosts) == ["shop.example"]
+        assert list(world.reconciler.outcome.table.hosts) == ["new.example"]
 
 
 async def test_a_rejected_table_leaves_the_old_one_as_the_base_of_the_next() -> None:

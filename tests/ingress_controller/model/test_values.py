@@ -40,9 +40,10 @@ from ingress_controller.model.values import Values
 def test_a_wrong_shape_names_the_field_and_what_belongs_there(
     change: dict[str, Any], message: str
 ) -> None:
-    values = values_of([ingress(path("/")) | change])
+    wrong = ingress(path("/")) | change
+    values = values_of([wrong])
 
-    assert [str(problem) for problem in values.problems] == [message]
+    assert str(values.problem(key_of(wrong))) == message
     assert values.ingresses == {}
 
 
@@ -54,11 +55,11 @@ def test_an_object_that_turns_bad_keeps_its_last_good_value_until_it_goes() -> N
 
     values.apply(key, good | {"spec": []})
     assert values.ingresses[key] is value
-    assert len(values.problems) == 1
+    assert values.problem(key) is not None
 
     values.apply(key, None)
     assert values.ingresses == {}
-    assert values.problems == ()
+    assert values.problem(key) is None
 
 
 def test_a_change_that_spanway_does_not_read_keeps_the_value() -> None:
