@@ -7,7 +7,7 @@ What changed is remembered until the one reader takes it.
 
 from types import MappingProxyType
 
-from ingress_controller.model.decode import RawObject, Value, decode
+from ingress_controller.model.decode import HeldObject, Value, decode
 from ingress_controller.model.ingress import Ingress, IngressClass
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.model.service import EndpointSlice, Service
@@ -49,7 +49,7 @@ class Values:
         """What is wrong with an object by itself."""
         return self._problems.get(key)
 
-    def apply(self, key: ObjectKey, raw: RawObject | None) -> None:
+    def apply(self, key: ObjectKey, raw: HeldObject | None) -> None:
         """Take in the newest version of an object; None means that it is gone."""
         if self._problems.pop(key, None) is not None:
             self._touched.add(key)

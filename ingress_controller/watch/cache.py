@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from ingress_controller.model.decode import RawObject
+import msgspec
+
+from ingress_controller.model.decode import HeldObject, RawObject
 from ingress_controller.model.problem import ObjectKey
 
 OBJECTS_MAX = 200_000  # Kubernetes' own limit is 150,000 pods a cluster
 
-Changes: TypeAlias = dict[ObjectKey, RawObject | None]
+Changes: TypeAlias = dict[ObjectKey, HeldObject | None]
 """New versions by key; None for an object that is gone."""
 
 
@@ -21,7 +23,7 @@ class Cache:
     """See the module."""
 
     def __init__(self, objects_max: int = OBJECTS_MAX) -> None:
-        self._objects: dict[ObjectKey, RawObject] = {}
+        self._objects: dict[ObjectKey, HeldObject] = {}
         self._objects_max = objects_max
         self._changed: set[ObjectKey] = set()
         self._refused: set[ObjectKey] = set()
@@ -36,11 +38,16 @@ class Cache:
         """Objects that exist but are not held, because the cache is full."""
         return len(self._refused)
 
-    def get(self, key: ObjectKey) -> RawObject | None:
-        """The newest version."""
+    def held(self, key: ObjectKey) -> HeldObject | None:
+        """The newest version as it is held: the same object until there is a newer one."""
         return self._objects.get(key)
 
-    def put(self, key: ObjectKey, raw: RawObject) -> None:
+    def get(self, key: ObjectKey) -> RawObject | None:
+        """The newest version, parsed; for who needs it now and then."""
+        held = self._objects.get(key)
+        return msgspec.json.decode(held) if isinstance(held, bytes) else held
+
+    def put(self, key: ObjectKey, raw: HeldObject) -> None:
         """A new version; an equal one is no change."""
         old = self._objects.get(key)
         if old == raw:
@@ -60,7 +67,7 @@ class Cache:
             self._mark(key)
 
     def replace(
-        self, objects: Mapping[ObjectKey, RawObject], *, kind: str | None, namespace: str = ""
+        self, objects: Mapping[ObjectKey, HeldObject], *, kind: str | None, namespace: str = ""
     ) -> None:
         """`objects` are all there are of `kind` (None: of every kind) in `namespace` (or all)."""
         for key in [*self._objects, *self._refused]:

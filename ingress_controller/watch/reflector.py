@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
-from ingress_controller.model.decode import RawObject
+from ingress_controller.model.decode import HeldObject
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
@@ -121,7 +121,7 @@ class Reflector:
             await self._backoff.wait()
 
     async def _list(self) -> None:
-        objects: dict[ObjectKey, RawObject] = {}
+        objects: dict[ObjectKey, HeldObject] = {}
         query = {"limit": str(PAGE_OBJECTS)}
         path = self._resource.path(self._namespace)
         while True:
@@ -167,10 +167,11 @@ class Reflector:
                 self._cache.put(key, stripped)
         self._version = raw["metadata"]["resourceVersion"]
 
-    def _object(self, raw: dict[str, Any]) -> tuple[ObjectKey, RawObject]:
+    def _object(self, raw: dict[str, Any]) -> tuple[ObjectKey, HeldObject]:
         metadata = raw["metadata"]
         metadata.pop("managedFields", None)  # often larger than the rest of the object
-        return ObjectKey(self._resource.kind, metadata.get("namespace", ""), metadata["name"]), raw
+        key = ObjectKey(self._resource.kind, metadata.get("namespace", ""), metadata["name"])
+        return key, msgspec.json.encode(raw)
 
     def _denied(self, err: ApiError) -> str:
         if err.status == 401:  # noqa: PLR2004 - HTTP's number

@@ -1,8 +1,10 @@
 from typing import Any
 
+import msgspec
 import pytest
 from k8s_objects import endpoint_slice, ingress, key_of, path, service, values_of
 
+from ingress_controller.model.problem import ObjectKey
 from ingress_controller.model.values import Values
 
 
@@ -81,3 +83,25 @@ def test_a_slice_moves_when_its_label_changes_and_leaves_nothing_behind() -> Non
 
     values.apply(key_of(moved), None)
     assert values.slices == {}
+
+
+def test_an_object_means_the_same_parsed_and_as_json_text() -> None:
+    good, bad = ingress(path("/")), ingress(name="bad") | {"spec": {"rules": [{"host": 5}]}}
+    parsed, text = values_of([good, bad]), Values()
+    for raw in (good, bad):
+        text.apply(key_of(raw), msgspec.json.encode(raw))
+
+    assert text.ingresses == parsed.ingresses
+    assert text.problem(key_of(bad)) == parsed.problem(key_of(bad)) is not None
+
+
+def test_a_service_is_touched_by_its_slices_and_by_those_that_leave_it() -> None:
+    values = values_of([endpoint_slice("api", name="s")])
+    values.take_touched()
+
+    moved = endpoint_slice("other", name="s")
+    values.apply(key_of(moved), moved)
+
+    services = [ObjectKey("Service", "shop", name) for name in ("api", "other")]
+    assert values.take_touched() == {key_of(moved), *services}
+    assert values.take_touched() == set()

@@ -1,3 +1,4 @@
+import msgspec
 from k8s_objects import ingress, key_of, service
 
 from ingress_controller.watch.cache import Cache
@@ -45,3 +46,23 @@ def test_what_does_not_fit_is_refused_and_counted_and_fits_when_there_is_room() 
     cache.put(key_of(b), b)
 
     assert (cache.object_count, cache.refused_count) == (1, 0)
+
+
+def test_an_object_held_as_json_text_is_parsed_for_who_asks() -> None:
+    cache, a = Cache(), service("a")
+    text = msgspec.json.encode(a)
+    cache.put(key_of(a), text)
+
+    assert cache.get(key_of(a)) == a
+    assert cache.held(key_of(a)) is text
+    assert cache.take() == {key_of(a): text}
+
+
+def test_an_equal_text_is_no_change() -> None:
+    cache, a = Cache(), service("a")
+    cache.put(key_of(a), msgspec.json.encode(a))
+    cache.take()
+
+    cache.put(key_of(a), msgspec.json.encode(a))
+
+    assert cache.take() == {}
