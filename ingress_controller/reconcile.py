@@ -25,7 +25,7 @@ from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.source import Source
 from proxy.table import ListenerKind, Rejected, RouteTable, Update, applied
 
-PAUSE_S = 0.05  # between two tables: a rollout changes many slices in a row. envoy: 10 to 100 ms
+PAUSE_S = 0.05  # after a table: a rollout changes many slices in a row. istio: 100 ms, before it
 RETRY_S = 5.0  # until a listener that could not be bound is tried again
 LINES_MAX = 50  # problems logged at once; all of them are in /api/problems
 
@@ -84,8 +84,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class Reconciler:
     """See the module. `is_published` is set once the first complete table is in force.
 
-    A change is taken at once unless a table was published within the last `PAUSE_S`: a single one
-    never waits, and those that come in a burst go out together.
+    A change is taken at once unless others were within the last `PAUSE_S`: a single one never
+    waits, and those that come in a burst go out together.
     """
 
     def __init__(  # noqa: PLR0913 - sleep is for tests
@@ -140,8 +140,12 @@ class Reconciler:
         if built.update is not None:
             rejected = tuple(await asyncio.to_thread(self._engine.publish, built.update))
             table = self._in_force(previous, built, rejected)
+            self._builder.settle(table)
         others = (*self._source.problems, *_problems(built.table, rejected))
-        outcome = Outcome(table, built.problems.plus(others), built.ours, rejected)
+        problems = self.outcome.problems
+        if built.appeared or built.gone or others != self._others:
+            problems = built.problems.plus(others)
+        outcome = Outcome(table, problems, built.ours, rejected)
         self._log(outcome, built, others)
         self.outcome, self._others = outcome, others
         self.is_published.set()

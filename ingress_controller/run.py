@@ -6,6 +6,7 @@ only place that sees everything.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -173,6 +174,8 @@ async def run(settings: Settings) -> None:
             if process.exporter is not None:
                 exporting = group.create_task(process.exporter.run(), name="exporter")
             if await _first_table(process, stop):
+                gc.collect()
+                gc.freeze()  # it stays: each full collection walked it, 30 ms at 10,000 hosts
                 _refuse_unbound(settings, process.outcome)
                 print(_ready_line(settings, admin_address, process.outcome), flush=True)
             emit(Stopping(await stop))

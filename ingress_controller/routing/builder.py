@@ -116,6 +116,10 @@ class Builder:
             self._lookups.external_names,
         )
 
+    def settle(self, in_force: RouteTable) -> None:
+        """Looks at what became of the last build now, and not at the start of the next."""
+        self._wanted.settle(in_force)
+
     def _change_ingresses(self, values: Values, touched: Iterable[ObjectKey]) -> set[str]:
         """The hosts that are to be settled anew."""
         name = self._options.ingress_class

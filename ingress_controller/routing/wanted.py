@@ -33,14 +33,22 @@ class Part(Generic[_V]):
             self._wanted[key] = value
         self._open.add(key)
 
+    def settle(self, in_force: Mapping[str, _V]) -> None:
+        """Closes the keys that are in force as they are wanted."""
+        self._open = {key for key in self._open if self._differs(key, in_force.get(key))}
+
     def changes(
         self, in_force: Mapping[str, _V]
     ) -> tuple[tuple[tuple[str, _V], ...], tuple[str, ...]]:
         """What is to be put and what to be removed, in order of keys, to have what is wanted."""
-        self._open = {key for key in self._open if self._wanted.get(key) != in_force.get(key)}
+        self.settle(in_force)
         keys = sorted(self._open)
         upsert = tuple((key, self._wanted[key]) for key in keys if key in self._wanted)
         return upsert, tuple(key for key in keys if key not in self._wanted)
+
+    def _differs(self, key: str, in_force: _V | None) -> bool:
+        wanted = self._wanted.get(key)
+        return wanted is not in_force and wanted != in_force  # most were taken as they are
 
 
 class Wanted:
@@ -51,6 +59,13 @@ class Wanted:
         self.backends: Part[Backend] = Part()
         self.policies: Part[RoutePolicy] = Part()
         self.certificates: Part[Certificate] = Part()
+
+    def settle(self, in_force: RouteTable) -> None:
+        """Closes what is in force, so that the next update need not look at it again."""
+        self.hosts.settle(in_force.hosts)
+        self.backends.settle(in_force.backends)
+        self.policies.settle(in_force.policies)
+        self.certificates.settle(in_force.certificates)
 
     def update(self, in_force: RouteTable, frame: RouteTable) -> Update | None:
         """What turns `in_force` into what is wanted; None if it is that already.

@@ -1,7 +1,10 @@
 """A build after any changes is the build from scratch, and its update is the difference."""
 
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -15,6 +18,7 @@ from k8s_objects import (
     key_of,
     path,
     service,
+    values_of,
 )
 
 from ingress_controller.addresses import ServiceListener
@@ -155,3 +159,52 @@ def test_any_changes_give_the_table_problems_and_update_of_a_build_from_scratch(
             continue
         assert built.update == difference(in_force, built.table)
         in_force = applied(in_force, chaos.some(built.update))
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions `work` calls, built-in ones too: its cost, without a clock."""
+    count = 0
+
+    def counted(_: FrameType, event: str, __: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def calls_of_changes(size: int) -> list[int]:
+    """The cost of one change of each kind of object in a world of so many hosts."""
+    objects = [
+        raw
+        for name in map(str, range(size))
+        for raw in (
+            ingress(path("/", f"s{name}"), name=name, host=f"{name}.example"),
+            service(f"s{name}"),
+            endpoint_slice(f"s{name}", "10.0.0.1"),
+        )
+    ]
+    values, builder = values_of(objects), Builder(OPTIONS[1])
+    table = builder.build(values, {}, RouteTable(), now_unix_ms=NOW_UNIX_MS).table
+    builder.settle(table)
+    costs = []
+    for changed in (
+        endpoint_slice("s7", "10.0.0.2"),
+        ingress(path("/new", "s7"), name="7", host="7.example"),
+        service("s7", {"port": 81}),
+        ingress(path("/", "s7"), name="7", host="7.example") | {"spec": BAD},
+    ):
+        values.apply(key_of(changed), changed)
+        build_now = partial(builder.build, values, {}, table, now_unix_ms=NOW_UNIX_MS)
+        costs.append(calls_of(build_now))
+        table = build_now().table
+        builder.settle(table)
+    return costs
+
+
+def test_a_change_costs_the_same_among_ten_hosts_and_among_a_thousand() -> None:
+    assert calls_of_changes(10) == calls_of_changes(1_000)

@@ -88,6 +88,19 @@ async def test_an_ingress_gets_our_address_once() -> None:
         assert scene.sent("PATCH") == [{"status": {"loadBalancer": {"ingress": [ADDRESS]}}}]
 
 
+async def test_an_address_that_somebody_else_took_away_is_written_again() -> None:
+    async with writing(FakeLeader()) as scene:
+        scene.cache.put(key_of(WEB), with_status(ADDRESS))
+        problem = Problem(key_of(WEB), "spec", "x")
+        scene.submit(WEB, problems=(problem,))
+        await until(lambda: scene.sent("POST"))
+        assert scene.sent("PATCH") == []
+
+        scene.cache.put(key_of(WEB), with_status())
+        scene.submit(WEB, problems=(problem,))
+        await until(lambda: scene.sent("PATCH"))
+
+
 async def test_who_does_not_lead_writes_nothing_until_it_does() -> None:
     leader = FakeLeader()
     leader.leads = False
