@@ -123,8 +123,12 @@ impl<'a> Pace<'a> {
     fn moved_at(&self, now: Instant) {
         self.moved.set(now);
         let bounds = &self.bounds;
-        let soonest = bounds.read.min(bounds.send).min(DOWNSTREAM_STALL_TIMEOUT);
-        let mut at = now + soonest;
+        let mut at = now
+            + if self.is_tunnel() {
+                bounds.tunnel
+            } else {
+                bounds.read.min(bounds.send).min(DOWNSTREAM_STALL_TIMEOUT)
+            };
         for hard in [bounds.request, bounds.first_byte].into_iter().flatten() {
             at = at.min(hard);
         }
