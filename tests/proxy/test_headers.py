@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 from client import Client
-from data_plane import ROUTE, DataPlane, backend, table
+from data_plane import DataPlane, backend, table
 from message import Head, request, response
 from upstream import Upstream, says
 
-from proxy.table import ANY_HOST, Host, Listener, ListenerKind
+from proxy.table import Listener, ListenerKind
 
 ORIGIN = {
     "x-forwarded-for",
@@ -223,19 +223,6 @@ async def test_other_fields_arrive_in_order_with_their_bytes(
 
 
 FIELDS_BETWEEN = {"cookie", "x-a", "x-b", "x-empty"}
-
-
-async def test_target_arrives_byte_by_byte(data_plane: DataPlane, upstream: Upstream) -> None:
-    """Routing reads a normal form of the path; the upstream gets what was sent."""
-    a = msgspec.structs.replace(ROUTE, path="/a")
-    served = table((data_plane.ingress,), (backend(upstream),), (Host(ANY_HOST, (a,)),))
-    assert data_plane.publish(served) == []
-    target = "/%61/b%2Fc//d;e=f?g=%zz&h=\\|"
-    async with await data_plane.client() as client:
-        answered = await client.get(target)
-
-    assert answered.status == 200
-    assert upstream.exchanges[0].line == f"GET {target} HTTP/1.1"
 
 
 async def test_status_and_reason_are_the_upstreams(client: Client, upstream: Upstream) -> None:

@@ -14,7 +14,7 @@ use crate::headers::{Ends, Refusal};
 use crate::message::{Method, Name, RequestHead};
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
-use crate::table::{Backend, Listener, ListenerKind, Route, RoutePolicy, Table, normalise};
+use crate::table::{Backend, Listener, ListenerKind, Route, RoutePolicy, Table};
 use crate::trace::{Attempt, Balance, Flag, Segment};
 use crate::upstream::Earlier;
 use crate::worker::{Worker, Workspace};
@@ -159,8 +159,7 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
             b"*" => b"/",
             path => path,
         };
-        let path = normalise(path).map_err(|_| none(Flag::BadRequest))?;
-        let matched = job.table.route(job.request.host(), &path);
+        let matched = job.table.route(job.request.host(), path);
         let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
         (Some(route), &route.backend, &route.policy)
     };

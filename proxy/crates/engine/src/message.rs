@@ -6,10 +6,12 @@
 
 mod fields;
 mod name;
+mod path;
 
 pub use fields::{FieldRef, Fields};
 pub(crate) use fields::{Part, is_token, members};
 pub use name::{Name, NameSet};
+pub use path::{BadPath, normalise, without_empty_segments};
 
 /// The version of a message as it was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -164,7 +166,7 @@ impl RequestHead {
         self.fields.part(self.target)
     }
 
-    /// The path of the target, never empty, undecoded, without dot segments.
+    /// The path of the target in normal form ([`normalise`]), never empty; or `*`.
     #[must_use]
     pub fn path(&self) -> &[u8] {
         let target = self.target();

@@ -14,6 +14,8 @@ mod encode;
 mod exchange;
 #[path = "http1/mutated.rs"]
 mod mutated;
+#[path = "http1/paths.rs"]
+mod paths;
 #[path = "http1/request.rs"]
 mod request;
 #[path = "http1/response.rs"]

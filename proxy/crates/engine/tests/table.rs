@@ -450,7 +450,8 @@ fn a_prefix_is_compared_element_by_element() {
         ("/foo/bar/x/y/z", Some("shop/b:80")),
         ("/foobar", None),
         ("/fo", None),
-        ("//foo", None),
+        ("//foo", Some("shop/a:80")),
+        ("///foo//bar", Some("shop/b:80")),
         ("/", None),
         ("", None),
     ] {
@@ -492,13 +493,26 @@ fn random_path(random: &mut fastrand::Rng) -> String {
     segments.fold(String::new(), |path, segment| format!("{path}/{segment}"))
 }
 
+/// Of slashes in a row one is left.
+fn merged(path: &str) -> String {
+    path.chars().fold(String::new(), |merged, next| {
+        if merged.ends_with('/') && next == '/' {
+            return merged;
+        }
+        merged + &next.to_string()
+    })
+}
+
 fn defined_answer(routes: &[(String, bool, usize)], path: &str) -> Option<&'static str> {
     let backend = |index: usize| ["shop/a:80", "shop/b:80"][index];
-    if let Some(exact) = routes.iter().find(|route| route.1 && route.0 == path) {
+    let path = &merged(path);
+    let is_exact = |route: &&(String, bool, usize)| route.1 && merged(&route.0) == *path;
+    if let Some(exact) = routes.iter().find(is_exact) {
         return Some(backend(exact.2));
     }
     let mut best: Option<(usize, usize)> = None;
     for (prefix, _, index) in routes.iter().filter(|route| !route.1) {
+        let prefix = merged(prefix);
         let prefix = prefix.trim_end_matches('/');
         let is_match = path == prefix || path.starts_with(&format!("{prefix}/"));
         if is_match && best.is_none_or(|(length, _)| prefix.len() > length) {

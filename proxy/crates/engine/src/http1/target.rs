@@ -1,11 +1,14 @@
 //! The request target (RFC 9112 section 3.2): origin-form, absolute-form, or `*`.
 //!
 //! Rules: a path that the backend could resolve to another one than we route by is refused. What is
-//! accepted is forwarded byte by byte. Queries are opaque: browsers leave `\`, `|` and a lone `%`
+//! accepted is kept in normal form, which everything after this goes by and which is forwarded.
+//! Queries are opaque: browsers leave `\`, `|` and a lone `%`
 //! in them as they are (WHATWG URL, "query percent-encode set"), nginx forwards them, so do we.
 
+use std::borrow::Cow;
+
 use super::Malformed;
-use crate::message::{Method, Part, RequestHead};
+use crate::message::{Method, Part, RequestHead, normalise};
 
 /// What an absolute-form target says about the host.
 #[derive(Clone, Copy)]
@@ -29,8 +32,7 @@ pub(super) fn read(
     }
     match target {
         [b'/', ..] => {
-            head.path_bytes = check_origin_form(target)? as u32;
-            head.target = Part::new(start, start + target.len());
+            read_origin_form(head, target, start)?;
             Ok(None)
         }
         b"*" if head.method == Method::Options => {
@@ -59,8 +61,7 @@ fn read_absolute_form(
     match path {
         [b'/', ..] => {
             let path_start = authority_start + authority.len();
-            head.path_bytes = check_origin_form(path)? as u32;
-            head.target = Part::new(path_start, path_start + path.len());
+            read_origin_form(head, path, path_start)?;
         }
         // RFC 9112 section 3.2.4.
         [] if head.method == Method::Options => {
@@ -94,13 +95,26 @@ fn scheme(target: &[u8]) -> Option<(usize, u16)> {
         .map(|&(scheme, port)| (scheme.len(), port))
 }
 
-/// Length of the path.
-fn check_origin_form(target: &[u8]) -> Result<usize, Malformed> {
+/// `/path[?query]`, the path brought into normal form. Nearly all are, and stay where they lie.
+fn read_origin_form(head: &mut RequestHead, target: &[u8], start: usize) -> Result<(), Malformed> {
     let path_bytes = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(path_bytes);
     check_path(path)?;
     check_query(query)?;
-    Ok(path_bytes)
+    match normalise(path) {
+        Ok(Cow::Borrowed(_)) => {
+            head.path_bytes = path_bytes as u32;
+            head.target = Part::new(start, start + target.len());
+        }
+        Ok(Cow::Owned(normal)) => {
+            let path = head.fields.add_bytes(&normal);
+            head.path_bytes = normal.len() as u32;
+            head.target = path.joined(head.fields.add_bytes(query));
+        }
+        // Checked above: no broken escape and no dot segment is left.
+        Err(_) => return Err(Malformed::TargetBytes),
+    }
+    Ok(())
 }
 
 /// Visible ASCII without `#`: a fragment is not sent (RFC 9110 section 4.2.5).
@@ -116,7 +130,7 @@ fn check_query(query: &[u8]) -> Result<(), Malformed> {
 }
 
 /// Besides what queries refuse: `\`, which some servers take for `/`; broken escapes; dot segments.
-fn check_path(path: &[u8]) -> Result<(), Malformed> {
+pub(crate) fn check_path(path: &[u8]) -> Result<(), Malformed> {
     let (mut has_escape, mut has_dot) = (false, false);
     let mut is_valid = true;
     for &byte in path {
@@ -161,7 +175,7 @@ enum Segment {
 /// Refuses `.` and `..` segments, plain or escaped: clients resolve them before they send (RFC 3986
 /// section 5.2.4), and a backend that does it after we have routed serves another route's path.
 ///
-/// nginx and Envoy resolve them themselves; RFC 9110 section 7.7 forbids to change the path.
+/// nginx and Envoy resolve them themselves.
 fn check_segments(path: &[u8]) -> Result<(), Malformed> {
     let is_dots = |segment| !matches!(segment, Segment::Empty | Segment::Name);
     let mut segment = Segment::Empty;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::path::normalise;
 use super::policy::policy_key;
 use super::tls::HostTls;
 use super::wire;
 use crate::limits::{HOST_BYTES_MAX, ROUTE_PATH_BYTES_MAX};
+use crate::message::{normalise, without_empty_segments};
 use crate::trace::attribute::{key, put_text};
 
 /// How a route's path is compared with a request's.
@@ -57,7 +57,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// The route for a normalised path: an exact one, else that with the longest prefix.
+    /// The route for a normalised path without empty segments: an exact one, else that with the longest prefix.
     #[must_use]
     pub fn route(&self, path: &[u8]) -> Option<&Arc<Route>> {
         if let Some(route) = self.exact.get(path) {
@@ -161,6 +161,7 @@ impl Route {
         }
         let path = normalise(wire.path.as_bytes())
             .map_err(|err| wrong(format!("cannot be used: {err}")))?;
+        let path = without_empty_segments(&path);
         let path = String::from_utf8_lossy(&path); // A normal form is ASCII.
         Ok(Self {
             kind: wire.kind,

@@ -8,7 +8,6 @@
 mod backend;
 mod host;
 mod listener;
-mod path;
 mod policy;
 mod shared_map;
 mod tls;
@@ -22,12 +21,12 @@ use rustc_hash::FxHashSet;
 pub use backend::{Backend, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol};
 pub use host::{Host, PathKind, Route};
 pub use listener::{Listener, ListenerKind};
-pub use path::{BadPath, normalise};
 pub use policy::{Retry, RetryOn, RoutePolicy};
 use shared_map::SharedMap;
 pub use tls::{ClientCertificates, HostTls, TlsVersion};
 pub use wire::Rejected;
 
+pub use crate::message::{BadPath, normalise, without_empty_segments};
 use crate::trace::Sampler;
 
 /// What is recorded.
@@ -104,10 +103,11 @@ impl Table {
     /// The route for a request: that of the exact host, else of the wildcard, else of any host.
     ///
     /// `host` is in lower case and without port, empty if the request has none; one trailing dot
-    /// is ignored. `path` is normalised ([`normalise`]).
+    /// is ignored. `path` is normalised ([`normalise`]); its empty segments do not count.
     #[must_use]
     pub fn route(&self, host: &[u8], path: &[u8]) -> Option<Matched<'_>> {
         let host = host.strip_suffix(b".").unwrap_or(host);
+        let path = &*without_empty_segments(path);
         let wildcard = || match memchr::memchr(b'.', host) {
             None | Some(0) => None,
             Some(dot) => self.wildcards.get(&host[dot + 1..]),

@@ -1,11 +1,14 @@
-//! The one normal form of a path, used for routes and for requests alike.
+//! The one normal form of a path, used for routes and for requests alike: it is what requests are
+//! routed, admitted and rewritten by, and what the endpoint gets.
 //!
 //! Two paths that mean the same resource must match the same route, else a rule can be walked
 //! around. So: percent-escapes of unreserved characters are decoded, all others are written in
 //! upper case, dot segments are removed (also encoded ones), and what may not stand in a path is
-//! encoded. Nothing else changes: `%2F` stays data and is no separator, and empty segments (`//`)
-//! stay, since RFC 3986 gives them a meaning and object stores use it; `//admin` is not `/admin`
-//! for any route.
+//! encoded. Nothing else changes: `%2F` stays data and is no separator.
+//!
+//! Empty segments (`//`) stay, since RFC 3986 gives them a meaning and object stores use it. But
+//! many servers take `//admin` for `/admin`, as nginx and Traefik do, so matching does too
+//! ([`without_empty_segments`]): it gets the route, and with it the rules, of `/admin`.
 //!
 //! Source: RFC 3986, sections 3.3, 5.2.4 and 6.2.2. We differ in one point: a path that climbs
 //! above the root is refused and not cut.
@@ -57,6 +60,21 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, BadPath> {
         }
     }
     Ok(Cow::Owned(normal))
+}
+
+/// Returns a path as it is matched: of slashes in a row one is left. Borrowed if there are none,
+/// as in nearly all.
+#[must_use]
+pub fn without_empty_segments(path: &[u8]) -> Cow<'_, [u8]> {
+    let mut slashes = memchr::memchr_iter(b'/', path);
+    let mut before = slashes.next();
+    let has_empty = slashes.any(|slash| before.replace(slash) == Some(slash - 1));
+    if !has_empty {
+        return Cow::Borrowed(path);
+    }
+    let mut merged = path.to_vec();
+    merged.dedup_by(|byte, before| *byte == b'/' && *before == b'/');
+    Cow::Owned(merged)
 }
 
 /// No escape, no segment that begins with a dot, nothing to encode.
@@ -237,6 +255,24 @@ mod tests {
     fn a_path_that_is_not_absolute_is_refused() {
         for path in ["", "a", "*", "%2f", "http://host/"] {
             assert_eq!(normal(path), Err(BadPath::NotAbsolute), "{path}");
+        }
+    }
+
+    #[test]
+    fn slashes_in_a_row_are_one_in_matching() {
+        for (path, want) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("/a/b/", "/a/b/"),
+            ("//a///b//", "/a/b/"),
+            ("/a//b", "/a/b"),
+            ("/a/%2F/b", "/a/%2F/b"),
+            ("", ""),
+            ("*", "*"),
+        ] {
+            let merged = without_empty_segments(path.as_bytes());
+            assert_eq!(&*merged, want.as_bytes());
+            assert_eq!(matches!(merged, Cow::Borrowed(_)), path == want, "{path}");
         }
     }
 
