@@ -128,6 +128,9 @@ pub async fn forward(
     };
     let mut outcome = Outcome::default();
     let found = find(&job, client);
+    if let Ok(target) = &found {
+        client.origin.times = target.listener.times;
+    }
     let served = match &found {
         Ok(target) => balance(&job, target, client, workspace, &mut outcome).await,
         Err(missing) => Err(missing.flag),

@@ -17,6 +17,7 @@ use crate::headers::{self, Refusal};
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::{Framing, RequestHead};
 use crate::stream::Shared;
+use crate::table::ClientTimes;
 use crate::timer::Timer;
 
 /// The connection as a request sees it.
@@ -35,6 +36,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// The listener that accepted it, by its address in the table.
     pub listener: SocketAddr,
+    /// What that listener allowed at the start; with HTTP/1, when the last request came.
+    pub times: ClientTimes,
 }
 
 /// What carries a request and its response.

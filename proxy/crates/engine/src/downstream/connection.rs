@@ -17,7 +17,7 @@ use super::{Client, Origin, Side};
 use crate::forward::{After, Arrival, forward};
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
-use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::message::RequestHead;
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
@@ -26,7 +26,7 @@ use crate::worker::{Worker, Workspace};
 /// How waiting for a request ended.
 enum Arrived {
     Request(Arrival),
-    /// Not within [`HEAD_TIMEOUT`].
+    /// Not within its listener's time for a head.
     Late,
     Malformed(Malformed),
     /// The client closed instead; a part of a head is not worth an answer.
@@ -48,11 +48,15 @@ pub async fn serve(
         peer,
         local,
         listener,
+        times: worker
+            .table()
+            .listener(listener)
+            .map_or_else(Default::default, |one| one.times),
     };
     let stream = Rc::new(Shared::new(Stream::Plain(stream)));
     let mut client = Client {
         side: Side::Http1(Rc::clone(&stream)),
-        timer: Timer::new(DOWNSTREAM_IDLE_TIMEOUT),
+        timer: Timer::new(origin.times.idle),
         origin,
     };
     let mut is_first = true;
@@ -60,14 +64,14 @@ pub async fn serve(
     loop {
         let mut workspace = match kept.take() {
             Some(workspace) => workspace,
-            None => match first_bytes(&worker, &stream, &mut client.timer).await {
+            None => match first_bytes(&worker, &stream, &mut client).await {
                 Some(workspace) => workspace,
                 None => return,
             },
         };
         is_idle.set(false);
         if std::mem::take(&mut is_first)
-            && has_preface(&stream, &mut client.timer, &mut workspace.input).await
+            && has_preface(&stream, &mut client, &mut workspace.input).await
         {
             let read = std::mem::take(&mut workspace.input);
             worker.return_workspace(workspace);
@@ -99,13 +103,14 @@ pub async fn serve(
 }
 
 /// Waits for a request and reads its first bytes; `None` when the client left, or stayed quiet for
-/// [`DOWNSTREAM_IDLE_TIMEOUT`].
+/// its listener's idle time.
 async fn first_bytes(
     worker: &Worker,
     stream: &Shared,
-    timer: &mut Timer,
+    client: &mut Client,
 ) -> Option<Box<Workspace>> {
-    timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+    let Client { timer, origin, .. } = client;
+    timer.set(Instant::now() + origin.times.idle);
     loop {
         // As `readable`, but without an entry in the socket's list of waiters: there is one reader.
         let readable = poll_fn(|context| stream.poll_read_ready(context));
@@ -133,7 +138,7 @@ async fn serve_one(
     client: &mut Client,
     workspace: &mut Workspace,
 ) -> After {
-    let refused = match read_head(stream, &mut client.timer, workspace).await {
+    let refused = match read_head(stream, client, workspace).await {
         Arrived::Request(arrival) => return forward(worker, client, workspace, arrival).await,
         Arrived::Nothing => return After::Close,
         Arrived::Late => (408, "the request took too long to arrive"),
@@ -145,10 +150,11 @@ async fn serve_one(
 }
 
 /// Reads a head whose first bytes are in the workspace.
-async fn read_head(mut stream: &Shared, timer: &mut Timer, workspace: &mut Workspace) -> Arrived {
+async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Workspace) -> Arrived {
+    let Client { timer, origin, .. } = client;
     let Workspace { input, request, .. } = workspace;
     let start = Instant::now();
-    timer.set(start + HEAD_TIMEOUT);
+    timer.set(start + origin.times.head);
     loop {
         match parse_request(input.unread(), request) {
             Ok(Parsed::Complete { head_bytes }) => {

@@ -29,8 +29,8 @@ use crate::forward::{After, Arrival, forward};
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::limits::{
-    DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_RESET_STREAMS_MAX,
-    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_RESET_STREAMS_MAX, HTTP2_SEND_BUFFER_BYTES,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
 };
 use crate::message::{Framing, RequestHead, Version};
 use crate::stream::{Shared, Stream};
@@ -42,8 +42,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Whether the connection whose first bytes are in `input` is one of HTTP/2 by prior knowledge;
 /// reads on where the bytes are the beginning of either.
-pub async fn has_preface(mut stream: &Shared, timer: &mut Timer, input: &mut Buffer) -> bool {
-    timer.set(Instant::now() + HEAD_TIMEOUT);
+pub async fn has_preface(mut stream: &Shared, client: &mut Client, input: &mut Buffer) -> bool {
+    let Client { timer, origin, .. } = client;
+    timer.set(Instant::now() + origin.times.head);
     loop {
         if let Some(is_http2) = is_preface(input.unread()) {
             return is_http2;
@@ -66,7 +67,7 @@ fn is_preface(bytes: &[u8]) -> Option<bool> {
 
 /// Serves a connection until either side closes it. `read` holds what was read from it already.
 pub async fn serve_http2(worker: Rc<Worker>, stream: Stream, read: Buffer, origin: Origin) {
-    let mut timer = Timer::new(HEAD_TIMEOUT);
+    let mut timer = Timer::new(origin.times.head);
     let handshake = settings().handshake(Rewound { read, stream });
     let Some(Ok(connection)) = timer.limit(handshake).await else {
         return;
@@ -111,7 +112,7 @@ struct Streams {
 
 impl Served {
     async fn run(mut self, timer: &mut Timer) {
-        timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+        timer.set(Instant::now() + self.origin.times.idle);
         let mut is_going = false;
         loop {
             if self.worker.is_draining.get() && !is_going {
@@ -122,16 +123,16 @@ impl Served {
                 Event::Request(request, respond) => self.serve(*request, respond),
                 Event::Closed => return,
                 Event::Draining => {}
-                Event::StreamEnded => timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT),
+                Event::StreamEnded => timer.set(Instant::now() + self.origin.times.idle),
                 Event::TimeOut if self.streams.count.get() > 0 => {
-                    timer.set(Instant::now() + DOWNSTREAM_IDLE_TIMEOUT);
+                    timer.set(Instant::now() + self.origin.times.idle);
                 }
                 // Whoever does not take the goodbye is cut off.
                 Event::TimeOut if is_going => return,
                 Event::TimeOut => {
                     is_going = true;
                     self.connection.graceful_shutdown();
-                    timer.set(Instant::now() + HEAD_TIMEOUT);
+                    timer.set(Instant::now() + self.origin.times.head);
                 }
             }
         }
@@ -218,7 +219,7 @@ async fn serve_stream(
             receive: Some(receive),
             send: RefCell::new(send),
         },
-        timer: Timer::new(DOWNSTREAM_IDLE_TIMEOUT),
+        timer: Timer::new(origin.times.idle),
         origin,
     };
     let after = match read {

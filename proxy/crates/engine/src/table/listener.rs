@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::policy::{policy_key, positive};
 use super::wire;
+use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT};
 
 /// What a listener's requests are matched against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -47,10 +48,27 @@ pub struct Listener {
     pub tls: bool,
     /// Key of the certificate for hosts that have none; may be empty.
     pub certificate: Arc<str>,
+    /// How long its clients may take.
+    pub times: ClientTimes,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimes {
     /// From the first byte of a request to the end of its head.
-    pub head_timeout: Duration,
+    pub head: Duration,
     /// Between two requests on a connection.
-    pub idle_timeout: Duration,
+    pub idle: Duration,
+}
+
+impl Default for ClientTimes {
+    /// Those of a listener that says nothing else, in `proxy/table.py`.
+    fn default() -> Self {
+        Self {
+            head: HEAD_TIMEOUT,
+            idle: DOWNSTREAM_IDLE_TIMEOUT,
+        }
+    }
 }
 
 impl Listener {
@@ -89,8 +107,10 @@ impl Listener {
             policy: policy_key(&wire.policy),
             tls: wire.tls,
             certificate: Arc::from(wire.certificate.as_str()),
-            head_timeout: positive("head_timeout_ms", wire.head_timeout_ms)?,
-            idle_timeout: positive("idle_timeout_ms", wire.idle_timeout_ms)?,
+            times: ClientTimes {
+                head: positive("head_timeout_ms", wire.head_timeout_ms)?,
+                idle: positive("idle_timeout_ms", wire.idle_timeout_ms)?,
+            },
         })
     }
 }

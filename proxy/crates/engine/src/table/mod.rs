@@ -20,7 +20,7 @@ use rustc_hash::FxHashSet;
 
 pub use backend::{Backend, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol};
 pub use host::{Host, PathKind, Route};
-pub use listener::{Listener, ListenerKind};
+pub use listener::{ClientTimes, Listener, ListenerKind};
 pub use policy::{Retry, RetryOn, RoutePolicy};
 use shared_map::SharedMap;
 pub use tls::{ClientCertificates, HostTls, TlsVersion};
