@@ -238,7 +238,12 @@ class Retry(_Value, frozen=True):
 class HeaderEdits(_Value, frozen=True):
     """What is changed of a head's fields: first removed, then set (replaced), then added.
 
-    Pairs of name and value. Names that frame the message or belong to the connection are refused.
+    Pairs of name and value; those that the engine writes (X-Forwarded-For and so on) can be changed
+    too. A value may hold `$client_ip`, `$host`, `$request_id`, `$scheme` and `$trace_id` (also in
+    braces: `${host}`), and `$$` for a dollar. Refused are names that frame the message or belong to
+    the connection (Content-Length, Transfer-Encoding, Connection, Keep-Alive, Proxy-Connection, TE,
+    Trailer, Upgrade, Expect, HTTP2-Settings), Proxy, and writing Traceparent or Tracestate. Host
+    can be set on requests, without variables: the endpoint is told it instead of the client's.
     """
 
     remove: tuple[str, ...] = ()
@@ -247,10 +252,13 @@ class HeaderEdits(_Value, frozen=True):
 
 
 class Rewrite(_Value, frozen=True):
-    """Another path for the endpoint: where `pattern` matches the normalised path, that is replaced.
+    """Another path for the endpoint: the first match of `pattern` in the normal form is replaced.
 
-    `pattern` is a regular expression of Rust's `regex` (linear time); `replacement` names its
-    groups as `$1` or `${name}`. The query stays.
+    `pattern` is a regular expression of Rust's `regex` (linear time) and need not match all of the
+    path: `^` and `$` are its ends. `replacement` names groups as `$1`, `$name` or in braces; `$$`
+    is a dollar; `?` and `#` are refused. The query stays. Empty segments (`//`) do not count for
+    it, as for routes. The result is held to what a client's path is: one with `..` is a 400
+    (`bad_request`), one that is no path a 500 (`bad_rewrite`). A path without a match stays.
     """
 
     pattern: str
@@ -258,17 +266,25 @@ class Rewrite(_Value, frozen=True):
 
 
 class Redirect(_Value, frozen=True):
-    """An answer without a backend: `location` may hold `$scheme`, `$host`, `$path`, `$query`."""
+    """An answer without a backend.
+
+    `location` begins with a path (it is then completed with the request's scheme and host), or with
+    `http://`, `https://` or `$scheme://` and a host. It may hold `$scheme`, `$host` (without port),
+    `$path`, `$query` (with its `?`; nothing where there is none) and `$$`.
+    """
 
     location: str
     status: int = 308  # 301, 302, 303, 307 or 308
 
 
 class RoutePolicy(_Value, frozen=True):
-    """How the requests of some routes are treated. Times of 0 are no bound.
+    """How the requests of some routes are treated. Times and sizes of 0 are no bound.
 
-    `allow` and `deny` are networks (CIDR) of client addresses; deny wins, and what is not allowed
-    is denied where `allow` has any. Paths are compared after normalisation, here and in routing.
+    `allow` and `deny` are networks (CIDR) or addresses of clients; deny wins, and what is not
+    allowed is denied where `allow` has any. They are asked first, then the head's size,
+    `https_only`, `redirect`, the body's size, `rewrite`. `response_headers` apply to all final
+    responses, also to those that the engine makes itself. A route whose policy is rejected, and
+    that had none before, answers 503 (`bad_policy`): it might have kept somebody out.
     """
 
     read_timeout_ms: int = 60_000  # nginx proxy_read_timeout: 60 s, between two reads
@@ -282,7 +298,7 @@ class RoutePolicy(_Value, frozen=True):
     response_headers: HeaderEdits = HeaderEdits()
     rewrite: Rewrite | None = None
     redirect: Redirect | None = None
-    https_only: bool = False  # plain HTTP is redirected (308)
+    https_only: bool = False  # plain HTTP is redirected: 308, to the host without its port
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 

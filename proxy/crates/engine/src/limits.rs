@@ -85,6 +85,34 @@ pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// ingress-nginx `upstream-keepalive-connections`: 320 per worker.
 pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 320;
 
+/// Edits of one head that a policy may make. Gateway API: 16 of each kind. Over it the policy is
+/// refused.
+pub const HEADER_EDITS_MAX: usize = 64;
+
+/// Text with variables: a header's value, the location of a redirect. nginx: 4 KiB a directive.
+/// Over it the policy is refused.
+pub const TEMPLATE_BYTES_MAX: usize = 4 * 1024;
+
+/// Variables in one text, each of which may become as long as a request's head. Over it the policy
+/// is refused.
+pub const TEMPLATE_VARIABLES_MAX: usize = 16;
+
+/// The pattern, or the replacement, of a rewrite. nginx: 4 KiB a directive. Over it the policy is
+/// refused. What a rewrite makes may be as long as a request line.
+pub const REWRITE_BYTES_MAX: usize = 4 * 1024;
+
+/// A rewrite's compiled regular expression. PCRE, as nginx has it, allows 64 KiB of denser code;
+/// the `regex` crate 10 MiB. Over it the policy is refused.
+pub const REWRITE_REGEX_BYTES_MAX: usize = 256 * 1024;
+
+/// What a regular expression may remember per thread to be fast; full, it begins anew. The `regex`
+/// crate: 2 MiB.
+pub const REWRITE_CACHE_BYTES_MAX: usize = 256 * 1024;
+
+/// Networks in one allow or deny list. nginx has no bound; a country has some ten thousand. Over it
+/// the policy is refused.
+pub const NETWORKS_MAX: usize = 64 * 1024;
+
 /// Attempts of one request that a policy may ask for; Envoy has no bound, nginx neither.
 pub const ATTEMPTS_MAX: u32 = 10;
 

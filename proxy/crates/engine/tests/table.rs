@@ -433,6 +433,34 @@ fn a_wildcard_stands_for_exactly_one_label() {
 }
 
 #[test]
+fn a_policy_that_was_rejected_admits_nothing_unless_there_was_one_before() {
+    let policies =
+        |changes: Value| json!({"policies_upsert": [["p", wire_json::policy(&changes)]]});
+    let (table, rejected) = apply(&shop(), policies(json!({"allow": ["nowhere"]})));
+    assert_eq!(rejected[0].kind, "policy");
+    assert!(table.policy(Some("p")).is_unusable && !table.policy(Some("p")).admits_all);
+    assert!(!table.policy(None).is_unusable && table.policy(None).admits_all);
+
+    let table = applied(&table, policies(json!({"allow": ["10.0.0.0/8"]})));
+    assert!(!table.policy(Some("p")).is_unusable);
+    let (table, _) = apply(&table, policies(json!({"allow": ["nowhere"]})));
+    let kept = table.policy(Some("p"));
+    assert!(
+        kept.access
+            .as_ref()
+            .unwrap()
+            .admits("10.1.1.1".parse().unwrap())
+    );
+}
+
+#[test]
+fn a_policy_that_says_nothing_is_the_default() {
+    let policies = json!({"policies_upsert": [["p", wire_json::policy(&json!({}))]]});
+    let table = applied(&shop(), policies);
+    assert_eq!(table.policy(Some("p")), table.policy(None));
+}
+
+#[test]
 fn a_prefix_is_compared_element_by_element() {
     let routes = [
         route("prefix", "/foo/", "a"),

@@ -47,6 +47,18 @@ pub(super) fn read(head: &mut RequestHead, named: Option<Named>) -> Result<(), M
     Ok(())
 }
 
+/// Whether `text` is `host[:port]` as a request may name it.
+pub(crate) fn is_authority(text: &[u8]) -> bool {
+    let rest = split(text)
+        .filter(|_| !text.is_empty())
+        .map(|(_, rest)| rest);
+    match rest {
+        Some([b':', digits @ ..]) => parse_port(digits).is_some(),
+        Some(rest) => rest.is_empty(),
+        None => false,
+    }
+}
+
 /// A validated authority and how much of it is the host.
 struct Authority {
     whole: Part,

@@ -19,10 +19,12 @@ mod request;
 mod response;
 mod target;
 
+pub(crate) use authority::is_authority;
 pub use body::{BodyDecoder, Step};
 pub use malformed::Malformed;
 pub use request::parse_request;
 pub use response::parse_response;
+pub(crate) use target::check_path;
 
 /// What a buffer holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -21,7 +21,10 @@ use rustc_hash::FxHashSet;
 pub use backend::{Backend, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol};
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind};
-pub use policy::{Retry, RetryOn, RoutePolicy};
+pub use policy::{
+    Access, BadRewrite, Expanded, Facts, HeaderEdits, Redirect, Retry, RetryOn, Rewrite,
+    RoutePolicy, https_location,
+};
 use shared_map::SharedMap;
 pub use tls::{ClientCertificates, HostTls, TlsVersion};
 pub use wire::Rejected;
@@ -72,6 +75,8 @@ pub struct Table {
     policies: SharedMap<RoutePolicy>,
     /// The policy where none is named.
     policy_default: Arc<RoutePolicy>,
+    /// The policy where one is named that is not there.
+    policy_unusable: Arc<RoutePolicy>,
 }
 
 /// What a request's host and path led to.
@@ -97,6 +102,7 @@ impl Table {
             backends: SharedMap::default(),
             policies: SharedMap::default(),
             policy_default: Arc::default(),
+            policy_unusable: Arc::new(RoutePolicy::unusable()),
         }
     }
 
@@ -123,12 +129,17 @@ impl Table {
         self.backends.get(key.as_bytes())
     }
 
-    /// The policy that a route or a listener names; the defaults where it names none, or one that
-    /// is gone.
+    /// The policy that a route or a listener names; the defaults where it names none. One that is
+    /// named but was rejected, or is gone, might have kept somebody out, so it keeps out everybody.
     #[must_use]
     pub fn policy(&self, key: Option<&str>) -> &Arc<RoutePolicy> {
-        key.and_then(|key| self.policies.get(key.as_bytes()))
-            .unwrap_or(&self.policy_default)
+        match key {
+            None => &self.policy_default,
+            Some(key) => {
+                let known = self.policies.get(key.as_bytes());
+                known.unwrap_or(&self.policy_unusable)
+            }
+        }
     }
 
     /// The listener of that address.

@@ -1,15 +1,28 @@
-//! How the requests of some routes are treated, compiled: times, sizes and retries checked once.
+//! How the requests of some routes are treated, compiled: everything is checked once, here.
 //!
 //! Rules: what a policy means is decided here or by what it is handed to, never by its key. The
 //! key of the policy that applies where none is named is empty.
+
+mod access;
+mod edits;
+mod redirect;
+mod rewrite;
+mod template;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use access::Access;
+pub use edits::HeaderEdits;
+pub use redirect::{Redirect, https_location};
+pub use rewrite::{BadRewrite, Rewrite};
+pub use template::{Expanded, Facts};
+
 use super::wire;
 use crate::limits::ATTEMPTS_MAX;
+use edits::Of;
 
 /// What makes an attempt worth repeating, where that is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -58,6 +71,27 @@ pub struct RoutePolicy {
     pub tunnel_timeout: Duration,
     /// When an attempt is repeated.
     pub retry: Retry,
+    /// It could not be compiled: no request goes on.
+    pub is_unusable: bool,
+    /// Nothing of a request is looked at before an endpoint is chosen: no access rule, no size, no
+    /// redirect, no rewrite.
+    pub admits_all: bool,
+    /// Who may use the route; `None` for everybody.
+    pub access: Option<Access>,
+    /// No longer request heads than that.
+    pub request_head_bytes_max: Option<u64>,
+    /// No longer request bodies than that.
+    pub request_body_bytes_max: Option<u64>,
+    /// Whether plain HTTP is redirected.
+    pub https_only: bool,
+    /// Where everybody is sent instead.
+    pub redirect: Option<Redirect>,
+    /// The path that the endpoint gets.
+    pub rewrite: Option<Rewrite>,
+    /// What is changed of a request's fields.
+    pub request_headers: Option<HeaderEdits>,
+    /// What is changed of the fields of a final response, the endpoint's or ours.
+    pub response_headers: Option<HeaderEdits>,
 }
 
 impl Default for RoutePolicy {
@@ -74,23 +108,65 @@ impl Default for RoutePolicy {
                 per_try_timeout: None,
                 budget_percent: 20,
             },
+            is_unusable: false,
+            admits_all: true,
+            access: None,
+            request_head_bytes_max: None,
+            request_body_bytes_max: None,
+            https_only: false,
+            redirect: None,
+            rewrite: None,
+            request_headers: None,
+            response_headers: None,
         }
     }
 }
 
 impl RoutePolicy {
+    /// The policy of routes whose own one is not there: it admits nothing.
+    pub(super) fn unusable() -> Self {
+        Self {
+            is_unusable: true,
+            admits_all: false,
+            ..Self::default()
+        }
+    }
+
     /// Compiles a policy.
     ///
     /// # Errors
     /// One sentence: which part is wrong, and what it must be.
     pub(super) fn compile(wire: &wire::RoutePolicy) -> Result<Self, String> {
-        Ok(Self {
+        let mut policy = Self {
             read_timeout: positive("read_timeout_ms", wire.read_timeout_ms)?,
             send_timeout: positive("send_timeout_ms", wire.send_timeout_ms)?,
             request_timeout: optional("request_timeout_ms", wire.request_timeout_ms)?,
             tunnel_timeout: positive("tunnel_timeout_ms", wire.tunnel_timeout_ms)?,
             retry: Retry::compile(&wire.retry)?,
-        })
+            is_unusable: false,
+            admits_all: false,
+            access: Access::compile(&wire.allow, &wire.deny)?,
+            request_head_bytes_max: bytes("request_head_bytes_max", wire.request_head_bytes_max)?,
+            request_body_bytes_max: bytes("request_body_bytes_max", wire.request_body_bytes_max)?,
+            https_only: wire.https_only,
+            redirect: part("redirect", wire.redirect.as_ref(), Redirect::compile)?,
+            rewrite: part("rewrite", wire.rewrite.as_ref(), Rewrite::compile)?,
+            request_headers: HeaderEdits::compile(&wire.request_headers, Of::Request)
+                .map_err(|what| format!("request_headers {what}"))?,
+            response_headers: HeaderEdits::compile(&wire.response_headers, Of::Response)
+                .map_err(|what| format!("response_headers {what}"))?,
+        };
+        policy.admits_all = policy.looks_at_nothing();
+        Ok(policy)
+    }
+
+    fn looks_at_nothing(&self) -> bool {
+        self.access.is_none()
+            && self.request_head_bytes_max.is_none()
+            && self.request_body_bytes_max.is_none()
+            && !self.https_only
+            && self.redirect.is_none()
+            && self.rewrite.is_none()
     }
 }
 
@@ -118,6 +194,25 @@ impl Retry {
 /// The key of a policy, as routes and listeners keep it.
 pub(super) fn policy_key(key: &str) -> Option<Arc<str>> {
     (!key.is_empty()).then(|| Arc::from(key))
+}
+
+/// A part that may be absent; its sentence begins with its name.
+fn part<W, T>(
+    name: &str,
+    wire: Option<&W>,
+    compile: impl Fn(&W) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    let named = |what| format!("{name}: {what}");
+    wire.map(compile).transpose().map_err(named)
+}
+
+/// A size that may be absent, which is written as 0.
+fn bytes(name: &str, count: i64) -> Result<Option<u64>, String> {
+    match u64::try_from(count) {
+        Ok(0) => Ok(None),
+        Ok(count) => Ok(Some(count)),
+        Err(_) => Err(format!("{name} is {count}, which is less than 0")),
+    }
 }
 
 /// A time that must be there.
