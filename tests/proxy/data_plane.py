@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +58,14 @@ def table(
     backends: tuple[Backend, ...],
     hosts: tuple[Host, ...] = (Host(ANY_HOST, (ROUTE,)),),
     tracing: Tracing = Tracing(),  # noqa: B008, it is frozen
+    policies: Mapping[str, RoutePolicy] | None = None,
 ) -> RouteTable:
+    """Args: policies: what `ROUTE` names, unless it is said here."""
     return RouteTable(
         listeners=listeners,
         hosts={host.name: host for host in hosts},
         backends={each.key: each for each in backends},
-        policies={ROUTE.policy: RoutePolicy()},
+        policies={ROUTE.policy: RoutePolicy()} if policies is None else policies,
         tracing=tracing,
     )
 
@@ -146,6 +149,13 @@ class DataPlane:
         rejected = self.engine.publish(difference(self.table, wanted))
         if not any(each.kind == "table" for each in rejected):
             self.table = wanted
+        return rejected
+
+    def rejected(self, policy: RoutePolicy) -> Rejected:
+        """What the engine says about a policy that it does not take."""
+        wanted = msgspec.structs.replace(self.table, policies={"shop/wrong": policy})
+        (rejected,) = self.publish(wanted)
+        assert (rejected.kind, rejected.subject) == ("policy", "shop/wrong")
         return rejected
 
     async def client(self, **how: Any) -> Client:

@@ -187,6 +187,7 @@ fn segment<'a>(
         server: ([192, 0, 2, 2], 80).into(),
         listener: ListenerKind::Ingress,
         route: Some(route),
+        rewritten_path: None,
         backend: Some(backend),
         generation: 42,
         status: 200,

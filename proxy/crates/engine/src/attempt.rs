@@ -202,7 +202,8 @@ impl Try<'_, '_> {
         (to_upstream, from_upstream): (Sink<'_>, Source<'_>),
         tried: &Tried,
     ) -> Result<Finished, Flag> {
-        let request = self.job.request;
+        let (request, policy) = (self.job.request, self.target.policy);
+        let editor = self.job.editor(policy.response_headers.as_ref());
         let opened = client.open(
             request.framing,
             &mut workspace.input,
@@ -217,8 +218,9 @@ impl Try<'_, '_> {
             to_client: opened.reply,
             timer: opened.timer,
             bounds: self.bounds(),
-            body_bytes_max: u64::MAX,
+            body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),
             held_back: &[],
+            editor: editor.as_ref(),
             connected: tried.connected.unwrap_or(self.started),
             is_draining: &self.job.worker.is_draining,
         };
@@ -226,11 +228,14 @@ impl Try<'_, '_> {
     }
 
     fn told(&self, id: SpanId) -> Told<'_> {
+        let edits = self.target.policy.request_headers.as_ref();
         Told {
             listener: self.target.listener,
             ends: self.job.ends,
             request_id: self.job.id,
             propagation: self.job.trace.propagation(id),
+            path: self.target.path.as_deref(),
+            editor: self.job.editor(edits),
         }
     }
 

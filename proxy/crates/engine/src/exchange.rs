@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::body::{ReadError, Relay, RelayError, Sink, Source};
 use crate::downstream::reply;
+use crate::editor::Editor;
 use crate::http1::Malformed;
 use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::message::{RequestHead, ResponseHead};
@@ -36,6 +37,8 @@ pub struct Exchange<'a> {
     pub body_bytes_max: u64,
     /// Statuses of responses that are not passed on, because another attempt will be made.
     pub held_back: &'a [u16],
+    /// What the route's policy changes of a final response.
+    pub editor: Option<&'a Editor<'a>>,
     /// When the upstream connection was there.
     pub connected: Instant,
     /// Whether the client's connection is to be closed after the response; asked when it begins.
@@ -100,6 +103,7 @@ impl Exchange<'_> {
             from_upstream: self.from_upstream,
             to_client: self.to_client,
             held_back: self.held_back,
+            editor: self.editor,
             is_draining: self.is_draining,
             marks,
             pace: &pace,
@@ -222,6 +226,7 @@ struct Download<'a> {
     from_upstream: Source<'a>,
     to_client: Sink<'a>,
     held_back: &'a [u16],
+    editor: Option<&'a Editor<'a>>,
     is_draining: &'a Cell<bool>,
     marks: &'a Marks,
     pace: &'a Pace<'a>,
@@ -268,6 +273,7 @@ impl Download<'_> {
             self.request,
             self.response,
             !self.is_draining.get(),
+            self.editor,
         );
         marks.status.set(self.response.status);
         marks.first_response.set(Some(self.pace.moved()));

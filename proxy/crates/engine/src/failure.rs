@@ -9,27 +9,38 @@ use crate::trace::Flag;
 pub const fn status(flag: Flag) -> u16 {
     match flag {
         Flag::BadRequest => 400,
+        Flag::Denied => 403,
         Flag::NoRoute => 404,
         Flag::ClientTimeout => 408,
         Flag::BodyTooLarge => 413,
+        Flag::HeadTooLarge => 431,
         Flag::ClientGone => 499,
-        Flag::Internal => 500,
+        Flag::Internal | Flag::BadRewrite => 500,
         Flag::ConnectRefused
         | Flag::ConnectFailed
         | Flag::UpstreamReset
         | Flag::UpstreamClosed
         | Flag::UpstreamStatus
         | Flag::UpstreamProtocolError => 502,
-        Flag::NoBackend | Flag::NoEndpoints | Flag::Overload | Flag::Shutdown => 503,
+        Flag::BadPolicy | Flag::NoBackend | Flag::NoEndpoints | Flag::Overload | Flag::Shutdown => {
+            503
+        }
         Flag::ConnectTimeout | Flag::UpstreamTimeout | Flag::RequestTimeout => 504,
     }
 }
+
+/// What a redirect says to who reads it.
+pub const MOVED: &str = "the resource is elsewhere";
 
 /// The same in a sentence. It tells a stranger nothing about the inside; the trace does that.
 #[must_use]
 pub const fn sentence(flag: Flag) -> &'static str {
     match flag {
         Flag::BadRequest => "the request is malformed",
+        Flag::Denied => "this address may not use this route",
+        Flag::HeadTooLarge => "the request's head is larger than this route allows",
+        Flag::BadPolicy => "the policy of this route cannot be applied",
+        Flag::BadRewrite => "the route's rewrite does not make a path of this one",
         Flag::NoRoute => "no route for this host and path",
         Flag::ClientTimeout => "the request took too long to arrive",
         Flag::BodyTooLarge => "the request's body is larger than this route allows",

@@ -1,4 +1,4 @@
-//! The life of a request: found, balanced, sent, answered, recorded.
+//! The life of a request: found, admitted, balanced, sent, answered, recorded.
 //!
 //! One function per step, in that order. A request loads the table once and uses it to its end.
 
@@ -6,18 +6,25 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::admission::{Admitted, Turned, admit};
 use crate::attempt::{Ended, Tried, Try};
 use crate::downstream::Client;
+use crate::editor::Editor;
 use crate::exchange::Marks;
-use crate::failure;
+use crate::failure::{self, MOVED};
 use crate::headers::{Ends, Refusal};
 use crate::message::{Method, Name, RequestHead};
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
-use crate::table::{Backend, Listener, ListenerKind, Route, RoutePolicy, Table};
+use crate::table::{
+    Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, Table,
+};
 use crate::trace::{Attempt, Balance, Flag, Segment};
 use crate::upstream::Earlier;
 use crate::worker::{Worker, Workspace};
+
+/// No listener has TLS yet.
+const SCHEME: &str = "http";
 
 /// When a request came.
 #[derive(Clone, Copy)]
@@ -51,6 +58,31 @@ pub struct Job<'a> {
     pub arrival: Arrival,
 }
 
+impl<'a> Job<'a> {
+    /// The request, as a policy's variables name it.
+    fn facts(&self) -> Facts<'a> {
+        Facts {
+            client: self.ends.peer.ip(),
+            scheme: SCHEME,
+            authority: self.request.authority(),
+            host: self.request.host(),
+            path: path_to_match(self.request),
+            query: self.request.query(),
+            request_id: self.id,
+            trace_id: self.trace.id_to_show(),
+        }
+    }
+
+    /// These edits, with the facts of the request.
+    pub fn editor(&self, edits: Option<&'a HeaderEdits>) -> Option<Editor<'a>> {
+        let edits = edits?;
+        Some(Editor {
+            edits,
+            facts: self.facts(),
+        })
+    }
+}
+
 /// What became of it so far.
 #[derive(Default)]
 struct Outcome {
@@ -82,12 +114,13 @@ impl Outcome {
 }
 
 /// Where a request goes: by a route, or straight to the backend of a service listener.
-#[derive(Clone, Copy)]
 pub struct Target<'a> {
     pub listener: &'a Listener,
     route: Option<&'a Route>,
     pub backend: &'a Backend,
     pub policy: &'a RoutePolicy,
+    /// The path for the endpoint, where the policy rewrites it.
+    pub path: Option<Vec<u8>>,
 }
 
 /// Why a request has no target, and how far the search came.
@@ -127,17 +160,23 @@ pub async fn forward(
         arrival,
     };
     let mut outcome = Outcome::default();
-    let found = find(&job, client);
-    if let Ok(target) = &found {
-        client.origin.times = target.listener.times;
-    }
-    let served = match &found {
-        Ok(target) => balance(&job, target, client, workspace, &mut outcome).await,
-        Err(missing) => Err(missing.flag),
+    let mut found = find(&job, client);
+    let served = match &mut found {
+        Ok(target) => {
+            client.origin.times = target.listener.times;
+            serve(&job, target, client, workspace, &mut outcome).await
+        }
+        Err(missing) => Err(Turned::Away(missing.flag)),
     };
     let after = match served {
         Ok(after) => after,
-        Err(flag) => fail(&job, flag, client, workspace, &mut outcome).await,
+        Err(turned) => {
+            let edits = found
+                .as_ref()
+                .ok()
+                .and_then(|target| target.policy.response_headers.as_ref());
+            turn(&job, turned, edits, client, workspace, &mut outcome).await
+        }
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
     if trace.is_recorded() {
@@ -157,11 +196,7 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
     let (route, key, policy) = if let Some(key) = &listener.backend {
         (None, key, &listener.policy)
     } else {
-        // `OPTIONS *` asks about the host as a whole: who answers for its root answers for it.
-        let path = match job.request.path() {
-            b"*" => b"/",
-            path => path,
-        };
+        let path = path_to_match(job.request);
         let matched = job.table.route(job.request.host(), path);
         let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
         (Some(route), &route.backend, &route.policy)
@@ -172,12 +207,38 @@ fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> 
             route,
             backend,
             policy: job.table.policy(policy.as_deref()),
+            path: None,
         }),
         None => Err(NoTarget {
             flag: Flag::NoBackend,
             route,
         }),
     }
+}
+
+/// The path that rules are matched with. `OPTIONS *` asks about the host as a whole: who answers
+/// for its root answers for it.
+fn path_to_match(request: &RequestHead) -> &[u8] {
+    match request.path() {
+        b"*" => b"/",
+        path => path,
+    }
+}
+
+/// Serves a request whose target is known: admitted first, then balanced.
+async fn serve(
+    job: &Job<'_>,
+    target: &mut Target<'_>,
+    client: &mut Client,
+    workspace: &mut Workspace,
+    outcome: &mut Outcome,
+) -> Result<After, Turned> {
+    if !target.policy.admits_all {
+        let Admitted { path } = admit(target.policy, job.request, &job.facts())?;
+        target.path = path;
+    }
+    let balanced = balance(job, target, client, workspace, outcome).await;
+    balanced.map_err(Turned::Away)
 }
 
 /// Tries endpoints until one answers; a request that an endpoint may have seen is repeated only
@@ -229,36 +290,43 @@ async fn balance(
     last
 }
 
-/// Tells the client that its request failed, unless it has the beginning of a response or left.
-async fn fail(
+/// Answers a request ourselves, unless the client has the beginning of a response or left.
+async fn turn(
     job: &Job<'_>,
-    flag: Flag,
+    turned: Turned,
+    edits: Option<&HeaderEdits>,
     client: &mut Client,
     workspace: &mut Workspace,
     outcome: &mut Outcome,
 ) -> After {
-    outcome.flag = Some(flag);
-    if flag == Flag::ClientGone || outcome.first_response.is_some() {
+    if let Turned::Away(flag) = turned {
+        outcome.flag = Some(flag);
+    }
+    if outcome.flag == Some(Flag::ClientGone) || outcome.first_response.is_some() {
         return After::Close;
     }
     let is_sent_on = outcome
         .marks()
         .is_some_and(|marks| marks.sent.get().is_some());
     let is_read = is_sent_on || !job.request.has_body();
-    let is_staying = flag != Flag::Shutdown && !job.worker.is_draining.get();
+    let is_staying = outcome.flag != Some(Flag::Shutdown) && !job.worker.is_draining.get();
     let keep_alive = is_read && job.request.keep_alive && is_staying;
     let malformed = outcome.marks().and_then(|marks| marks.malformed.get());
-    let (status, sentence) = match malformed {
-        Some(malformed) => (malformed.status(), malformed.reason()),
-        None => (failure::status(flag), failure::sentence(flag)),
+    let (status, sentence, location) = match (&turned, malformed) {
+        (Turned::To(moved), _) => (moved.status, MOVED, Some(&*moved.location)),
+        (Turned::Away(_), Some(malformed)) => (malformed.status(), malformed.reason(), None),
+        (Turned::Away(flag), None) => (failure::status(*flag), failure::sentence(*flag), None),
     };
     outcome.status = status;
     outcome.first_response = Some(Instant::now());
     let trace_id = job.trace.id_to_show();
+    let editor = job.editor(edits);
     let refusal = Refusal {
         status,
         sentence,
         trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice),
+        location,
+        editor: editor.as_ref(),
         keep_alive,
     };
     let refused = client.refuse(job.request, &refusal, &mut workspace.to_client);
@@ -306,7 +374,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         method: request.method_bytes(),
         is_known_method: request.method != Method::Other,
         path: request.path(),
-        scheme: "http",
+        scheme: SCHEME,
         host: request.host(),
         user_agent: request.fields.get(Name::UserAgent),
         http_version: request.version.as_str(),
@@ -317,6 +385,10 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
             Err(_) => ListenerKind::Ingress,
         },
         route,
+        rewritten_path: found
+            .as_ref()
+            .ok()
+            .and_then(|target| target.path.as_deref()),
         backend,
         generation: job.table.generation,
         status: outcome.status,

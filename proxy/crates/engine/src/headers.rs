@@ -2,6 +2,7 @@
 //!
 //! Heads are written anew, never copied: hop-by-hop fields end here (RFC 9110, section 7.6.1).
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,6 +10,7 @@ use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use smallvec::SmallVec;
 
+use crate::editor::Editor;
 use crate::grpc;
 use crate::http1::encode;
 use crate::message::{Fields, Framing, Method, Name, NameSet, RequestHead, ResponseHead, Version};
@@ -70,12 +72,34 @@ pub struct Told<'a> {
     pub ends: Ends,
     pub request_id: &'a [u8],
     pub propagation: Option<Propagation<'a>>,
+    /// Another path than the client's.
+    pub path: Option<&'a [u8]>,
+    /// What the route's policy changes.
+    pub editor: Option<Editor<'a>>,
+}
+
+impl Told<'_> {
+    /// The host that the endpoint is told: the client's, unless the policy has another.
+    fn authority<'a>(&'a self, request: &'a RequestHead) -> &'a [u8] {
+        let host = self.editor.as_ref().and_then(Editor::host);
+        host.unwrap_or_else(|| request.authority())
+    }
+
+    /// The target that the endpoint gets: the client's, unless the policy rewrote its path.
+    fn target<'a>(&self, request: &'a RequestHead) -> Cow<'a, [u8]> {
+        let Some(path) = self.path else {
+            return Cow::Borrowed(request.target());
+        };
+        let query = request.query().into_iter();
+        let target = query.fold(path.to_vec(), |path, query| [&path, query].join(&b'?'));
+        Cow::Owned(target)
+    }
 }
 
 /// Writes the head of a request as an HTTP/1.1 endpoint gets it.
 pub fn encode_request(out: &mut Vec<u8>, request: &RequestHead, told: &Told<'_>) {
-    encode::request_line(out, request);
-    encode::field(out, b"host", request.authority());
+    encode::request_line(out, request, &told.target(request));
+    encode::field(out, b"host", told.authority(request));
     request_fields(out, request, told);
     if let Some(protocol) = request.upgrade() {
         encode::field(out, b"connection", b"upgrade");
@@ -96,8 +120,8 @@ pub fn request(request: &RequestHead, told: &Told<'_>) -> Option<Request<()>> {
     *head.method_mut() = http::Method::from_bytes(request.method_bytes()).ok()?;
     let uri = Uri::builder()
         .scheme("http")
-        .authority(request.authority())
-        .path_and_query(request.target());
+        .authority(told.authority(request))
+        .path_and_query(&*told.target(request));
     *head.uri_mut() = uri.build().ok()?;
     request_fields(head.headers_mut(), request, told);
     if let Framing::Length(bytes) = request.framing {
@@ -114,6 +138,13 @@ pub fn request(request: &RequestHead, told: &Told<'_>) -> Option<Request<()>> {
 /// Writes the fields of a request that do not depend on the version of HTTP: all but host, framing
 /// and what is about the connection.
 pub fn request_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<'_>) {
+    match &told.editor {
+        None => unedited_fields(out, request, told),
+        Some(editor) => editor.edit(out, |out| unedited_fields(out, request, told)),
+    }
+}
+
+fn unedited_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<'_>) {
     let is_edge = told.listener.kind == ListenerKind::Ingress;
     let mut dropped = if is_edge { OURS_AT_THE_EDGE } else { OURS };
     if let Some(propagation) = &told.propagation {
@@ -235,9 +266,10 @@ pub fn encode_response(
     request: &RequestHead,
     response: &ResponseHead,
     reply: Reply,
+    editor: Option<&Editor<'_>>,
 ) {
     encode::status_line(out, response);
-    response_fields(out, response);
+    response_fields(out, response, editor);
     if request.method == Method::Head || response.status == 304 {
         encode::declared_length(out, response);
     } else {
@@ -248,7 +280,14 @@ pub fn encode_response(
 }
 
 /// Writes the fields of a response that do not depend on the version of HTTP.
-pub fn response_fields(out: &mut impl FieldSink, response: &ResponseHead) {
+fn response_fields(out: &mut impl FieldSink, response: &ResponseHead, editor: Option<&Editor<'_>>) {
+    match editor {
+        None => copied_fields(out, response),
+        Some(editor) => editor.edit(out, |out| copied_fields(out, response)),
+    }
+}
+
+fn copied_fields(out: &mut impl FieldSink, response: &ResponseHead) {
     for field in response.fields.end_to_end(NameSet::EMPTY) {
         out.field(field.name, field.value);
     }
@@ -256,8 +295,12 @@ pub fn response_fields(out: &mut impl FieldSink, response: &ResponseHead) {
 
 /// The head of a response as an HTTP/2 client gets it.
 #[must_use]
-pub fn response(request: &RequestHead, response: &ResponseHead) -> Response<()> {
-    let mut head = interim(response);
+pub fn response(
+    request: &RequestHead,
+    response: &ResponseHead,
+    editor: Option<&Editor<'_>>,
+) -> Response<()> {
+    let mut head = head(response, editor);
     let length = match response.framing {
         Framing::Length(bytes) => Some(bytes),
         Framing::None if request.method == Method::Head || response.status == 304 => {
@@ -275,17 +318,21 @@ pub fn response(request: &RequestHead, response: &ResponseHead) -> Response<()> 
 /// An interim response as an HTTP/2 client gets it.
 #[must_use]
 pub fn interim(response: &ResponseHead) -> Response<()> {
+    head(response, None)
+}
+
+fn head(response: &ResponseHead, editor: Option<&Editor<'_>>) -> Response<()> {
     let mut head = Response::new(());
     // The codec lets no other status through than those from 100 to 999.
     *head.status_mut() = StatusCode::from_u16(response.status).unwrap_or_default();
-    response_fields(head.headers_mut(), response);
+    response_fields(head.headers_mut(), response, editor);
     head
 }
 
 /// Writes an interim response (RFC 9110, section 15.2), also the one that switches protocols.
 pub fn encode_interim(out: &mut Vec<u8>, response: &ResponseHead) {
     encode::status_line(out, response);
-    response_fields(out, response);
+    copied_fields(out, response);
     if let Some(protocol) = response.upgrade() {
         encode::field(out, b"connection", b"upgrade");
         encode::field(out, b"upgrade", protocol);
@@ -314,9 +361,19 @@ fn refusal_body(refusal: &Refusal<'_>) -> Vec<u8> {
     body
 }
 
-fn refusal_fields(out: &mut impl FieldSink) {
+fn refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
+    match refusal.editor {
+        None => unedited_refusal_fields(out, refusal),
+        Some(editor) => editor.edit(out, |out| unedited_refusal_fields(out, refusal)),
+    }
+}
+
+fn unedited_refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
     out.field(b"server", b"spanway");
     out.field(b"content-type", b"text/plain; charset=utf-8");
+    if let Some(location) = refusal.location {
+        out.field(b"location", location);
+    }
 }
 
 /// A refusal as an HTTP/2 client gets it; a client of gRPC is told in its own words.
@@ -329,7 +386,7 @@ pub fn refusal(request: &RequestHead, refusal: &Refusal<'_>) -> (Response<()>, V
     }
     let body = refusal_body(refusal);
     *head.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or_default();
-    refusal_fields(head.headers_mut());
+    refusal_fields(head.headers_mut(), refusal);
     head.headers_mut()
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let is_shown = request.method != Method::Head;
@@ -340,7 +397,7 @@ pub fn refusal(request: &RequestHead, refusal: &Refusal<'_>) -> (Response<()>, V
 pub fn encode_refusal(out: &mut Vec<u8>, request: &RequestHead, refusal: &Refusal<'_>) {
     let body = refusal_body(refusal);
     encode::status_line_of(out, refusal.status);
-    refusal_fields(out);
+    refusal_fields(out, refusal);
     encode::framing(out, Framing::Length(body.len() as u64));
     connection_field(out, request, refusal.keep_alive);
     encode::end(out);
@@ -355,5 +412,9 @@ pub struct Refusal<'a> {
     pub sentence: &'a str,
     /// 32 hex digits; none where nothing is traced.
     pub trace_id: Option<&'a [u8]>,
+    /// Where the client is sent.
+    pub location: Option<&'a [u8]>,
+    /// What the route's policy changes.
+    pub editor: Option<&'a Editor<'a>>,
     pub keep_alive: bool,
 }

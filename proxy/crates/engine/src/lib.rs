@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod attempt;
 mod body;
 mod buffer;
 mod downstream;
+mod editor;
 mod engine;
 mod exchange;
 mod failure;

@@ -105,6 +105,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body (only with a body).
     pub expects_continue: bool,
+    /// Length of the head as it was received.
+    pub head_bytes: usize,
     pub(crate) method_name: Part,
     pub(crate) target: Part,
     /// Where the path ends within the target.

@@ -122,6 +122,7 @@ impl World {
             server: "[::ffff:192.0.2.2]:80".parse().unwrap(),
             listener: ListenerKind::Ingress,
             route: Some(&self.route),
+            rewritten_path: None,
             backend: Some(&self.backend),
             generation: 7,
             status: 200,

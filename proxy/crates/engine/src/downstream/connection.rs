@@ -179,6 +179,8 @@ async fn refuse(client: &mut Client, status: u16, sentence: &str, out: &mut Vec<
         status,
         sentence,
         trace_id: None,
+        location: None,
+        editor: None,
         keep_alive: false,
     };
     if client.refuse(&RequestHead::default(), &refusal, out).await {

@@ -276,6 +276,8 @@ async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> A
         status: malformed.status(),
         sentence: malformed.reason(),
         trace_id: None,
+        location: None,
+        editor: None,
         keep_alive: true,
     };
     let request = RequestHead::default();

@@ -3,6 +3,7 @@
 use http::Response;
 
 use crate::body::Sink;
+use crate::editor::Editor;
 use crate::headers::{self, Reply};
 use crate::message::{RequestHead, ResponseHead, Version};
 
@@ -13,16 +14,17 @@ pub fn head(
     request: &RequestHead,
     response: &ResponseHead,
     may_keep_alive: bool,
+    editor: Option<&Editor<'_>>,
 ) -> bool {
     match sink {
         Sink::Http1(sink) => {
             let reply = Reply::to(request, response, may_keep_alive);
-            headers::encode_response(sink.out, request, response, reply);
+            headers::encode_response(sink.out, request, response, reply, editor);
             sink.frame(reply.framing);
             reply.keep_alive
         }
         Sink::Http2(sink) => {
-            sink.head = Some(headers::response(request, response));
+            sink.head = Some(headers::response(request, response, editor));
             true
         }
     }

@@ -6,10 +6,12 @@
 use crate::message::{Fields, Framing, RequestHead, ResponseHead, Version};
 
 /// `GET /path HTTP/1.1`, always in our version (RFC 9110 section 2.5).
-pub fn request_line(out: &mut Vec<u8>, head: &RequestHead) {
+///
+/// `target` is the head's, or what is asked for instead.
+pub fn request_line(out: &mut Vec<u8>, head: &RequestHead, target: &[u8]) {
     out.extend_from_slice(head.method_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.target());
+    out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 

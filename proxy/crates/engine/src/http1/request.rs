@@ -72,6 +72,7 @@ fn fill(
     lines::index_fields(&mut head.fields, bytes, tokens.headers, true)?;
     head.method = Method::of(method);
     head.method_name = Part::new(0, method.len());
+    head.head_bytes = bytes.len();
     head.version = if tokens.version == Some(0) {
         Version::Http10
     } else {

@@ -117,6 +117,9 @@ fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
     } else if let Some(backend) = segment.backend {
         put_text(out, key!("k8s.namespace.name"), &backend.namespace);
     }
+    if let Some(path) = segment.rewritten_path {
+        put_lossy(out, key!("spanway.rewrite.path"), path);
+    }
     if let Some(backend) = segment.backend {
         put_int(
             out,

@@ -48,6 +48,8 @@ pub struct Segment<'a> {
     pub listener: ListenerKind,
     /// The route that matched.
     pub route: Option<&'a Route>,
+    /// The path that the endpoint got, where the route rewrote it.
+    pub rewritten_path: Option<&'a [u8]>,
     /// The backend that the route or the listener names.
     pub backend: Option<&'a Backend>,
     /// The generation of the table that was used.
@@ -170,6 +172,10 @@ flags! {
     BadRequest = "bad_request", Client;
     /// No route matches host and path.
     NoRoute = "no_route", Client;
+    /// The client's address may not use the route.
+    Denied = "denied", Client;
+    /// The request's head is larger than its route allows.
+    HeadTooLarge = "head_too_large", Client;
     /// The client closed the connection before the response was complete.
     ClientGone = "client_gone", Client;
     /// The client took too long to send the request or to take the response.
@@ -178,6 +184,10 @@ flags! {
     BodyTooLarge = "body_too_large", Client;
     /// The route names a backend that the table does not have.
     NoBackend = "no_backend", Proxy;
+    /// The route's policy could not be compiled.
+    BadPolicy = "bad_policy", Proxy;
+    /// The route's rewrite made something that is no path of it.
+    BadRewrite = "bad_rewrite", Proxy;
     /// The backend has no ready endpoint.
     NoEndpoints = "no_endpoints", Proxy;
     /// The data plane is at one of its limits.

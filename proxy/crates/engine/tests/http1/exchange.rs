@@ -105,7 +105,7 @@ pub fn exchange(bytes: &[u8]) -> Exchange {
 /// A head as a proxy forwards it that adds nothing.
 pub fn forwarded_head(head: &RequestHead) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::request_line(&mut out, head);
+    encode::request_line(&mut out, head, head.target());
     for field in head.fields.end_to_end(NameSet::EMPTY) {
         encode::field(&mut out, field.name, field.value);
     }
