@@ -39,6 +39,8 @@ class Stats(msgspec.Struct, frozen=True):
     responses_4xx: int
     responses_5xx: int
     attempts: int
+    retries: int
+    retries_denied: int
     upstream_connects: int
     baggage_dropped: int
     spans_recorded: int

@@ -91,7 +91,7 @@ class RetryOn(StrEnum):
 
     CONNECT = "connect"  # no connection was made; safe for every request
     CLOSED = "closed"  # the connection was lost before a byte of the response
-    TIMEOUT = "timeout"  # the per-try timeout, before a byte of the response
+    TIMEOUT = "timeout"  # the per-try or read timeout, before a byte of the response
     STATUS_502 = "502"
     STATUS_503 = "503"
     STATUS_504 = "504"
@@ -224,14 +224,15 @@ class Retry(_Value, frozen=True):
     """When an attempt is repeated, at another endpoint where there is one.
 
     Never after a byte of the response was sent, and never unless a repetition is safe: the
-    request's method is idempotent and none of its body was used, or it never reached an endpoint.
+    request's method is idempotent and it has no body that was begun, or it never reached an
+    endpoint. The last attempt's response is passed on, whatever its status.
     `budget_percent` bounds the retries of a backend by its requests over the last ten seconds
     (and three a second besides), so that a failing backend is not buried under them.
     """
 
     attempts: int = 3  # with the first; ingress-nginx proxy-next-upstream-tries: 3
     on: tuple[RetryOn, ...] = (RetryOn.CONNECT, RetryOn.CLOSED)
-    per_try_timeout_ms: int = 0  # to the first byte of the response; 0: none
+    per_try_timeout_ms: int = 0  # to the connection, and without a body to the first response byte
     budget_percent: int = 20  # linkerd and envoy: 20 %
 
 

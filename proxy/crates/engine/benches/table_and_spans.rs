@@ -168,6 +168,7 @@ fn segment<'a>(
         endpoints_ready: 3,
         policy: BalancePolicy::RoundRobin,
         queue: Duration::ZERO,
+        retry_denied: None,
     };
     Segment {
         clock,

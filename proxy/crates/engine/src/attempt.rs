@@ -2,16 +2,16 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::downstream::Client;
 use crate::exchange::{Exchange, Finished, Marks};
 use crate::forward::{After, Job, Target};
-use crate::grpc;
 use crate::headers::{self, Told};
-use crate::message::{Framing, Method, RequestHead};
+use crate::message::Framing;
 use crate::pace::Bounds;
+use crate::retry::{self, Happened, Turn};
 use crate::stream::{Shared, Stream};
 use crate::table::{Backend, Protocol};
 use crate::trace::{Attempt, Flag, SpanId};
@@ -25,8 +25,7 @@ pub struct Try<'a, 'j> {
     pub target: &'a Target<'j>,
     /// By its index in the backend.
     pub endpoint: usize,
-    /// 0 for the first attempt.
-    pub resend: u32,
+    pub turn: &'a Turn<'a>,
     pub started: Instant,
 }
 
@@ -73,7 +72,12 @@ impl Try<'_, '_> {
             Err(flag) => {
                 tried.end = Instant::now();
                 tried.error = Some(flag);
-                return (tried, Ended::MayBeRepeated(flag));
+                let happened = match flag {
+                    Flag::RequestTimeout => return (tried, Ended::Failed(flag)),
+                    _ => Happened::NotConnected,
+                };
+                let ended = self.failed(flag, Some(happened), tried.end);
+                return (tried, ended);
             }
         };
         tried.is_reused = lease.is_reused;
@@ -102,7 +106,16 @@ impl Try<'_, '_> {
             Ok(Finished::HeldBack) => Ended::MayBeRepeated(Flag::UpstreamStatus),
             Err(flag) => {
                 tried.error = Some(flag);
-                self.failed(flag, &tried.marks)
+                let marks = &tried.marks;
+                let has_answer = marks.first_byte.get().is_some();
+                let is_untouched =
+                    marks.is_unprocessed.get() && marks.request_body_bytes.get() == 0;
+                let happened = if is_untouched {
+                    Some(Happened::Unprocessed)
+                } else {
+                    retry::what_happened(flag, has_answer)
+                };
+                self.failed(flag, happened, tried.end)
             }
         };
         (tried, ended)
@@ -115,14 +128,17 @@ impl Try<'_, '_> {
         let address = backend.endpoints[self.endpoint].address;
         if backend.protocol == Protocol::H2 {
             let mut lease = worker.pool.lease(address, Freshness::New);
-            let channel = lease.channel(backend.connect_timeout).await;
+            let channel = lease.channel(self.connect_timeout()).await;
             if !lease.is_reused {
                 worker.stats.upstream_connects.add(1);
             }
-            return Ok((lease, Connection::Http2(channel.map_err(connect_flag)?)));
+            return Ok((
+                lease,
+                Connection::Http2(channel.map_err(|err| self.connect_flag(err))?),
+            ));
         }
-        let freshness = match self.resend {
-            0 if is_repeatable(self.job.request) => Freshness::Known,
+        let freshness = match self.turn.resend {
+            0 if retry::is_repeatable(self.job.request) => Freshness::Known,
             0 => Freshness::Checked,
             _ => Freshness::New,
         };
@@ -131,8 +147,11 @@ impl Try<'_, '_> {
             return Ok((lease, Connection::Http1(stream)));
         }
         worker.stats.upstream_connects.add(1);
-        let stream = lease.connect(backend.connect_timeout).await;
-        Ok((lease, Connection::Http1(stream.map_err(connect_flag)?)))
+        let stream = lease.connect(self.connect_timeout()).await;
+        Ok((
+            lease,
+            Connection::Http1(stream.map_err(|err| self.connect_flag(err))?),
+        ))
     }
 
     async fn over_http1(
@@ -219,7 +238,10 @@ impl Try<'_, '_> {
             timer: opened.timer,
             bounds: self.bounds(),
             body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),
-            held_back: &[],
+            is_held_back: &|status| {
+                let happened = Happened::Status(status);
+                self.turn.may_repeat(happened, Instant::now())
+            },
             editor: editor.as_ref(),
             connected: tried.connected.unwrap_or(self.started),
             is_draining: &self.job.worker.is_draining,
@@ -241,24 +263,43 @@ impl Try<'_, '_> {
 
     fn bounds(&self) -> Bounds {
         let policy = self.target.policy;
-        let request = self.job.request;
-        let patience = grpc::timeout(request).filter(|_| grpc::is_grpc(request));
         Bounds {
             read: policy.read_timeout,
             send: policy.send_timeout,
             tunnel: policy.tunnel_timeout,
-            request: patience.map(|patience| self.job.arrival.start + patience),
-            first_byte: None,
+            request: self.turn.deadline,
+            // A request with a body is not repeated, and how long it takes is the client's affair.
+            first_byte: policy
+                .retry
+                .per_try_timeout
+                .filter(|_| !self.job.request.has_body())
+                .map(|timeout| self.started + timeout),
         }
     }
 
-    fn failed(&self, flag: Flag, marks: &Marks) -> Ended {
-        if marks.is_unprocessed.get() && marks.request_body_bytes.get() == 0 {
-            return Ended::MayBeRepeated(flag);
+    /// What is left of the attempt's time for its connection.
+    fn connect_timeout(&self) -> Duration {
+        let timeout = self.target.backend.connect_timeout;
+        let end = self.turn.ends(self.started);
+        end.map_or(timeout, |end| {
+            let left = end.saturating_duration_since(Instant::now());
+            left.min(timeout)
+        })
+    }
+
+    fn connect_flag(&self, err: ConnectError) -> Flag {
+        match err {
+            ConnectError::Timeout if self.turn.is_over() => Flag::RequestTimeout,
+            ConnectError::Timeout => Flag::ConnectTimeout,
+            ConnectError::Io(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
+                Flag::ConnectRefused
+            }
+            ConnectError::Io(_) => Flag::ConnectFailed,
         }
-        let is_lost_connection = matches!(flag, Flag::UpstreamClosed | Flag::UpstreamReset);
-        let has_answer = marks.first_byte.get().is_some();
-        if is_lost_connection && !has_answer && is_repeatable(self.job.request) {
+    }
+
+    fn failed(&self, flag: Flag, happened: Option<Happened>, now: Instant) -> Ended {
+        if happened.is_some_and(|happened| self.turn.may_repeat(happened, now)) {
             Ended::MayBeRepeated(flag)
         } else {
             Ended::Failed(flag)
@@ -272,33 +313,18 @@ enum Connection {
     Http2(Channel),
 }
 
-fn connect_flag(err: ConnectError) -> Flag {
-    match err {
-        ConnectError::Timeout => Flag::ConnectTimeout,
-        ConnectError::Io(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
-            Flag::ConnectRefused
-        }
-        ConnectError::Io(_) => Flag::ConnectFailed,
-    }
-}
-
-/// Whether a request may reach an endpoint twice: its method is idempotent, and there is no body
-/// that was already sent. Source: RFC 9110, section 9.2.2.
-fn is_repeatable(request: &RequestHead) -> bool {
-    let is_idempotent = matches!(
-        request.method,
-        Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete | Method::Trace
-    );
-    is_idempotent && !request.has_body()
-}
-
 impl Tried {
     /// The attempt as the choice of the next endpoint sees it. A kept connection that turned out to
-    /// be closed tells nothing about its endpoint, and one that takes no more requests little.
+    /// be closed tells nothing about its endpoint; one that takes no more requests, is late or
+    /// answers with an error may do better the next time.
     pub fn earlier(&self) -> Earlier {
+        let is_fatal = match self.error {
+            None | Some(Flag::UpstreamTimeout) => false,
+            Some(_) => !self.is_reused && !self.marks.is_unprocessed.get(),
+        };
         Earlier {
             endpoint: self.endpoint,
-            has_failed: !self.is_reused && !self.marks.is_unprocessed.get(),
+            has_failed: is_fatal,
         }
     }
 

@@ -35,8 +35,8 @@ pub struct Exchange<'a> {
     pub bounds: Bounds,
     /// No more bytes of the request's body than that.
     pub body_bytes_max: u64,
-    /// Statuses of responses that are not passed on, because another attempt will be made.
-    pub held_back: &'a [u16],
+    /// Whether a response of that status is not passed on, because another attempt will be made.
+    pub is_held_back: &'a dyn Fn(u16) -> bool,
     /// What the route's policy changes of a final response.
     pub editor: Option<&'a Editor<'a>>,
     /// When the upstream connection was there.
@@ -102,7 +102,7 @@ impl Exchange<'_> {
             response: self.response,
             from_upstream: self.from_upstream,
             to_client: self.to_client,
-            held_back: self.held_back,
+            is_held_back: self.is_held_back,
             editor: self.editor,
             is_draining: self.is_draining,
             marks,
@@ -225,7 +225,7 @@ struct Download<'a> {
     response: &'a mut ResponseHead,
     from_upstream: Source<'a>,
     to_client: Sink<'a>,
-    held_back: &'a [u16],
+    is_held_back: &'a dyn Fn(u16) -> bool,
     editor: Option<&'a Editor<'a>>,
     is_draining: &'a Cell<bool>,
     marks: &'a Marks,
@@ -246,7 +246,7 @@ impl Download<'_> {
             match self.response.status {
                 101 => return self.tunnel().await,
                 100..200 => self.pass_interim().await?,
-                status if self.held_back.contains(&status) => {
+                status if (self.is_held_back)(status) => {
                     self.marks.status.set(status);
                     return Ok(Finished::HeldBack);
                 }

@@ -2,6 +2,7 @@
 //!
 //! One function per step, in that order. A request loads the table once and uses it to its end.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -12,9 +13,11 @@ use crate::downstream::Client;
 use crate::editor::Editor;
 use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
+use crate::grpc;
 use crate::headers::{Ends, Refusal};
 use crate::message::{Method, Name, RequestHead};
 use crate::propagation::Trace;
+use crate::retry::Turn;
 use crate::stats::WorkerStats;
 use crate::table::{
     Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, Table,
@@ -259,28 +262,61 @@ async fn balance(
         endpoints_ready: backend.endpoints.len() as u32,
         policy: backend.balance,
         queue: Duration::ZERO,
+        retry_denied: None,
     });
+    let retry = &target.policy.retry;
+    let deadline = deadline(job, target.policy);
+    let budget = &backend.load.budget;
+    if retry.attempts > 1 {
+        budget.request(start);
+    }
     let mut last = Err(if backend.missing.is_empty() {
         Flag::NoEndpoints
     } else {
         Flag::NoBackend
     });
-    for resend in 0..target.policy.retry.attempts {
+    let mut is_paid = false;
+    for resend in 0..retry.attempts {
+        let turn = Turn {
+            request: job.request,
+            retry,
+            budget,
+            resend,
+            deadline,
+            denied: Cell::new(None),
+            is_paid: Cell::new(false),
+        };
         let earlier: SmallVec<[Earlier; 3]> = outcome.attempts.iter().map(Tried::earlier).collect();
         let picked = worker
             .balancer
             .borrow_mut()
             .pick(backend, &worker.pool, &earlier);
-        let Some(endpoint) = picked else { break };
+        let is_over = turn.is_over();
+        let Some(endpoint) = picked.filter(|_| !is_over) else {
+            if is_paid {
+                budget.give_back(outcome.end.unwrap_or(start));
+            }
+            return if is_over {
+                Err(Flag::RequestTimeout)
+            } else {
+                last
+            };
+        };
+        worker.stats.retries.add(u64::from(resend > 0));
         let attempt = Try {
             job,
             target,
             endpoint,
-            resend,
+            turn: &turn,
             started: outcome.end.unwrap_or(start),
         };
         let (tried, ended) = attempt.run(client, workspace).await;
+        is_paid = turn.is_paid.get();
         outcome.add(tried);
+        if let Some(denied) = turn.denied.get() {
+            worker.stats.retries_denied.add(1);
+            outcome.balance = outcome.balance.map(|balance| balance.denied(denied));
+        }
         match ended {
             Ended::Answered(after) => return Ok(after),
             Ended::Failed(flag) => return Err(flag),
@@ -288,6 +324,13 @@ async fn balance(
         }
     }
     last
+}
+
+/// When the request must be over: by its route, or by what a gRPC client said.
+fn deadline(job: &Job<'_>, policy: &RoutePolicy) -> Option<Instant> {
+    let patience = grpc::timeout(job.request).filter(|_| grpc::is_grpc(job.request));
+    let allowed = [policy.request_timeout, patience].into_iter().flatten();
+    Some(job.arrival.start + allowed.min()?)
 }
 
 /// Answers a request ourselves, unless the client has the beginning of a response or left.

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod message;
 mod pace;
 mod propagation;
+mod retry;
 mod stats;
 mod stream;
 pub mod table;

@@ -116,6 +116,13 @@ pub const NETWORKS_MAX: usize = 64 * 1024;
 /// Attempts of one request that a policy may ask for; Envoy has no bound, nginx neither.
 pub const ATTEMPTS_MAX: u32 = 10;
 
+/// How far back a backend's requests and retries are counted. Finagle and linkerd: 10 s.
+pub const RETRY_WINDOW_S: u32 = 10;
+
+/// Retries that a backend may always get, so that one with few requests is retried at all; beyond
+/// these and its share the failure is passed on. Finagle: 10 a second; Envoy: 3 at a time.
+pub const RETRIES_PER_SECOND_MIN: u64 = 3;
+
 /// Interim (1xx) responses that one request may get. Go net/http: 5.
 pub const INTERIM_RESPONSES_MAX: u32 = 5;
 

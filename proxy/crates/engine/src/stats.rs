@@ -47,6 +47,10 @@ pub struct WorkerStats {
     pub responses: [Counter; 6],
     /// Attempts at endpoints.
     pub attempts: Counter,
+    /// Attempts that were not the first of their request.
+    pub retries: Counter,
+    /// Attempts that the policy asked for and that were not made: unsafe, too many, no budget.
+    pub retries_denied: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
     /// Requests whose baggage was too long to be passed on.
@@ -68,6 +72,8 @@ pub struct Totals {
     responses_4xx: u64,
     responses_5xx: u64,
     attempts: u64,
+    retries: u64,
+    retries_denied: u64,
     upstream_connects: u64,
     baggage_dropped: u64,
     /// Spans made, and of these the ones for which the queue had no room.
@@ -92,6 +98,8 @@ impl Totals {
             (&mut self.responses_4xx, of_4xx),
             (&mut self.responses_5xx, of_5xx),
             (&mut self.attempts, &worker.attempts),
+            (&mut self.retries, &worker.retries),
+            (&mut self.retries_denied, &worker.retries_denied),
             (&mut self.upstream_connects, &worker.upstream_connects),
             (&mut self.baggage_dropped, &worker.baggage_dropped),
         ] {

@@ -16,7 +16,8 @@ use spanway_engine::limits::VALUE_BYTES_MAX;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, wire};
 use spanway_engine::trace::segment::Fault;
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Flag, Ids, Recorder, Resource, Segment, SpanId, SpanQueue, TraceId,
+    Anchor, Attempt, Balance, Flag, Ids, Recorder, Resource, RetryDenied, Segment, SpanId,
+    SpanQueue, TraceId,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -100,6 +101,7 @@ impl World {
             endpoints_ready: 2,
             policy: BalancePolicy::LeastRequest,
             queue: Duration::from_micros(5),
+            retry_denied: None,
         }
     }
 
@@ -365,6 +367,28 @@ fn a_retried_request_has_one_client_span_per_attempt() {
     assert_eq!(server.status_code, 0);
     assert_eq!(server.int("spanway.phase.connect_us"), Some(30 + 60));
     assert_eq!(server.int("spanway.phase.route_us"), Some(20 + 10));
+}
+
+#[test]
+fn the_balance_span_says_why_an_attempt_was_not_repeated() {
+    let world = World::new();
+    for (denied, text) in [
+        (None, None),
+        (Some(RetryDenied::Budget), Some("budget")),
+        (Some(RetryDenied::Unsafe), Some("unsafe")),
+        (Some(RetryDenied::Attempts), Some("attempts")),
+    ] {
+        let balance = Balance {
+            retry_denied: denied,
+            ..world.balance()
+        };
+        let attempts = [world.attempt()];
+        let spans = spans(&Segment {
+            balance: Some(balance),
+            ..world.segment(&attempts)
+        });
+        assert_eq!(spans[1].text("spanway.retry.denied"), text);
+    }
 }
 
 #[test]

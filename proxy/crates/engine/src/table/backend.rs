@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::policy::positive;
 use super::wire;
 use crate::trace::attribute::{key, put_int, put_span_name, put_text};
+use crate::upstream::Load;
 
 /// How one of the ready endpoints is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -108,6 +109,8 @@ pub struct Backend {
     pub changed_unix_ms: u64,
     /// Why there can be no endpoint, in words; empty if there can.
     pub missing: Box<str>,
+    /// What is known of its load now, handed on from table to table.
+    pub(crate) load: Arc<Load>,
     /// Its share of the `balance` span, encoded: the name, then attributes.
     pub(crate) span_name_and_attributes: Box<[u8]>,
 }
@@ -157,6 +160,7 @@ impl Backend {
             balance: wire.balance,
             protocol: wire.protocol,
             connect_timeout: positive("connect_timeout_ms", wire.connect_timeout_ms)?,
+            load: Arc::default(),
             changed_unix_ms: u64::try_from(wire.changed_unix_ms).unwrap_or(0),
             missing: Box::from(wire.missing.as_str()),
         })

@@ -256,8 +256,11 @@ impl Next {
         }
         for wire in &update.backends_upsert {
             match Backend::compile(wire) {
-                Ok(backend) => {
+                Ok(mut backend) => {
                     let key = Arc::clone(&backend.key);
+                    if let Some(before) = self.table.backend(&key) {
+                        backend.load = Arc::clone(&before.load);
+                    }
                     self.table
                         .backends
                         .insert(key.as_bytes(), Arc::new(backend));

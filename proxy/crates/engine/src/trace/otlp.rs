@@ -197,6 +197,9 @@ fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, time
         key!("spanway.lb.attempts"),
         segment.attempts.len() as u64,
     );
+    if let Some(denied) = balance.retry_denied {
+        put_text(out, key!("spanway.retry.denied"), denied.as_str());
+    }
     if let Some(flag) = segment.flag.filter(|flag| is_ours(*flag)) {
         put_error_type(out, flag);
         // Why there can be no endpoint is said once, here, in words.

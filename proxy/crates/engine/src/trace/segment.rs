@@ -96,6 +96,42 @@ pub struct Balance {
     pub policy: BalancePolicy,
     /// How long the request waited for its turn.
     pub queue: Duration,
+    /// Why the last attempt was not repeated although the policy asks for it.
+    pub retry_denied: Option<RetryDenied>,
+}
+
+impl Balance {
+    /// The same after an attempt that was not repeated.
+    #[must_use]
+    pub fn denied(self, denied: RetryDenied) -> Self {
+        Self {
+            retry_denied: Some(denied),
+            ..self
+        }
+    }
+}
+
+/// Why an attempt is not repeated: a closed vocabulary, listed in `docs/SPANS.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryDenied {
+    /// The backend has had as many retries as its budget allows.
+    Budget,
+    /// The endpoint may have seen the request, and must not see it twice.
+    Unsafe,
+    /// As many attempts were made as the policy allows.
+    Attempts,
+}
+
+impl RetryDenied {
+    /// The name in spans.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Unsafe => "unsafe",
+            Self::Attempts => "attempts",
+        }
+    }
 }
 
 /// One try at one endpoint.

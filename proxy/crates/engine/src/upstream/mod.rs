@@ -2,8 +2,12 @@
 
 pub mod answer;
 mod balance;
+mod budget;
 pub mod http2;
+mod load;
 mod pool;
 
 pub use balance::{Balancer, Earlier};
+pub use budget::Budget;
+pub use load::Load;
 pub use pool::{ConnectError, Freshness, Lease, Pool};
