@@ -41,6 +41,8 @@ class Stats(msgspec.Struct, frozen=True):
     attempts: int
     retries: int
     retries_denied: int
+    queued: int
+    queue_refused: int
     upstream_connects: int
     baggage_dropped: int
     spans_recorded: int

@@ -163,12 +163,14 @@ class BackendLimits(_Value, frozen=True):
     """Bounds of one backend, per data plane; 0 is no bound.
 
     A request above `requests_max` waits in a queue of at most `queue_max`, first come first
-    served, for at most `queue_timeout_ms`; what does not fit gets a 503 (`overload`).
+    served over all workers, for at most `queue_timeout_ms` (an hour if that is 0); what does not
+    fit gets a 503 (`overload`, `queue_timeout`). An endpoint that has `connections_max` is passed
+    over as one that cannot serve; when all have, that is a 503 (`overload`).
     """
 
     requests_max: int = 0
     connections_max: int = 0  # to one endpoint
-    queue_max: int = 0
+    queue_max: int = 0  # up to 1,000,000; 0: nobody waits
     queue_timeout_ms: int = 5_000
 
 

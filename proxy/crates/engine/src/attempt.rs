@@ -16,7 +16,7 @@ use crate::stream::{Shared, Stream};
 use crate::table::{Backend, Protocol};
 use crate::trace::{Attempt, Flag, SpanId};
 use crate::upstream::http2::Channel;
-use crate::upstream::{ConnectError, Earlier, Freshness, Lease};
+use crate::upstream::{ConnectError, Counted, Earlier, Freshness, Lease};
 use crate::worker::Workspace;
 
 /// An attempt about to be made.
@@ -74,6 +74,7 @@ impl Try<'_, '_> {
                 tried.error = Some(flag);
                 let happened = match flag {
                     Flag::RequestTimeout => return (tried, Ended::Failed(flag)),
+                    Flag::Overload => Happened::Full,
                     _ => Happened::NotConnected,
                 };
                 let ended = self.failed(flag, Some(happened), tried.end);
@@ -128,7 +129,9 @@ impl Try<'_, '_> {
         let address = backend.endpoints[self.endpoint].address;
         if backend.protocol == Protocol::H2 {
             let mut lease = worker.pool.lease(address, Freshness::New);
-            let channel = lease.channel(self.connect_timeout()).await;
+            let channel = lease
+                .channel(self.connect_timeout(), &|| self.counted())
+                .await;
             if !lease.is_reused {
                 worker.stats.upstream_connects.add(1);
             }
@@ -146,6 +149,7 @@ impl Try<'_, '_> {
         if let Some(stream) = lease.stream.take() {
             return Ok((lease, Connection::Http1(stream)));
         }
+        lease.counted = self.counted().map_err(|err| self.connect_flag(err))?;
         worker.stats.upstream_connects.add(1);
         let stream = lease.connect(self.connect_timeout()).await;
         Ok((
@@ -287,8 +291,21 @@ impl Try<'_, '_> {
         })
     }
 
+    /// Counts a connection that is about to be opened, where the backend bounds them.
+    fn counted(&self) -> Result<Option<Counted>, ConnectError> {
+        let backend = self.target.backend;
+        let connections_max = backend.limits.connections_max;
+        if connections_max == 0 {
+            return Ok(None);
+        }
+        let address = backend.endpoints[self.endpoint].address;
+        let counted = backend.load.connection(address, connections_max);
+        counted.map(Some).ok_or(ConnectError::Full)
+    }
+
     fn connect_flag(&self, err: ConnectError) -> Flag {
         match err {
+            ConnectError::Full => Flag::Overload,
             ConnectError::Timeout if self.turn.is_over() => Flag::RequestTimeout,
             ConnectError::Timeout => Flag::ConnectTimeout,
             ConnectError::Io(err) if err.kind() == io::ErrorKind::ConnectionRefused => {

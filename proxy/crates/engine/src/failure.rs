@@ -1,5 +1,6 @@
 //! What a client is told when a request fails: the one place where a flag becomes a status.
 
+use crate::limits::RETRY_AFTER_S;
 use crate::trace::Flag;
 
 /// The status of our response to a request that failed for this reason.
@@ -22,15 +23,29 @@ pub const fn status(flag: Flag) -> u16 {
         | Flag::UpstreamClosed
         | Flag::UpstreamStatus
         | Flag::UpstreamProtocolError => 502,
-        Flag::BadPolicy | Flag::NoBackend | Flag::NoEndpoints | Flag::Overload | Flag::Shutdown => {
-            503
-        }
+        Flag::BadPolicy
+        | Flag::NoBackend
+        | Flag::NoEndpoints
+        | Flag::Overload
+        | Flag::QueueTimeout
+        | Flag::Shutdown => 503,
         Flag::ConnectTimeout | Flag::UpstreamTimeout | Flag::RequestTimeout => 504,
     }
 }
 
 /// What a redirect says to who reads it.
 pub const MOVED: &str = "the resource is elsewhere";
+
+/// Seconds after which another try is worth while, where the reason is one that passes.
+///
+/// Source: RFC 9110, section 10.2.3.
+#[must_use]
+pub const fn retry_after_s(flag: Flag) -> Option<u32> {
+    match flag {
+        Flag::Overload | Flag::QueueTimeout => Some(RETRY_AFTER_S),
+        _ => None,
+    }
+}
 
 /// The same in a sentence. It tells a stranger nothing about the inside; the trace does that.
 #[must_use]
@@ -60,6 +75,7 @@ pub const fn sentence(flag: Flag) -> &'static str {
         }
         Flag::NoEndpoints => "the service has no ready endpoint",
         Flag::Overload => "the proxy is at its limit",
+        Flag::QueueTimeout => "the service had no room for the request in time",
         Flag::Shutdown => "the proxy is shutting down",
         Flag::ConnectTimeout => "the service's endpoint did not accept the connection in time",
         Flag::UpstreamTimeout => "the service's endpoint did not answer in time",

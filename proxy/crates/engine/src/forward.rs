@@ -17,6 +17,7 @@ use crate::grpc;
 use crate::headers::{Ends, Refusal};
 use crate::message::{Method, Name, RequestHead};
 use crate::propagation::Trace;
+use crate::queueing::Queued;
 use crate::retry::Turn;
 use crate::stats::WorkerStats;
 use crate::table::{
@@ -266,6 +267,11 @@ async fn balance(
     });
     let retry = &target.policy.retry;
     let deadline = deadline(job, target.policy);
+    let waiting = (&mut *client, &mut workspace.input);
+    let queued = Queued::to(backend, start, deadline, waiting, &worker.stats).await;
+    outcome.balance = outcome.balance.map(|it| it.queued(queued.queue));
+    let _place = queued.result?;
+    let start = start + queued.queue;
     let budget = &backend.load.budget;
     if retry.attempts > 1 {
         budget.request(start);
@@ -370,6 +376,7 @@ async fn turn(
         trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice),
         location,
         editor: editor.as_ref(),
+        retry_after_s: outcome.flag.and_then(failure::retry_after_s),
         keep_alive,
     };
     let refused = client.refuse(job.request, &refusal, &mut workspace.to_client);

@@ -374,6 +374,10 @@ fn unedited_refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
     if let Some(location) = refusal.location {
         out.field(b"location", location);
     }
+    if let Some(seconds) = refusal.retry_after_s {
+        let mut digits = itoa::Buffer::new();
+        out.field(b"retry-after", digits.format(seconds).as_bytes());
+    }
 }
 
 /// A refusal as an HTTP/2 client gets it; a client of gRPC is told in its own words.
@@ -416,5 +420,7 @@ pub struct Refusal<'a> {
     pub location: Option<&'a [u8]>,
     /// What the route's policy changes.
     pub editor: Option<&'a Editor<'a>>,
+    /// When to come again, where that is known.
+    pub retry_after_s: Option<u32>,
     pub keep_alive: bool,
 }

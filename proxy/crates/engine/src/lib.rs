@@ -22,6 +22,7 @@ pub mod limits;
 pub mod message;
 mod pace;
 mod propagation;
+mod queueing;
 mod retry;
 mod stats;
 mod stream;

@@ -123,6 +123,18 @@ pub const RETRY_WINDOW_S: u32 = 10;
 /// these and its share the failure is passed on. Finagle: 10 a second; Envoy: 3 at a time.
 pub const RETRIES_PER_SECOND_MIN: u64 = 3;
 
+/// Requests that a table lets wait for one backend. Envoy `max_pending_requests`: 1024 unless set;
+/// a table that asks for more is refused that backend.
+pub const QUEUE_MAX: u32 = 1_000_000;
+
+/// How long a request may wait for its backend where the table says no bound. nginx
+/// `proxy_read_timeout` in ingress-nginx's advice for long polls: 3600 s.
+pub const QUEUE_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// What clients that were shed are told to wait, in seconds. The shortest that the field can say:
+/// overload of this kind passes as soon as requests end.
+pub const RETRY_AFTER_S: u32 = 1;
+
 /// Interim (1xx) responses that one request may get. Go net/http: 5.
 pub const INTERIM_RESPONSES_MAX: u32 = 5;
 

@@ -17,6 +17,8 @@ use crate::upstream::Budget;
 /// What became of an attempt, before a byte of a response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {
+    /// The endpoint has as many connections as it may have: it was not asked.
+    Full,
     /// No connection was made.
     NotConnected,
     /// The endpoint said that it did not look at the request (RFC 9113, section 8.7).
@@ -90,6 +92,8 @@ impl Turn<'_> {
         match verdict(self.request, self.retry, self.resend, happened) {
             Verdict::NotAsked => false,
             Verdict::Denied(denied) => self.deny(denied),
+            // Nobody was burdened, so it costs nothing.
+            Verdict::Repeat if happened == Happened::Full => true,
             Verdict::Repeat if self.budget.spend(now, self.retry.budget_percent) => {
                 self.is_paid.set(true);
                 true
@@ -130,6 +134,8 @@ pub fn what_happened(flag: Flag, has_answer: bool) -> Option<Happened> {
 
 fn is_worth_it(retry: &Retry, happened: Happened) -> bool {
     let wanted = match happened {
+        // Nothing was tried, so there is nothing that the policy could object to.
+        Happened::Full => return true,
         Happened::NotConnected => RetryOn::Connect,
         Happened::Lost | Happened::Unprocessed => RetryOn::Closed,
         Happened::Late => RetryOn::Timeout,
@@ -143,7 +149,7 @@ fn is_worth_it(retry: &Retry, happened: Happened) -> bool {
 
 fn is_safe(request: &RequestHead, happened: Happened) -> bool {
     match happened {
-        Happened::NotConnected | Happened::Unprocessed => true,
+        Happened::Full | Happened::NotConnected | Happened::Unprocessed => true,
         Happened::Lost | Happened::Late | Happened::Status(_) => is_repeatable(request),
     }
 }
@@ -227,7 +233,11 @@ mod tests {
                 let got = verdict(&request, &retry(&EVERY), 0, happened);
                 assert_eq!(got, want, "{method} {body:?} {happened:?}");
             }
-            for happened in [Happened::NotConnected, Happened::Unprocessed] {
+            for happened in [
+                Happened::NotConnected,
+                Happened::Unprocessed,
+                Happened::Full,
+            ] {
                 let got = verdict(&request, &retry(&EVERY), 0, happened);
                 assert_eq!(got, Verdict::Repeat, "{method} never reached an endpoint");
             }

@@ -51,6 +51,10 @@ pub struct WorkerStats {
     pub retries: Counter,
     /// Attempts that the policy asked for and that were not made: unsafe, too many, no budget.
     pub retries_denied: Counter,
+    /// Requests that waited for their backend.
+    pub queued: Counter,
+    /// Requests that their backend had no place for: the queue was full, or took too long.
+    pub queue_refused: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
     /// Requests whose baggage was too long to be passed on.
@@ -74,6 +78,8 @@ pub struct Totals {
     attempts: u64,
     retries: u64,
     retries_denied: u64,
+    queued: u64,
+    queue_refused: u64,
     upstream_connects: u64,
     baggage_dropped: u64,
     /// Spans made, and of these the ones for which the queue had no room.
@@ -100,6 +106,8 @@ impl Totals {
             (&mut self.attempts, &worker.attempts),
             (&mut self.retries, &worker.retries),
             (&mut self.retries_denied, &worker.retries_denied),
+            (&mut self.queued, &worker.queued),
+            (&mut self.queue_refused, &worker.queue_refused),
             (&mut self.upstream_connects, &worker.upstream_connects),
             (&mut self.baggage_dropped, &worker.baggage_dropped),
         ] {

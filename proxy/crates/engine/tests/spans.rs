@@ -238,7 +238,8 @@ fn a_server_span_has_every_attribute_of_a_plain_request() {
             ("http.response.status_code", Value::Int(200)),
             ("http.response.body.size", Value::Int(1024)),
             ("spanway.phase.head_us", Value::Int(100)),
-            ("spanway.phase.route_us", Value::Int(20)),
+            ("spanway.phase.route_us", Value::Int(15)),
+            ("spanway.phase.queue_us", Value::Int(5)),
             ("spanway.phase.connect_us", Value::Int(100)),
             ("spanway.phase.send_us", Value::Int(10)),
             ("spanway.phase.wait_us", Value::Int(500)),
@@ -366,7 +367,8 @@ fn a_retried_request_has_one_client_span_per_attempt() {
     );
     assert_eq!(server.status_code, 0);
     assert_eq!(server.int("spanway.phase.connect_us"), Some(30 + 60));
-    assert_eq!(server.int("spanway.phase.route_us"), Some(20 + 10));
+    assert_eq!(server.int("spanway.phase.route_us"), Some(15 + 10));
+    assert_eq!(server.int("spanway.phase.queue_us"), Some(5));
 }
 
 #[test]
@@ -389,6 +391,22 @@ fn the_balance_span_says_why_an_attempt_was_not_repeated() {
         });
         assert_eq!(spans[1].text("spanway.retry.denied"), text);
     }
+}
+
+#[test]
+fn a_request_that_did_not_wait_has_no_queue_phase() {
+    let world = World::new();
+    let balance = Balance {
+        queue: Duration::ZERO,
+        ..world.balance()
+    };
+    let attempts = [world.attempt()];
+    let spans = spans(&Segment {
+        balance: Some(balance),
+        ..world.segment(&attempts)
+    });
+    assert_eq!(spans[0].int("spanway.phase.queue_us"), None);
+    assert_eq!(spans[0].int("spanway.phase.route_us"), Some(20));
 }
 
 #[test]
@@ -637,6 +655,7 @@ fn random_segment<'a>(
     let balance = Balance {
         start: random_instant(world, random),
         end: random_instant(world, random),
+        queue: Duration::from_nanos(random.u64(..2_000_000)),
         ..world.balance()
     };
     Segment {

@@ -1,9 +1,12 @@
 //! A client as a request sees it: its two directions, whatever the version of HTTP.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -78,6 +81,29 @@ impl Client {
         }
     }
 
+    /// Runs `work` until it is done, `until` comes or the client leaves. Bytes that come meanwhile
+    /// are kept in `input`.
+    ///
+    /// # Cancel safety
+    /// As that of `work`.
+    pub async fn wait<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        until: Instant,
+        input: &mut Buffer,
+    ) -> Waited<T> {
+        self.timer.set(until);
+        let mut work = pin!(work);
+        let mut gone = pin!(gone(&self.side, input));
+        let first = poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Waited::Done(done));
+            }
+            gone.as_mut().poll(context).map(|()| Waited::Gone)
+        });
+        self.timer.limit(first).await.unwrap_or(Waited::Late)
+    }
+
     /// Sends a whole response of ours; `out` is a buffer to work in. False when the client is
     /// gone, or takes nothing for [`DOWNSTREAM_STALL_TIMEOUT`].
     pub async fn refuse(
@@ -102,6 +128,15 @@ impl Client {
     }
 }
 
+/// How [`Client::wait`] ended.
+pub enum Waited<T> {
+    Done(T),
+    /// The time was over first.
+    Late,
+    /// The client left first.
+    Gone,
+}
+
 /// A request's two directions, as an exchange takes them.
 pub struct Open<'a> {
     pub body: Source<'a>,
@@ -119,6 +154,19 @@ async fn send_whole(
     sink.head = Some(head);
     let sent = sink.send_whole(Bytes::from(body)).await;
     sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+/// Returns when the client has left.
+async fn gone(side: &Side, input: &mut Buffer) {
+    match side {
+        Side::Http1(stream) => {
+            let mut source = Source::Http1(Http1Source::new(stream, input, Framing::None));
+            source.gone().await;
+        }
+        Side::Http2 { send, .. } => {
+            poll_fn(|context| send.borrow_mut().poll_reset(context)).await;
+        }
+    }
 }
 
 async fn send_all(mut stream: &Shared, bytes: &[u8]) -> io::Result<()> {

@@ -181,6 +181,7 @@ async fn refuse(client: &mut Client, status: u16, sentence: &str, out: &mut Vec<
         trace_id: None,
         location: None,
         editor: None,
+        retry_after_s: None,
         keep_alive: false,
     };
     if client.refuse(&RequestHead::default(), &refusal, out).await {

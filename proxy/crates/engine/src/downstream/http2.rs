@@ -278,6 +278,7 @@ async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> A
         trace_id: None,
         location: None,
         editor: None,
+        retry_after_s: None,
         keep_alive: true,
     };
     let request = RequestHead::default();

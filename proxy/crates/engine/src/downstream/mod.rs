@@ -7,6 +7,6 @@ mod listener;
 pub mod reply;
 mod request_text;
 
-pub use client::{Client, Origin, Side};
+pub use client::{Client, Origin, Side, Waited};
 pub use connection::serve;
 pub use listener::{accept, bind};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::policy::positive;
+use super::policy::{optional, positive};
 use super::wire;
+use crate::limits::{QUEUE_MAX, QUEUE_TIMEOUT_MAX};
 use crate::trace::attribute::{key, put_int, put_span_name, put_text};
 use crate::upstream::Load;
 
@@ -86,6 +87,19 @@ pub enum ProxyProtocol {
     V2,
 }
 
+/// How much a backend is given at once, over all workers; 0 is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackendLimits {
+    /// Requests.
+    pub requests_max: u32,
+    /// Connections to one endpoint.
+    pub connections_max: u32,
+    /// Requests that wait for their turn; 0 lets none wait.
+    pub queue_max: u32,
+    /// How long one may wait.
+    pub queue_timeout: Duration,
+}
+
 /// One port of one Service and its ready endpoints.
 #[derive(Debug)]
 pub struct Backend {
@@ -105,6 +119,8 @@ pub struct Backend {
     pub protocol: Protocol,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// How much they are given at once.
+    pub limits: BackendLimits,
     /// When the set of endpoints last changed, in UTC milliseconds.
     pub changed_unix_ms: u64,
     /// Why there can be no endpoint, in words; empty if there can.
@@ -160,9 +176,27 @@ impl Backend {
             balance: wire.balance,
             protocol: wire.protocol,
             connect_timeout: positive("connect_timeout_ms", wire.connect_timeout_ms)?,
+            limits: BackendLimits::compile(&wire.limits)?,
             load: Arc::default(),
             changed_unix_ms: u64::try_from(wire.changed_unix_ms).unwrap_or(0),
             missing: Box::from(wire.missing.as_str()),
+        })
+    }
+}
+
+impl BackendLimits {
+    fn compile(wire: &wire::BackendLimits) -> Result<Self, String> {
+        let whole = |name: &str, value: i64, most: u32| {
+            let wrong = || format!("limits.{name} is {value}, which is not from 0 to {most}");
+            let count = u32::try_from(value).ok().filter(|count| *count <= most);
+            count.ok_or_else(wrong)
+        };
+        let queue_timeout = optional("limits.queue_timeout_ms", wire.queue_timeout_ms)?;
+        Ok(Self {
+            requests_max: whole("requests_max", wire.requests_max, u32::MAX)?,
+            connections_max: whole("connections_max", wire.connections_max, u32::MAX)?,
+            queue_max: whole("queue_max", wire.queue_max, QUEUE_MAX)?,
+            queue_timeout: queue_timeout.map_or(QUEUE_TIMEOUT_MAX, |it| it.min(QUEUE_TIMEOUT_MAX)),
         })
     }
 }

@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-pub use backend::{Backend, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol};
+pub use backend::{
+    Backend, BackendLimits, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol,
+};
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind};
 pub use policy::{

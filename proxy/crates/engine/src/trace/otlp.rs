@@ -164,6 +164,9 @@ fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeli
     let phases = timeline.root_phases(segment);
     put_int(out, key!("spanway.phase.head_us"), phases.head);
     put_int(out, key!("spanway.phase.route_us"), phases.route);
+    if phases.queue > 0 {
+        put_int(out, key!("spanway.phase.queue_us"), phases.queue);
+    }
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
     put_int(out, key!("spanway.phase.send_us"), phases.send);
     put_int(out, key!("spanway.phase.wait_us"), phases.wait);

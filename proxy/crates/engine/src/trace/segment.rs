@@ -101,6 +101,16 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// The same after a wait for the request's turn.
+    #[must_use]
+    pub fn queued(self, queue: Duration) -> Self {
+        Self {
+            queue,
+            end: self.start + queue,
+            ..self
+        }
+    }
+
     /// The same after an attempt that was not repeated.
     #[must_use]
     pub fn denied(self, denied: RetryDenied) -> Self {
@@ -228,6 +238,8 @@ flags! {
     NoEndpoints = "no_endpoints", Proxy;
     /// The data plane is at one of its limits.
     Overload = "overload", Proxy;
+    /// The request's turn at its backend did not come in time.
+    QueueTimeout = "queue_timeout", Proxy;
     /// The data plane is shutting down.
     Shutdown = "shutdown", Proxy;
     /// A bug in the data plane.

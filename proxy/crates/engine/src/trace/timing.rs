@@ -32,6 +32,7 @@ impl Interval {
 pub(super) struct Phases {
     pub(super) head: u64,
     pub(super) route: u64,
+    pub(super) queue: u64,
     pub(super) connect: u64,
     pub(super) send: u64,
     pub(super) wait: u64,
@@ -92,6 +93,13 @@ impl Timeline {
         let mut phases = Phases::default();
         let mut cursor = Cursor::new(self.root);
         cursor.advance(self.offset(segment.head_read), &mut phases.head);
+        if let Some(balance) = segment.balance.filter(|balance| !balance.queue.is_zero()) {
+            cursor.advance(self.offset(balance.start), &mut phases.route);
+            cursor.advance(
+                self.offset(balance.start + balance.queue),
+                &mut phases.queue,
+            );
+        }
         for attempt in segment.attempts {
             let attempt = self.attempt(attempt);
             cursor.advance(attempt.interval.start, &mut phases.route);

@@ -14,6 +14,7 @@ use h2::{Reason, SendStream};
 use http::Request;
 use tokio::sync::Notify;
 
+use super::Counted;
 use crate::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES,
     HTTP2_UPSTREAM_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
@@ -32,6 +33,8 @@ struct State {
     streams: Cell<usize>,
     /// When the last stream ended.
     since: Cell<Instant>,
+    /// Its count, where the backend bounds its connections.
+    _counted: Option<Counted>,
 }
 
 /// A request on a channel: it counts until this is dropped.
@@ -49,12 +52,13 @@ impl Channel {
     ///
     /// # Errors
     /// The endpoint is gone already.
-    pub async fn open(stream: Stream) -> Result<Self, h2::Error> {
+    pub async fn open(stream: Stream, counted: Option<Counted>) -> Result<Self, h2::Error> {
         let (send, connection) = settings().handshake(stream).await?;
         let state = Rc::new(State {
             is_closed: Cell::new(false),
             streams: Cell::new(0),
             since: Cell::new(Instant::now()),
+            _counted: counted,
         });
         let state_of_task = Rc::clone(&state);
         tokio::task::spawn_local(async move {

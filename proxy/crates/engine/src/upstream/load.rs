@@ -3,21 +3,108 @@
 //! A backend keeps it from one table to the next, by its key; one that is removed and added again
 //! begins anew, while what was begun before ends with the old one.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::Budget;
+use rustc_hash::FxHashMap;
+
+use super::{Budget, Slots};
 
 /// The load of one backend.
 #[derive(Debug)]
 pub struct Load {
     /// Its retries.
     pub budget: Budget,
+    /// Its requests; used where they have a limit.
+    pub slots: Slots,
+    /// Its connections by endpoint; used where they have a limit.
+    connections: Mutex<FxHashMap<SocketAddr, u32>>,
+}
+
+/// A connection that counts until it is closed.
+#[derive(Debug)]
+pub struct Counted {
+    load: Arc<Load>,
+    endpoint: SocketAddr,
+    connections_max: u32,
 }
 
 impl Default for Load {
     fn default() -> Self {
         Self {
             budget: Budget::new(Instant::now()),
+            slots: Slots::default(),
+            connections: Mutex::default(),
         }
+    }
+}
+
+impl Load {
+    /// Counts a new connection to `endpoint`; `None` if it has as many as it may have.
+    #[must_use]
+    pub fn connection(
+        self: &Arc<Self>,
+        endpoint: SocketAddr,
+        connections_max: u32,
+    ) -> Option<Counted> {
+        let mut connections = self.lock();
+        let open = connections.entry(endpoint).or_default();
+        if *open >= connections_max {
+            return None;
+        }
+        *open += 1;
+        Some(Counted {
+            load: Arc::clone(self),
+            endpoint,
+            connections_max,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<SocketAddr, u32>> {
+        let locked = self.connections.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    /// Whether it is one of the last that may be: kept idle, it could keep other workers out.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        let connections = self.load.lock();
+        let open = connections.get(&self.endpoint).copied().unwrap_or(0);
+        open >= self.connections_max
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut connections = self.load.lock();
+        if let Some(open) = connections.get_mut(&self.endpoint) {
+            *open -= 1;
+            if *open == 0 {
+                connections.remove(&self.endpoint);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_bounded_by_endpoint_and_a_closed_one_makes_room() {
+        let load = Arc::new(Load::default());
+        let (one, other) = ("192.0.2.1:80", "192.0.2.2:80");
+        let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+        let first = load.connection(one, 2).expect("there is room");
+        assert!(!first.is_scarce());
+        let second = load.connection(one, 2).expect("there is room");
+        assert!(first.is_scarce() && second.is_scarce());
+        assert!(load.connection(one, 2).is_none());
+        assert!(load.connection(other, 2).is_some());
+        drop(first);
+        assert!(load.connection(one, 2).is_some());
     }
 }

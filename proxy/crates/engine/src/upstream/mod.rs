@@ -6,8 +6,10 @@ mod budget;
 pub mod http2;
 mod load;
 mod pool;
+mod slots;
 
 pub use balance::{Balancer, Earlier};
 pub use budget::Budget;
-pub use load::Load;
+pub use load::{Counted, Load};
 pub use pool::{ConnectError, Freshness, Lease, Pool};
+pub use slots::{Entry, Place, Slots};

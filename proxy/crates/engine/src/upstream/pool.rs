@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::net::TcpStream;
 
+use super::Counted;
 use super::http2::{Channel, Channels, Turn};
 use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
 use crate::stream::Stream;
@@ -30,12 +31,15 @@ struct Slot {
 
 struct Idle {
     stream: Stream,
+    counted: Option<Counted>,
     since: Instant,
 }
 
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum ConnectError {
+    /// The endpoint has as many as it may have.
+    Full,
     /// Not within the backend's connect timeout.
     Timeout,
     /// The kernel's answer: refused, unreachable, no more sockets …
@@ -59,10 +63,14 @@ impl Pool {
         let mut endpoints = self.endpoints.borrow_mut();
         let slot = endpoints.entry(endpoint).or_default();
         slot.in_flight += 1;
-        let stream = slot.take_idle(freshness);
+        let (stream, counted) = match slot.take_idle(freshness) {
+            Some(idle) => (Some(idle.stream), idle.counted),
+            None => (None, None),
+        };
         Lease {
             is_reused: stream.is_some(),
             stream,
+            counted,
             endpoint,
             pool: Rc::clone(self),
         }
@@ -105,7 +113,7 @@ pub enum Freshness {
 }
 
 impl Slot {
-    fn take_idle(&mut self, freshness: Freshness) -> Option<Stream> {
+    fn take_idle(&mut self, freshness: Freshness) -> Option<Idle> {
         if freshness == Freshness::New {
             return None;
         }
@@ -113,7 +121,7 @@ impl Slot {
             let is_open = idle.stream.is_quiet()
                 && (freshness == Freshness::Known || !idle.stream.has_input());
             if is_open {
-                return Some(idle.stream);
+                return Some(idle);
             }
         }
         None
@@ -126,6 +134,8 @@ pub struct Lease {
     pub stream: Option<Stream>,
     /// Whether the connection has served a request before.
     pub is_reused: bool,
+    /// The connection's count, where its backend bounds them.
+    pub counted: Option<Counted>,
     endpoint: SocketAddr,
     pool: Rc<Pool>,
 }
@@ -148,19 +158,28 @@ impl Lease {
         Ok(Stream::Plain(stream))
     }
 
-    /// A connection of HTTP/2 with room for a request: one that is there, or a new one.
+    /// A connection of HTTP/2 with room for a request: one that is there, or a new one, which
+    /// `count` allows.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent, so another attempt is safe.
     ///
     /// # Cancel safety
     /// A dropped call lets the next one that waits open the connection.
-    pub async fn channel(&mut self, timeout: Duration) -> Result<Channel, ConnectError> {
-        let getting = tokio::time::timeout(timeout, self.get_channel(timeout));
+    pub async fn channel(
+        &mut self,
+        timeout: Duration,
+        count: &dyn Fn() -> Result<Option<Counted>, ConnectError>,
+    ) -> Result<Channel, ConnectError> {
+        let getting = tokio::time::timeout(timeout, self.get_channel(timeout, count));
         getting.await.map_err(|_| ConnectError::Timeout)?
     }
 
-    async fn get_channel(&mut self, timeout: Duration) -> Result<Channel, ConnectError> {
+    async fn get_channel(
+        &mut self,
+        timeout: Duration,
+        count: &dyn Fn() -> Result<Option<Counted>, ConnectError>,
+    ) -> Result<Channel, ConnectError> {
         loop {
             let turn = self.with_channels(Channels::turn);
             match turn {
@@ -171,8 +190,9 @@ impl Lease {
                 Some(Turn::Wait(opening)) => opening.notified().await,
                 Some(Turn::Open) => {
                     let opening = Opening(self);
+                    let counted = count()?;
                     let stream = opening.0.connect(timeout).await?;
-                    let channel = Channel::open(stream).await.map_err(|err| {
+                    let channel = Channel::open(stream, counted).await.map_err(|err| {
                         let lost = io::Error::from(io::ErrorKind::ConnectionReset);
                         ConnectError::Io(err.into_io().unwrap_or(lost))
                     })?;
@@ -195,13 +215,22 @@ impl Lease {
     }
 
     /// Gives the connection back for the next request. Beyond
-    /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead.
-    pub fn keep(self, stream: Stream, now: Instant) {
+    /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead, and so is one of the last that its
+    /// endpoint may have: idle here, it would keep other workers out.
+    pub fn keep(mut self, stream: Stream, now: Instant) {
+        let counted = self.counted.take();
+        if counted.as_ref().is_some_and(Counted::is_scarce) {
+            return;
+        }
         let mut endpoints = self.pool.endpoints.borrow_mut();
         if let Some(slot) = endpoints.get_mut(&self.endpoint)
             && slot.idle.len() < UPSTREAM_IDLE_CONNECTIONS_MAX
         {
-            slot.idle.push(Idle { stream, since: now });
+            slot.idle.push(Idle {
+                stream,
+                counted,
+                since: now,
+            });
         }
     }
 }
