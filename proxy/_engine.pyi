@@ -2,7 +2,11 @@
 
 class Engine:
     def __init__(
-        self, workers: int, resource: list[tuple[str, str]], span_queue_bytes: int
+        self,
+        workers: int,
+        resource: list[tuple[str, str]],
+        span_queue_bytes: int,
+        requests_live_max: int,
     ) -> None: ...
     def publish(self, update: bytes) -> bytes: ...
     def explain(self, host: str, path: str) -> bytes | None: ...

@@ -11,6 +11,9 @@ from proxy._engine import Engine as _Engine
 from proxy.spans import BATCH_BYTES_MAX, QUEUE_BYTES_MAX, SpanBatch
 from proxy.table import PathKind, Rejected, Update
 
+REQUESTS_LIVE_PER_WORKER_MAX = 16_384
+"""As many as connections; a request holds from 16 KiB to about 300 KiB."""
+
 
 class Match(msgspec.Struct, frozen=True):
     """The route that answers a request, by the published table."""
@@ -43,6 +46,7 @@ class Stats(msgspec.Struct, frozen=True):
     retries_denied: int
     queued: int
     queue_refused: int
+    shed: int
     upstream_connects: int
     baggage_dropped: int
     spans_recorded: int
@@ -58,6 +62,7 @@ class Engine:
         workers: int,
         resource: Mapping[str, str],
         span_queue_bytes: int = QUEUE_BYTES_MAX,
+        requests_live_max: int = REQUESTS_LIVE_PER_WORKER_MAX,
     ) -> None:
         """Starts the worker threads.
 
@@ -66,10 +71,12 @@ class Engine:
             resource: the OpenTelemetry resource of every span, `service.name` among it.
             span_queue_bytes: memory for spans that wait to be taken; what does not fit is dropped
                 and counted.
+            requests_live_max: requests that one worker serves at once, the bound of its memory;
+                more get a 503 and are counted (`shed`).
         Raises:
             OSError: the kernel gave no thread or file descriptor.
         """
-        self._engine = _Engine(workers, list(resource.items()), span_queue_bytes)
+        self._engine = _Engine(workers, list(resource.items()), span_queue_bytes, requests_live_max)
 
     def publish(self, update: Update) -> list[Rejected]:
         """Puts an update in force and returns what of it could not be.

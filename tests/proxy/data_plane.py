@@ -109,11 +109,14 @@ class Segment:
 class DataPlane:
     """One engine, its ingress listener, and the table that it serves now."""
 
-    def __init__(self, *, workers: int = 1, span_queue_bytes: int = QUEUE_BYTES_MAX) -> None:
+    def __init__(
+        self, *, workers: int = 1, span_queue_bytes: int = QUEUE_BYTES_MAX, **options: Any
+    ) -> None:
         self.engine = Engine(
             workers=workers,
             resource={"service.name": "spanway"},
             span_queue_bytes=span_queue_bytes,
+            **options,
         )
         self.table = RouteTable()
         self._ports: list[FreePort] = []

@@ -370,3 +370,51 @@ class TestOverManyWorkers:
 
         assert most <= 2
         assert data_plane.engine.stats().queued > 0
+
+
+class TestOfTheWorker:
+    """What a worker holds in memory is bounded, whatever is asked of it."""
+
+    @pytest.fixture
+    def data_plane(self) -> Iterator[DataPlane]:
+        data_plane = DataPlane(requests_live_max=1)
+        yield data_plane
+        data_plane.close()
+
+    async def test_request_above_the_bound_is_shed_with_its_connection(
+        self, data_plane: DataPlane, gate: Gate, slow: Upstream, clients: list[Client]
+    ) -> None:
+        data_plane.serve(slow)
+        await clients[0].send(request())
+        await slow.wait_for(lambda slow: len(slow.exchanges) == 1)
+        shed = await clients[1].get()
+        rest = await clients[1].rest()
+        gate.open(2)
+        answered = await clients[0].response()
+        following = await clients[0].get()
+        stats = data_plane.engine.stats()
+        segments = await data_plane.segments()
+
+        assert shed.status == 503
+        assert shed.head.one("retry-after") == "1"
+        assert shed.head.one("connection") == "close"
+        assert rest == b""
+        assert (answered.status, following.status) == (200, 200)
+        assert stats.shed == 1
+        (told,) = (each for each in segments if each.flag == "overload")
+        assert told.spans == (told.server,)
+
+    async def test_stream_above_the_bound_is_shed_and_its_connection_goes_on(
+        self, data_plane: DataPlane, gate: Gate, slow: Upstream
+    ) -> None:
+        data_plane.serve(slow)
+        async with Http2Client(data_plane.ingress.address) as client:
+            served = await client.begin()
+            await slow.wait_for(lambda slow: len(slow.exchanges) == 1)
+            shed = await client.ask()
+            gate.open(2)
+            answered = await client.response(served)
+            following = await client.ask()
+
+        assert (shed.status, shed.one("retry-after")) == (503, "1")
+        assert (answered.status, following.status) == (200, 200)

@@ -25,6 +25,7 @@ mod _engine {
             workers: usize,
             resource: Vec<(String, String)>,
             span_queue_bytes: usize,
+            requests_live_max: u64,
         ) -> PyResult<Self> {
             if workers == 0 {
                 return Err(PyValueError::new_err("an engine needs at least one worker"));
@@ -32,9 +33,15 @@ mod _engine {
             let resource = Resource {
                 attributes: resource,
             };
-            let engine = spanway_engine::Engine::start(workers, &resource, span_queue_bytes)
-                .map_err(|err| PyOSError::new_err(err.to_string()))?;
-            Ok(Self(engine))
+            let engine = spanway_engine::Engine::start(
+                workers,
+                &resource,
+                span_queue_bytes,
+                requests_live_max,
+            );
+            engine
+                .map(Self)
+                .map_err(|err| PyOSError::new_err(err.to_string()))
         }
 
         /// JSON in (`proxy.table.Update`), JSON out (a list of `proxy.table.Rejected`).

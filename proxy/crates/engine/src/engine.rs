@@ -51,17 +51,23 @@ struct WorkerHandle {
 
 impl Engine {
     /// Starts `workers` threads. They listen on nothing until a table is published. Spans wait to be
-    /// taken in at most `span_queue_bytes`; the newest that do not fit are dropped and counted.
+    /// taken in at most `span_queue_bytes`; the newest that do not fit are dropped and counted. Each
+    /// worker serves at most `requests_live_max` requests at once and refuses what is above.
     ///
     /// # Errors
     /// When the kernel gives no thread, event loop or socket.
-    pub fn start(workers: usize, resource: &Resource, span_queue_bytes: usize) -> io::Result<Self> {
+    pub fn start(
+        workers: usize,
+        resource: &Resource,
+        span_queue_bytes: usize,
+        requests_live_max: u64,
+    ) -> io::Result<Self> {
         let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
         let spans = Arc::new(SpanQueue::new(span_queue_bytes)?);
         let workers = (0..workers)
             .map(|index| {
                 let recorder = Recorder::new(resource, Arc::clone(&spans));
-                WorkerHandle::start(index, Arc::clone(&table), recorder)
+                WorkerHandle::start(index, Arc::clone(&table), recorder, requests_live_max)
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -197,7 +203,12 @@ impl Engine {
 }
 
 impl WorkerHandle {
-    fn start(index: usize, table: Arc<ArcSwap<Table>>, recorder: Recorder) -> io::Result<Self> {
+    fn start(
+        index: usize,
+        table: Arc<ArcSwap<Table>>,
+        recorder: Recorder,
+        requests_live_max: u64,
+    ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(WORKER_COMMANDS_MAX);
         let stats = Arc::new(WorkerStats::default());
         let stats_of_worker = Arc::clone(&stats);
@@ -208,7 +219,7 @@ impl WorkerHandle {
             .name(format!("spanway-{index}"))
             .spawn(move || {
                 let run = async {
-                    Worker::new(table, recorder, stats_of_worker)
+                    Worker::new(table, recorder, stats_of_worker, requests_live_max)
                         .run(inbox)
                         .await;
                 };

@@ -164,7 +164,15 @@ pub async fn forward(
         arrival,
     };
     let mut outcome = Outcome::default();
-    let mut found = find(&job, client);
+    let mut found = if worker.is_full() {
+        worker.stats.shed.add(1);
+        Err(NoTarget {
+            flag: Flag::Overload,
+            route: None,
+        })
+    } else {
+        find(&job, client)
+    };
     let served = match &mut found {
         Ok(target) => {
             client.origin.times = target.listener.times;
@@ -358,7 +366,9 @@ async fn turn(
         .marks()
         .is_some_and(|marks| marks.sent.get().is_some());
     let is_read = is_sent_on || !job.request.has_body();
-    let is_staying = outcome.flag != Some(Flag::Shutdown) && !job.worker.is_draining.get();
+    let is_shed = outcome.flag == Some(Flag::Overload) && outcome.balance.is_none();
+    let is_staying =
+        outcome.flag != Some(Flag::Shutdown) && !is_shed && !job.worker.is_draining.get();
     let keep_alive = is_read && job.request.keep_alive && is_staying;
     let malformed = outcome.marks().and_then(|marks| marks.malformed.get());
     let (status, sentence, location) = match (&turned, malformed) {

@@ -55,6 +55,8 @@ pub struct WorkerStats {
     pub queued: Counter,
     /// Requests that their backend had no place for: the queue was full, or took too long.
     pub queue_refused: Counter,
+    /// Requests that the worker refused because it served as many as it may.
+    pub shed: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
     /// Requests whose baggage was too long to be passed on.
@@ -80,6 +82,7 @@ pub struct Totals {
     retries_denied: u64,
     queued: u64,
     queue_refused: u64,
+    shed: u64,
     upstream_connects: u64,
     baggage_dropped: u64,
     /// Spans made, and of these the ones for which the queue had no room.
@@ -108,6 +111,7 @@ impl Totals {
             (&mut self.retries_denied, &worker.retries_denied),
             (&mut self.queued, &worker.queued),
             (&mut self.queue_refused, &worker.queue_refused),
+            (&mut self.shed, &worker.shed),
             (&mut self.upstream_connects, &worker.upstream_connects),
             (&mut self.baggage_dropped, &worker.baggage_dropped),
         ] {

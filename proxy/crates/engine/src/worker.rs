@@ -54,6 +54,8 @@ pub struct Worker {
     pub is_draining: Cell<bool>,
     /// Tells connections of many requests that this begins.
     pub draining: Notify,
+    /// Over it: 503, and the connection is closed. `proxy/engine.py` has the usual value.
+    requests_live_max: u64,
 }
 
 /// A table as the requests of one worker hold it: holding it writes to no memory that another
@@ -93,6 +95,7 @@ impl Worker {
         published: Arc<ArcSwap<Table>>,
         recorder: Recorder,
         stats: Arc<WorkerStats>,
+        requests_live_max: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             pool: Rc::default(),
@@ -110,6 +113,7 @@ impl Worker {
             connection_closed: Notify::new(),
             is_draining: Cell::new(false),
             draining: Notify::new(),
+            requests_live_max,
         })
     }
 
@@ -121,6 +125,11 @@ impl Worker {
             *mine = Rc::new(Snapshot(Arc::clone(&latest)));
         }
         Rc::clone(&mine)
+    }
+
+    /// Whether more requests are live, the one that asks among them, than may be.
+    pub fn is_full(&self) -> bool {
+        self.stats.requests_live.get() > self.requests_live_max
     }
 
     pub fn take_workspace(&self) -> Box<Workspace> {
