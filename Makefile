@@ -42,7 +42,7 @@ demo-hotrod: build ## the real HotROD and Jaeger; needs Go, builds for minutes t
 test: test-rust test-python test-real ## everything
 
 test-rust:
-	cargo test --quiet --locked --package spanway-engine
+	cargo test --quiet --locked --package spanway-engine --package spanway-open-loop
 
 test-python: build
 	$(BIN)/pytest tests --ignore tests/real
@@ -68,7 +68,7 @@ format: build ## put the sources into their one form
 	$(BIN)/ruff check --fix --quiet .
 	cargo fmt
 
-bench: build ## beside nginx and HAProxy in one run, about 7 minutes; writes benchmarks/results/
+bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 15 minutes; writes benchmarks/results/
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks

@@ -1,1 +1,1 @@
-"""Spanway beside nginx and HAProxy: cost per request, throughput and latency in one run."""
+"""Spanway beside nginx, HAProxy, Envoy and Caddy: what requests cost and how long they take."""

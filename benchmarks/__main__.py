@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every server in turn, round after round, then the result.
+"""`python -m benchmarks`: every scenario, every server in turn, round after round; the result.
 
 Rules: loopback only; every child is ended by its pid; the time is known before it begins.
 """
@@ -7,31 +7,34 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.children import BenchError, Children, Cores, cores
-from benchmarks.load import CONNECTIONS, pace, saturate
+from benchmarks.children import BenchError, Children, cores
 from benchmarks.machine import machine
 from benchmarks.plot import draw
-from benchmarks.report import Round, as_json, summaries, table, verdict
-from benchmarks.servers import RESPONSE_BYTES, Server, Stage
+from benchmarks.report import as_json, table, verdicts_text
+from benchmarks.runner import Effort, Measured, run
+from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.servers import VARIANTS
+from benchmarks.stage import Stage
+from benchmarks.targets import judge_all
 
 RESULTS = Path(__file__).with_name("results")
-ROUNDS, SECONDS, RATE = 9, 3, 5_000
-ROUNDS_MAX, SECONDS_MAX, RATE_MAX = 50, 60, 20_000
-ROUNDS_QUICK, SECONDS_QUICK = 2, 1
+ROUNDS, SECONDS = 4, 2
+ROUNDS_MAX, SECONDS_MAX = 50, 60
+QUICK = Effort(rounds=2, seconds=1)
 NAME, NAME_QUICK = "latest", "tmp/quick"
-ORIGIN_HEADROOM = 1.3
-"""How many times what the fastest server does the origin must serve alone, or it is measured."""
 
 
 def main() -> int:
-    """0, also where the budget is not held; 1 where nothing could be measured."""
-    arguments = _arguments()
+    """0, also where a target is missed; 1 where nothing could be measured."""
+    arguments = arguments_of(sys.argv[1:])
     try:
         with tempfile.TemporaryDirectory(prefix="spanway-bench-") as directory:
-            measure(arguments, Path(directory))
+            measured = measure(arguments.only, arguments.effort, Path(directory))
+        write(measured, arguments.effort, RESULTS / f"{arguments.name}.json")
     except BenchError as err:
         print(f"benchmark: {err}", file=sys.stderr)
         return 1
@@ -40,82 +43,71 @@ def main() -> int:
     return 0
 
 
-def measure(arguments: argparse.Namespace, directory: Path) -> None:
-    """Prints the table and writes `NAME.json` and `NAME.png`."""
-    where = cores()
+def measure(scenarios: Sequence[Scenario], effort: Effort, directory: Path) -> list[Measured]:
+    """Every scenario, its table printed as soon as it is done."""
+    took_s = sum(effort.estimate_s(one) for one in scenarios)
+    print(f"{len(scenarios)} scenarios: about {took_s / 60:.0f} min,", end=" ")
+    print("and the first time as long as the load and the engine's benchmark build.", flush=True)
+    measured = []
     with Children(directory) as children:
-        stage = Stage(children, directory, where)
-        servers = stage.servers()
-        took_s = arguments.rounds * len(servers) * 2 * (arguments.seconds + 0.7)
-        print(f"{len(servers)} servers, {arguments.rounds} rounds: about {took_s / 60:.0f} min.")
-        origin = Server("origin", "the origin itself", stage.origin_port, stage.origin_pid)
-        origin_rps = saturate(origin, where, 1).rps
-        for server in servers:
-            saturate(server, where, 1)  # warm-up: caches, pools, branch predictors
-        rounds = _rounds(servers, where, arguments)
-    what = {server.name: server.what for server in servers}
-    summed = summaries(rounds)
+        stage = Stage(children, directory, cores())
+        for scenario in scenarios:
+            began_s = time.monotonic()
+            one = run(scenario, stage, effort)
+            measured.append(one)
+            print(f"\n{table(one)}\n  took {time.monotonic() - began_s:.0f} s", flush=True)
+    return measured
+
+
+def write(measured: Sequence[Measured], effort: Effort, target: Path) -> None:
+    """Prints which targets are held, and writes `target` and the picture beside it."""
+    verdicts = judge_all({one.scenario.name: one.rounds for one in measured})
+    where = cores()
     setup = {
-        "rounds": arguments.rounds,
-        "seconds": arguments.seconds,
-        "rate_rps": arguments.rate,
-        "connections": CONNECTIONS,
-        "response_bytes": RESPONSE_BYTES,
+        "rounds": effort.rounds,
+        "seconds": effort.seconds,
         "server_core": where.server,
         "load_core": where.load,
         "origin_core": where.origin,
-        "origin_rps": origin_rps,
-        "servers": what,
+        "servers": {name: variant.what for name, variant in VARIANTS.items()},
     }
-    conditions = machine()
-    result = as_json(rounds, setup, conditions)
-    target = RESULTS / f"{arguments.name}.json"
+    result = as_json(measured, verdicts, setup=setup, machine=machine())
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    caption = f"{conditions['cpu']}, {conditions['kernel']}; {verdict(rounds)}"
-    draw(target.with_suffix(".png"), summed, what, caption=caption, rate=arguments.rate)
-    print(f"\n{table(summed, what)}\n\n{verdict(rounds)}")
-    if origin_rps < ORIGIN_HEADROOM * max(one["rps"].median for one in summed.values()):
-        print(f"The origin alone serves only {origin_rps:.0f}/s: do not trust the requests/s.")
+    draw(target.with_suffix(".png"), result)
+    print(f"\nTargets\n{verdicts_text(verdicts)}")
     print(f"Written: {target}, {target.with_suffix('.png')}")
 
 
-def _rounds(
-    servers: Sequence[Server], where: Cores, arguments: argparse.Namespace
-) -> dict[str, list[Round]]:
-    """A B C A B C …, each round beginning with another server."""
-    rounds: dict[str, list[Round]] = {server.name: [] for server in servers}
-    for index in range(arguments.rounds):
-        first = index % len(servers)
-        order = [*servers[first:], *servers[:first]]
-        saturated = {one.name: saturate(one, where, arguments.seconds) for one in order}
-        for one in order:
-            paced = pace(one, where, seconds=arguments.seconds, rate=arguments.rate)
-            rounds[one.name].append(Round(saturated[one.name], paced))
-        costs = ", ".join(f"{name} {own[-1].saturation.cpu_us:.1f}" for name, own in rounds.items())
-        print(f"round {index + 1}: CPU µs/request: {costs}", flush=True)
-    return rounds
-
-
-def _arguments() -> argparse.Namespace:
+def arguments_of(words: Sequence[str]) -> argparse.Namespace:
+    """`only` as scenarios, `effort`, and the `name` of the files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = ", ".join(one.name for one in SCENARIOS)
+    parser.add_argument("--only", type=_some, default=SCENARIOS, help=f"some of: {names}")
     parser.add_argument("--rounds", type=_up_to(ROUNDS_MAX), help=f"default: {ROUNDS}")
     parser.add_argument(
         "--seconds", type=_up_to(SECONDS_MAX), help=f"of each load; default: {SECONDS}"
     )
     parser.add_argument(
-        "--rate", type=_up_to(RATE_MAX), default=RATE, help="requests/s of the open loop"
+        "--name", help=f"of the files in benchmarks/results/; default: {NAME}, if all is measured"
     )
-    parser.add_argument("--name", help=f"of the files in benchmarks/results/; default: {NAME}")
     parser.add_argument(
-        "--quick", action="store_true", help=f"{ROUNDS_QUICK} rounds of {SECONDS_QUICK} s"
+        "--quick", action="store_true", help=f"{QUICK.rounds} rounds of {QUICK.seconds} s"
     )
-    arguments = parser.parse_args()
-    quick = arguments.quick
-    arguments.name = arguments.name or (NAME_QUICK if quick else NAME)
-    arguments.rounds = arguments.rounds or (ROUNDS_QUICK if quick else ROUNDS)
-    arguments.seconds = arguments.seconds or (SECONDS_QUICK if quick else SECONDS)
+    arguments = parser.parse_args(words)
+    usual = QUICK if arguments.quick else Effort(ROUNDS, SECONDS)
+    arguments.effort = Effort(arguments.rounds or usual.rounds, arguments.seconds or usual.seconds)
+    is_whole = arguments.only == SCENARIOS and arguments.effort == Effort(ROUNDS, SECONDS)
+    arguments.name = arguments.name or (NAME if is_whole else NAME_QUICK)
     return arguments
+
+
+def _some(text: str) -> tuple[Scenario, ...]:
+    wanted = text.split(",")
+    known = {one.name: one for one in SCENARIOS}
+    if unknown := sorted(set(wanted) - set(known)):
+        raise argparse.ArgumentTypeError(f"no scenario {', '.join(unknown)}")
+    return tuple(one for name, one in known.items() if name in wanted)
 
 
 class _up_to:  # noqa: N801 - argparse shows the name

@@ -3,30 +3,39 @@
 Rule: a child that says too much or dies is the benchmark's failure, told with its last lines.
 """
 
+import ctypes
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 READY_S = 30.0
+FILES_MAX = 40_000
+"""Open files of a child, where the hard limit allows so many: 10,000 connections, and as many again
+for a server that reckons with both sides. No more, since some allocate by it."""
 STOP_S = 10.0
 POLL_S = 0.05
 LAST_WORDS_BYTES_MAX = 2000
 NICE = -10
 """Priority of all children alike, where that is allowed: what else runs here disturbs less."""
 
-
+_PR_SET_TIMERSLACK = 29
 _SBIN = "/usr/sbin:/usr/local/sbin"
 """Where servers are installed, which is not on everybody's PATH."""
+
+
+_INSTALL = "install the packages of tests/parts/debian-packages.txt, and run `make bench`."
 
 
 class BenchError(Exception):
@@ -40,6 +49,11 @@ class Cores:
     server: int
     load: int
     origin: int
+
+    @property
+    def of_two_workers(self) -> frozenset[int]:
+        """For a server with two workers; the second one shares its core with the load."""
+        return frozenset((self.server, self.load))
 
 
 def cores() -> Cores:
@@ -73,11 +87,11 @@ class Children:
         name: str,
         argv: Sequence[str],
         *,
-        core: int,
-        url: str,
+        cores: Collection[int],
+        ready: Callable[[], bool],
         env: Mapping[str, str] | None = None,
     ) -> int:
-        """Starts `argv` on `core` and waits until `url` answers below 500; returns the pid.
+        """Starts `argv` on `cores` and waits until it is `ready`; returns the pid.
 
         Raises:
             BenchError: it ended instead, or is not ready within `READY_S`.
@@ -90,20 +104,26 @@ class Children:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env=_environment(env or {}),
-                preexec_fn=partial(_settle, core),  # noqa: PLW1509 - this program has no threads
+                preexec_fn=partial(settle, cores),  # noqa: PLW1509 - this program has no threads
                 start_new_session=True,
             )
         self._running.append(process)
         deadline_s = time.monotonic() + READY_S
-        while not _answers(url):
+        while not ready():
             if process.poll() is not None or time.monotonic() > deadline_s:
                 raise BenchError(f"{name} does not serve:\n{_last_words(output)}")
             time.sleep(POLL_S)
         return process.pid
 
 
-def run(argv: Sequence[str], *, core: int, timeout_s: float) -> str:
-    """What `argv` prints, run on `core`.
+def run(
+    argv: Sequence[str],
+    *,
+    cores: Collection[int],
+    timeout_s: float,
+    prepare: Callable[[], None] | None = None,
+) -> str:
+    """What `argv` prints, run on `cores`; `prepare` is called in the child before it begins.
 
     Raises:
         BenchError: it failed or took longer than `timeout_s`.
@@ -111,14 +131,15 @@ def run(argv: Sequence[str], *, core: int, timeout_s: float) -> str:
     try:
         return subprocess.run(
             argv,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
             timeout=timeout_s,
             check=True,
-            preexec_fn=partial(_settle, core),
-        ).stdout
+            preexec_fn=partial(settle, cores, prepare),
+        ).stdout.decode()
     except subprocess.CalledProcessError as err:
-        raise BenchError(f"{argv[0]} failed: {err.stderr or err.stdout}") from err
+        said = (err.stderr or err.stdout)[-LAST_WORDS_BYTES_MAX:].decode(errors="replace")
+        raise BenchError(f"{argv[0]} failed: {said}") from err
     except subprocess.TimeoutExpired as err:
         raise BenchError(f"{argv[0]} did not end within {timeout_s:g} s.") from err
 
@@ -129,17 +150,32 @@ def program(name: str) -> str:
     Raises:
         BenchError: it is not installed.
     """
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    own = Path(sys.executable).parent
+    path = shutil.which(name, path=f"{own}:{os.environ.get('PATH', '')}:{_SBIN}")
     if path is None:
-        raise BenchError(f"{name} is missing: install the Debian packages nginx, haproxy and wrk.")
+        raise BenchError(f"{name} is missing: {_INSTALL}")
     return path
 
 
-def _settle(core: int) -> None:
-    """In the child: to its core, and before everything else that this machine does."""
-    os.sched_setaffinity(0, {core})
+def be_punctual() -> None:
+    """In the child: to run at once when it is due, before every other process on its core.
+
+    Without the privilege for `SCHED_FIFO`, a sleep at least does not end 50 µs late.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
+def settle(cores: Collection[int], prepare: Callable[[], None] | None = None) -> None:
+    """In the child: to its cores, and before everything else that this machine does."""
+    os.sched_setaffinity(0, cores)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    allowed = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+    if prepare is not None:
+        prepare()
 
 
 def free_port() -> int:
@@ -155,7 +191,17 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "NO_PROXY": "127.0.0.1", **added}
 
 
-def _answers(url: str) -> bool:
+def listens(port: int) -> bool:
+    """Whether something accepts connections at `port` of 127.0.0.1."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether `url` answers, and with less than 500."""
     try:
         with urllib.request.urlopen(url, timeout=1):
             return True

@@ -7,7 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.children import program
+from benchmarks.children import BenchError, program
 
 
 def machine() -> dict[str, str]:
@@ -21,7 +21,10 @@ def machine() -> dict[str, str]:
         "spanway": metadata.version("spanway"),
         "nginx": _version("nginx", "-v"),
         "haproxy": _version("haproxy", "-v"),
+        "envoy": _version("envoy", "--version"),
+        "caddy": _version("caddy", "version"),
         "wrk": _version("wrk", "-v"),
+        "h2load": _version("h2load", "--version"),
         "load_average": " ".join(f"{one:.2f}" for one in os.getloadavg()),
     }
 
@@ -42,6 +45,10 @@ def _line(path: str) -> str:
 
 def _version(name: str, flag: str) -> str:
     """Each says it in its own way and place; wrk with an exit code besides."""
-    said = subprocess.run([program(name), flag], capture_output=True, text=True, check=False)
-    found = re.search(r"\d+(\.\d+)+", said.stdout + said.stderr)
+    try:
+        said = subprocess.run([program(name), flag], capture_output=True, text=True, check=False)
+    except BenchError:
+        return "not installed"
+    # Envoy's begins with the hash of a commit.
+    found = re.search(r"\b\d+(\.\d+)+", said.stdout + said.stderr)
     return found.group() if found else "unknown"

@@ -1,124 +1,181 @@
-"""The servers under test and what stands around them: how each is configured and started.
+"""The servers under test: how each is configured and started.
 
-Rules: one worker each, keep-alive on both sides without a limit of requests, access logs off. Every
-configuration is a file in `config/`, whose `@name@` are filled in here.
+Rules: as many workers as asked for, keep-alive on both sides without a limit of requests, access
+logs off, the same forwarding headers.
 """
 
-import json
-import sys
-import time
-import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 
-from benchmarks.children import BenchError, Children, Cores, free_port, program
+from benchmarks.children import BenchError, Children, answers, free_port, listens, program
+from benchmarks.stage import Stage
 
-HOST = "bench.example"
-RESPONSE_BYTES = 1024
-EXPORT_S_MAX = 20.0
-EXPORT_POLL_S = 0.05
 
-_CONFIG = Path(__file__).with_name("config")
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run a program; `what` is for people."""
+
+    program: str
+    what: str
+    workers: int = 1
+
+
+VARIANTS = {
+    "nginx": Variant("nginx", "no tracing"),
+    "nginx-bare": Variant("nginx", "no forwarding headers"),
+    "nginx-2": Variant("nginx", "2 workers", workers=2),
+    "haproxy": Variant("haproxy", "no tracing"),
+    "haproxy-2": Variant("haproxy", "2 threads", workers=2),
+    "envoy": Variant("envoy", "no tracing"),
+    "envoy-traced": Variant("envoy", "1 span, exported"),
+    "caddy": Variant("caddy", "no tracing"),
+    "spanway": Variant("spanway", "3 spans a request"),
+    "spanway-2": Variant("spanway", "2 workers, 3 spans", workers=2),
+    "spanway-off": Variant("spanway", "tracing off"),
+    "spanway-export": Variant("spanway", "3 spans, exported"),
+    "direct": Variant("direct", "no proxy"),
+}
+"""Every server, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server under test. `admin` is the address of Spanway's admin server."""
+    """A server under test: its ports by what they speak (`http`, `https`, `h2c`).
+
+    `admin` is the port of Spanway's or Envoy's admin server. `exports`: it sends spans.
+    """
 
     name: str
-    what: str
-    port: int
     pid: int
-    admin: str | None = None
+    ports: Mapping[str, int]
+    admin: int = 0
     exports: bool = False
 
+    @property
+    def workers(self) -> int:
+        return VARIANTS[self.name].workers
 
-class Stage:
-    """Starts servers; what they need lies in `directory`."""
+    def port(self, kind: str) -> int:
+        """Raises: BenchError, when it has none of this kind."""
+        if kind not in self.ports:
+            raise BenchError(f"it has no {kind} listener")
+        return self.ports[kind]
 
-    def __init__(self, children: Children, directory: Path, cores: Cores) -> None:
-        self._children = children
-        self._directory = directory
-        self._cores = cores
-        self.origin_port = 0
-        self.origin_port, self.origin_pid = self._nginx("origin", self._cores.origin)
 
-    def servers(self) -> list[Server]:
-        """Every server under test, started. The first is what the others are compared with."""
-        sink_port, _ = self._nginx("sink", self._cores.origin)
-        sink = f"http://127.0.0.1:{sink_port}"
-        on_server_core = self._cores.server
-        return [
-            Server("nginx", "no tracing", *self._nginx("nginx", on_server_core)),
-            Server(
-                "nginx-bare", "no forwarding headers", *self._nginx("nginx-bare", on_server_core)
-            ),
-            Server("haproxy", "no tracing", *self._haproxy()),
-            self._spanway("spanway-off", "tracing off", {"OTEL_SDK_DISABLED": "true"}),
-            self._spanway("spanway", "3 spans a request", {}),
-            self._spanway(
-                "spanway-export", "3 spans, exported", {"OTEL_EXPORTER_OTLP_ENDPOINT": sink}
-            ),
-        ]
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """Starts servers on a stage; with `tls`, also a listener for TLS."""
 
-    def _nginx(self, name: str, core: int) -> tuple[int, int]:
-        port = free_port()
-        config = self._config(f"{name}.conf", port)
-        argv = [program("nginx"), "-p", str(self._directory), "-c", str(config)]
-        return port, self._children.start(name, argv, core=core, url=f"http://127.0.0.1:{port}/")
+    stage: Stage
+    children: Children
+    tls: bool = False
 
-    def _haproxy(self) -> tuple[int, int]:
-        port = free_port()
-        argv = [program("haproxy"), "-db", "-f", str(self._config("haproxy.cfg", port))]
-        url = f"http://127.0.0.1:{port}/"
-        return port, self._children.start("haproxy", argv, core=self._cores.server, url=url)
+    def start(self, name: str) -> Server:
+        """Started and ready; `direct` is the origin.
 
-    def _spanway(self, name: str, what: str, env: Mapping[str, str]) -> Server:
-        """The real command; it is ready when its admin server says so."""
-        port, admin = free_port(), f"127.0.0.1:{free_port()}"
-        manifests = self._config("manifests.yaml", port).parent
-        argv = [str(Path(sys.executable).with_name("spanway")), "run"]
-        argv += ["--manifests", str(manifests), "--workers", "1"]
-        argv += ["--http", f"127.0.0.1:{port}", "--admin", admin]
-        pid = self._children.start(
-            name, argv, core=self._cores.server, url=f"http://{admin}/readyz", env=env
-        )
-        return Server(name, what, port, pid, admin, "OTEL_EXPORTER_OTLP_ENDPOINT" in env)
-
-    def _config(self, name: str, port: int) -> Path:
-        """The file `config/name`, filled in, in a directory of its kind."""
-        text = (_CONFIG / name).read_text()
-        values = {
-            "directory": str(self._directory),
-            "port": str(port),
-            "body": "x" * RESPONSE_BYTES,
-            "upstream": str(self.origin_port),
+        Raises:
+            BenchError: it cannot be started so; the message says why.
+        """
+        starts: Mapping[str, Callable[[str], Server]] = {
+            "direct": self._direct,
+            "nginx": self._nginx,
+            "haproxy": self._haproxy,
+            "envoy": self._envoy,
+            "caddy": self._caddy,
+            "spanway": self._spanway,
         }
-        for key, value in values.items():
-            text = text.replace(f"@{key}@", value)
-        path = self._directory / "config" / Path(name).suffix.removeprefix(".") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
+        return starts[VARIANTS[name].program](name)
+
+    def _direct(self, name: str) -> Server:
+        return Server(name, self.stage.origin_pid, {"http": self.stage.origin_port})
+
+    def _nginx(self, name: str) -> Server:
+        ports = _ports("http", "https", "h2c")
+        template = "nginx-bare.conf" if name == "nginx-bare" else "nginx.conf"
+        argv = [program("nginx"), "-p", str(self.stage.directory)]
+        argv += ["-c", str(self._config(name, template, ports))]
+        return self._listening(name, argv, ports)
+
+    def _haproxy(self, name: str) -> Server:
+        ports = _ports("http", "https", "h2c")
+        argv = [program("haproxy"), "-db", "-f", str(self._config(name, "haproxy.cfg", ports))]
+        return self._listening(name, argv, ports)
+
+    def _envoy(self, name: str) -> Server:
+        ports, admin = _ports("http", "https"), free_port()
+        is_traced = name == "envoy-traced"
+        tracing = self.stage.text("envoy-tracing.yaml", {}) if is_traced else ""
+        values = {**ports, "admin": admin, "tracing": tracing}
+        argv = [str(envoy_path()), "--config-path", str(self._config(name, "envoy.yaml", values))]
+        argv += ["--concurrency", str(VARIANTS[name].workers)]
+        argv += ["--log-level", "error", "--disable-hot-restart"]
+        started = self._listening(name, argv, {**ports, "h2c": ports["http"]})
+        return replace(started, admin=admin, exports=is_traced)
+
+    def _caddy(self, name: str) -> Server:
+        ports = _ports("http", "https")
+        argv = [program("caddy"), "run", "--adapter", "caddyfile"]
+        argv += ["--config", str(self._config(name, "Caddyfile", ports))]
+        home = str(self.stage.directory)
+        env = {"GOMAXPROCS": str(VARIANTS[name].workers), "HOME": home, "XDG_DATA_HOME": home}
+        return self._listening(name, argv, {**ports, "h2c": ports["http"]}, env)
+
+    def _spanway(self, name: str) -> Server:
+        """The real command; it is ready when its admin server says so."""
+        ports, admin = _ports("http", *(["https"] if self.tls else [])), free_port()
+        argv = [program("spanway"), "run", "--admin", f"127.0.0.1:{admin}"]
+        argv += ["--manifests", str(self._config(name, "manifests.yaml", {}).parent)]
+        argv += ["--workers", str(VARIANTS[name].workers)]
+        for kind, port in ports.items():
+            argv += [f"--{kind}", f"127.0.0.1:{port}"]
+        sink = f"http://127.0.0.1:{self.stage.sink_port}"
+        env = {
+            "spanway-off": {"OTEL_SDK_DISABLED": "true"},
+            "spanway-export": {"OTEL_EXPORTER_OTLP_ENDPOINT": sink},
+        }.get(name, {})
+        url = f"http://127.0.0.1:{admin}/readyz"
+        pid = self.children.start(
+            name, argv, cores=self._cores(name), ready=lambda: answers(url), env=env
+        )
+        exports = name == "spanway-export"
+        return Server(name, pid, {**ports, "h2c": ports["http"]}, admin, exports=exports)
+
+    def _listening(
+        self,
+        name: str,
+        argv: list[str],
+        ports: Mapping[str, int],
+        env: Mapping[str, str] | None = None,
+    ) -> Server:
+        """Started; it is ready when it accepts connections."""
+        pid = self.children.start(
+            name, argv, cores=self._cores(name), ready=lambda: listens(ports["http"]), env=env
+        )
+        return Server(name, pid, ports)
+
+    def _cores(self, name: str) -> frozenset[int]:
+        cores, workers = self.stage.cores, VARIANTS[name].workers
+        return frozenset({cores.server}) if workers == 1 else cores.of_two_workers
+
+    def _config(self, name: str, template: str, values: Mapping[str, object]) -> Path:
+        values = {"name": name, "workers": VARIANTS[name].workers, **values}
+        return self.stage.config(template, values, under=name)
 
 
-def wait_until_exported(server: Server) -> None:
-    """Returns when every span that was recorded so far was sent; for other servers at once.
+def envoy_path() -> Path:
+    """The program itself; the script of that name only starts it.
 
     Raises:
-        BenchError: spans were dropped, or it took longer than `EXPORT_S_MAX`.
+        BenchError: it is not installed.
     """
-    if not server.exports or server.admin is None:
-        return
-    deadline_s = time.monotonic() + EXPORT_S_MAX
-    while time.monotonic() < deadline_s:
-        with urllib.request.urlopen(f"http://{server.admin}/api/stats", timeout=5) as answer:
-            stats = json.load(answer)
-        lost = stats["engine"]["spans_dropped"] + sum(stats["export"]["dropped_spans"].values())
-        if lost:
-            raise BenchError(f"{server.name} lost {lost} spans: its figures would flatter it.")
-        if stats["export"]["sent_spans"] == stats["engine"]["spans_recorded"]:
-            return
-        time.sleep(EXPORT_POLL_S)
-    raise BenchError(f"{server.name} did not export its spans within {EXPORT_S_MAX:g} s.")
+    try:
+        path = Path(str(resources.files("envoy"))) / "_bin" / "envoy"
+    except ModuleNotFoundError as err:
+        raise BenchError("envoy is missing: run `make bench`.") from err
+    return path
+
+
+def _ports(*kinds: str) -> dict[str, int]:
+    return {kind: free_port() for kind in kinds}

@@ -1,8 +1,9 @@
 """CPU time as it is read of `/proc`."""
 
+import os
 from pathlib import Path
 
-from benchmarks.cpu import cpu_time
+from benchmarks.cpu import CoreTime, core_time, cpu_time
 
 
 def thread(proc: Path, pid: int, tid: int, *, name: str, ran_ns: int) -> None:
@@ -26,3 +27,9 @@ def test_cpu_time_is_of_all_threads_and_children_and_tells_workers_apart(tmp_pat
         process(tmp_path, pid, parent)
     used = cpu_time(10, tmp_path)
     assert (used.all_ns, used.worker_ns) == (1107, 1000)
+
+
+def test_core_is_busy_when_it_neither_idles_nor_was_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  9 9 9 9 9 9 9 9\ncpu1 1 2 4 1000 500 8 16 7 99 99\n")
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    assert core_time(1, tmp_path) == CoreTime(busy_s=31 * tick_s, stolen_s=7 * tick_s)
