@@ -22,6 +22,7 @@ pub mod limits;
 pub mod message;
 mod pace;
 mod propagation;
+pub mod proxy_protocol;
 mod queueing;
 mod retry;
 mod stats;

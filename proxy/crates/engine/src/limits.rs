@@ -212,6 +212,21 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a route's path. Nginx refuses locations above 4 KiB as too long directives.
 pub const ROUTE_PATH_BYTES_MAX: usize = 4 * 1024;
 
+/// The PROXY protocol's line of text with its line end. Over it: the connection is closed.
+///
+/// Source: its specification, section 2.1, "the worst case".
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
+/// The PROXY protocol's binary header with its additional fields. Over it: the connection is
+/// closed. nginx: 4096; the specification asks for at least 536.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+
+/// Proxies that a request may have come through for its client's address to be looked for behind
+/// them. Beyond it the address of the last one counts. Cloud chains have 2 to 5; the Internet's own
+/// bound on hops is 64 by default (IP TTL).
+pub const FORWARDED_HOPS_MAX: usize = 64;
+
+const _: () = assert!(PROXY_LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);
