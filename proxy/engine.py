@@ -35,6 +35,7 @@ class Stats(msgspec.Struct, frozen=True):
     requests: int
     requests_live: int
     malformed: int
+    proxy_headers_missing: int
     responses_none: int
     responses_1xx: int
     responses_2xx: int

@@ -106,6 +106,11 @@ class Client:
         await self.send(data)
         return await self.response(data[: data.index(b" ")].decode())
 
+    async def ask_after(self, preamble: bytes, data: bytes) -> Response:
+        """As `ask`, on a connection that begins with something else."""
+        await self.send(preamble)
+        return await self.ask(data)
+
     async def get(self, target: str = "/", *fields: str, host: str = "shop.example") -> Response:
         return await self.ask(request("GET", target, *fields, host=host))
 
@@ -119,6 +124,14 @@ class Client:
         Raises: ConnectionResetError: it was reset.
         """
         return await within(self._reader.read(-1))
+
+    async def closed(self) -> bytes:
+        """All that comes until the proxy closes the connection, in good order or not: what it did
+        not read makes the kernel reset it."""
+        try:
+            return await self.rest()
+        except ConnectionResetError:
+            return b""
 
     def reset(self) -> None:
         self.writer.transport.abort()

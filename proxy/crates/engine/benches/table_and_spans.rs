@@ -185,6 +185,7 @@ fn segment<'a>(
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
         http_version: "1.1",
         client: ([192, 0, 2, 1], 40_000).into(),
+        network_peer: ([192, 0, 2, 1], 40_000).into(),
         server: ([192, 0, 2, 2], 80).into(),
         listener: ListenerKind::Ingress,
         route: Some(route),

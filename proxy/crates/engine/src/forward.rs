@@ -16,6 +16,7 @@ use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
 use crate::message::{Method, Name, RequestHead};
+use crate::origin;
 use crate::propagation::Trace;
 use crate::queueing::Queued;
 use crate::retry::Turn;
@@ -26,9 +27,6 @@ use crate::table::{
 use crate::trace::{Attempt, Balance, Flag, Segment};
 use crate::upstream::Earlier;
 use crate::worker::{Worker, Workspace};
-
-/// No listener has TLS yet.
-const SCHEME: &str = "http";
 
 /// When a request came.
 #[derive(Clone, Copy)]
@@ -54,6 +52,7 @@ pub enum After {
 pub struct Job<'a> {
     pub worker: &'a Worker,
     table: &'a Table,
+    listener: Option<&'a Listener>,
     pub request: &'a RequestHead,
     pub trace: &'a Trace<'a>,
     pub ends: Ends,
@@ -66,8 +65,8 @@ impl<'a> Job<'a> {
     /// The request, as a policy's variables name it.
     fn facts(&self) -> Facts<'a> {
         Facts {
-            client: self.ends.peer.ip(),
-            scheme: SCHEME,
+            client: self.ends.client.ip(),
+            scheme: self.ends.scheme,
             authority: self.request.authority(),
             host: self.request.host(),
             path: path_to_match(self.request),
@@ -151,14 +150,16 @@ pub async fn forward(
         made_id = worker.ids.borrow_mut().trace_id().to_hex();
         &made_id
     };
+    let listener = table.listener(client.origin.listener);
     let job = Job {
         worker,
         table: &table,
+        listener,
         request: &request,
         trace: &trace,
-        ends: Ends {
-            peer: client.origin.peer,
-            local: client.origin.local,
+        ends: match listener {
+            Some(listener) => origin::resolved(client.origin.ends, listener, &request),
+            None => client.origin.ends,
         },
         id,
         arrival,
@@ -171,7 +172,7 @@ pub async fn forward(
             route: None,
         })
     } else {
-        find(&job, client)
+        find(&job)
     };
     let served = match &mut found {
         Ok(target) => {
@@ -199,12 +200,9 @@ pub async fn forward(
 }
 
 /// Looks up what answers the request.
-fn find<'a>(job: &Job<'a>, client: &Client) -> Result<Target<'a>, NoTarget<'a>> {
+fn find<'a>(job: &Job<'a>) -> Result<Target<'a>, NoTarget<'a>> {
     let none = |flag| NoTarget { flag, route: None };
-    let listener = job
-        .table
-        .listener(client.origin.listener)
-        .ok_or(none(Flag::Shutdown))?;
+    let listener = job.listener.ok_or(none(Flag::Shutdown))?;
     let (route, key, policy) = if let Some(key) = &listener.backend {
         (None, key, &listener.policy)
     } else {
@@ -434,11 +432,12 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         method: request.method_bytes(),
         is_known_method: request.method != Method::Other,
         path: request.path(),
-        scheme: SCHEME,
+        scheme: ends.scheme,
         host: request.host(),
         user_agent: request.fields.get(Name::UserAgent),
         http_version: request.version.as_str(),
-        client: ends.peer,
+        client: ends.client,
+        network_peer: ends.network_peer,
         server: ends.local,
         listener: match found {
             Ok(target) => target.listener.kind,

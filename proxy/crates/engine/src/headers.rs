@@ -14,6 +14,7 @@ use crate::editor::Editor;
 use crate::grpc;
 use crate::http1::encode;
 use crate::message::{Fields, Framing, Method, Name, NameSet, RequestHead, ResponseHead, Version};
+use crate::origin::continue_fields;
 use crate::propagation::Propagation;
 use crate::table::{Listener, ListenerKind};
 
@@ -35,13 +36,21 @@ const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::of(&[
 /// passes as it is.
 const TRACE_CONTEXT: NameSet = NameSet::of(&[Name::Traceparent, Name::Tracestate]);
 
-/// Both ends of the client's connection.
+/// Both ends of the client's connection, and who is behind them.
 #[derive(Clone, Copy)]
 pub struct Ends {
-    /// The client's address.
+    /// Who asks, as far as trusted proxies tell; its port is 0 where they do not tell that.
+    pub client: SocketAddr,
+    /// The other end of the connection, by its PROXY header if it has one.
     pub peer: SocketAddr,
-    /// Ours.
+    /// Ours, by the same.
     pub local: SocketAddr,
+    /// The other end of the connection itself.
+    pub network_peer: SocketAddr,
+    /// `http` or `https`, as the client asked for it.
+    pub scheme: &'static str,
+    /// Whether the peer's word on where the request comes from is taken.
+    pub is_trusted: bool,
 }
 
 /// Where the fields of a head are written.
@@ -156,10 +165,14 @@ fn unedited_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<
     for field in request.fields.end_to_end(dropped) {
         out.field(field.name, field.value);
     }
-    if is_edge {
+    if is_edge && told.ends.is_trusted {
+        continue_fields(out, request, told);
+    } else if is_edge {
         origin_fields(out, request, told.ends);
         if told.listener.forwarded {
-            forwarded_field(out, request, told.ends);
+            let mut value = Value::new();
+            put_forwarded(&mut value, request, told.ends);
+            out.field(b"forwarded", &value);
         }
     }
     out.field(b"x-request-id", told.request_id);
@@ -187,7 +200,7 @@ fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
     out.field(b"x-forwarded-for", &peer);
     out.field(b"x-real-ip", &peer);
     out.field(b"x-forwarded-host", request.authority());
-    out.field(b"x-forwarded-proto", b"http");
+    out.field(b"x-forwarded-proto", ends.scheme.as_bytes());
     let mut port = itoa::Buffer::new();
     out.field(
         b"x-forwarded-port",
@@ -196,27 +209,27 @@ fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
 }
 
 /// The same by RFC 7239, section 4: IPv6 addresses are bracketed and quoted.
-fn forwarded_field(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
-    let mut value = Value::new();
+pub fn put_forwarded(value: &mut Value, request: &RequestHead, ends: Ends) {
     value.extend_from_slice(b"for=");
     match ends.peer.ip() {
-        ip @ IpAddr::V4(_) => write_ip(&mut value, ip),
+        ip @ IpAddr::V4(_) => write_ip(value, ip),
         ip @ IpAddr::V6(_) => {
             value.extend_from_slice(b"\"[");
-            write_ip(&mut value, ip);
+            write_ip(value, ip);
             value.extend_from_slice(b"]\"");
         }
     }
     value.extend_from_slice(b";host=\"");
     value.extend_from_slice(request.authority());
-    value.extend_from_slice(b"\";proto=http");
-    out.field(b"forwarded", &value);
+    value.extend_from_slice(b"\";proto=");
+    value.extend_from_slice(ends.scheme.as_bytes());
 }
 
 /// A value in the making: room for what is usual, so that nothing is allocated.
-type Value = SmallVec<[u8; 128]>;
+pub type Value = SmallVec<[u8; 128]>;
 
-fn write_ip(out: &mut Value, ip: IpAddr) {
+/// Writes an address as text.
+pub fn write_ip(out: &mut Value, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
             let mut digits = itoa::Buffer::new();

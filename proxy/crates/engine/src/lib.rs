@@ -20,6 +20,7 @@ mod headers;
 pub mod http1;
 pub mod limits;
 pub mod message;
+mod origin;
 mod pace;
 mod propagation;
 pub mod proxy_protocol;

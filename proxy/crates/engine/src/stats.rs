@@ -43,6 +43,8 @@ pub struct WorkerStats {
     pub requests_live: Counter,
     /// Requests that were refused because they are malformed.
     pub malformed: Counter,
+    /// Connections that were closed because no PROXY header could be read from them.
+    pub proxy_headers_missing: Counter,
     /// Responses by the first digit of their status; 0 is "none was sent".
     pub responses: [Counter; 6],
     /// Attempts at endpoints.
@@ -71,6 +73,7 @@ pub struct Totals {
     requests: u64,
     requests_live: u64,
     malformed: u64,
+    proxy_headers_missing: u64,
     responses_none: u64,
     responses_1xx: u64,
     responses_2xx: u64,
@@ -100,6 +103,10 @@ impl Totals {
             (&mut self.requests, &worker.requests),
             (&mut self.requests_live, &worker.requests_live),
             (&mut self.malformed, &worker.malformed),
+            (
+                &mut self.proxy_headers_missing,
+                &worker.proxy_headers_missing,
+            ),
             (&mut self.responses_none, none),
             (&mut self.responses_1xx, of_1xx),
             (&mut self.responses_2xx, of_2xx),

@@ -121,6 +121,7 @@ impl World {
             user_agent: Some(b"curl/8"),
             http_version: "1.1",
             client: "192.0.2.1:40000".parse().unwrap(),
+            network_peer: "192.0.2.1:40000".parse().unwrap(),
             server: "[::ffff:192.0.2.2]:80".parse().unwrap(),
             listener: ListenerKind::Ingress,
             route: Some(&self.route),
@@ -407,6 +408,22 @@ fn a_request_that_did_not_wait_has_no_queue_phase() {
     });
     assert_eq!(spans[0].int("spanway.phase.queue_us"), None);
     assert_eq!(spans[0].int("spanway.phase.route_us"), Some(20));
+}
+
+#[test]
+fn the_peer_is_told_where_it_is_not_the_client() {
+    let world = World::new();
+    let segment = Segment {
+        client: "198.51.100.9:0".parse().unwrap(),
+        ..world.segment(&[])
+    };
+    let server = &spans(&segment)[0];
+    assert_eq!(server.text("client.address"), Some("198.51.100.9"));
+    assert_eq!(server.int("client.port"), None);
+    assert_eq!(server.text("network.peer.address"), Some("192.0.2.1"));
+    assert_eq!(server.int("network.peer.port"), Some(40_000));
+    let itself = &spans(&world.segment(&[]))[0];
+    assert_eq!(itself.text("network.peer.address"), None);
 }
 
 #[test]

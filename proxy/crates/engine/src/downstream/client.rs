@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::buffer::Buffer;
-use crate::headers::{self, Refusal};
+use crate::headers::{self, Ends, Refusal};
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::{Framing, RequestHead};
 use crate::stream::Shared;
@@ -33,10 +33,8 @@ pub struct Client {
 /// What is known of a client's connection, the same for all requests on it.
 #[derive(Clone)]
 pub struct Origin {
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// Our address on this connection.
-    pub local: SocketAddr,
+    /// As the connection itself tells them.
+    pub ends: Ends,
     /// The listener that accepted it, by its address in the table.
     pub listener: SocketAddr,
     /// What that listener allowed at the start; with HTTP/1, when the last request came.

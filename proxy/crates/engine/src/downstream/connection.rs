@@ -12,6 +12,7 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::announced::ends;
 use super::http2::{has_preface, serve_http2};
 use super::{Client, Origin, Side};
 use crate::forward::{After, Arrival, forward};
@@ -36,17 +37,16 @@ enum Arrived {
 /// Serves `stream` until either side closes it. `is_idle` is true while no request is under way.
 pub async fn serve(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     listener: SocketAddr,
     is_idle: Rc<Cell<bool>>,
 ) {
-    let Ok(local) = stream.local_addr() else {
+    let Some(ends) = ends(&worker, &mut stream, peer, listener).await else {
         return;
     };
     let origin = Origin {
-        peer,
-        local,
+        ends,
         listener,
         times: worker
             .table()

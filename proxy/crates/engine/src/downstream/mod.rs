@@ -1,5 +1,6 @@
 //! The client's side: listeners, and the connections that they accept.
 
+mod announced;
 mod client;
 mod connection;
 mod http2;

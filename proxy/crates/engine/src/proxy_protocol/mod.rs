@@ -25,6 +25,18 @@ pub struct Announced {
     pub destination: SocketAddr,
 }
 
+impl Announced {
+    /// The same with IPv4 addresses that are written as IPv6 as what they are.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        Self {
+            source: plain(self.source),
+            destination: plain(self.destination),
+        }
+    }
+}
+
 /// What some bytes at the start of a connection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
@@ -86,21 +98,17 @@ pub fn put_v2(out: &mut Vec<u8>, announced: Announced) {
 
 /// Both addresses of one family, which a header has one of. Source: `HAProxy`, `make_proxy_line`.
 fn one_family(announced: Announced) -> Announced {
-    let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
-    let (source, destination) = (plain(announced.source), plain(announced.destination));
-    if source.is_ipv4() == destination.is_ipv4() {
-        return Announced {
-            source,
-            destination,
-        };
+    let plain = announced.canonical();
+    if plain.source.is_ipv4() == plain.destination.is_ipv4() {
+        return plain;
     }
     let mapped = |end: SocketAddr| match end.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), end.port()),
         IpAddr::V6(_) => end,
     };
     Announced {
-        source: mapped(source),
-        destination: mapped(destination),
+        source: mapped(plain.source),
+        destination: mapped(plain.destination),
     }
 }
 

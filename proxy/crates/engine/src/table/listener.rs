@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::networks::Networks;
 use super::policy::{policy_key, positive};
 use super::wire;
 use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT};
@@ -48,6 +49,11 @@ pub struct Listener {
     pub tls: bool,
     /// Key of the certificate for hosts that have none; may be empty.
     pub certificate: Arc<str>,
+    /// Whether connections begin with the header of the PROXY protocol: those of
+    /// `trusted_proxies`, or all where there are none.
+    pub proxy_protocol: bool,
+    /// Peers whose word on where a request comes from is taken.
+    pub trusted_proxies: Networks,
     /// How long its clients may take.
     pub times: ClientTimes,
 }
@@ -75,7 +81,7 @@ impl Listener {
     /// Compiles a listener.
     ///
     /// # Errors
-    /// One sentence: the address or the backend is wrong.
+    /// One sentence: the address, the backend or a network is wrong.
     pub(super) fn compile(
         wire: &wire::Listener,
         is_backend_known: impl Fn(&str) -> bool,
@@ -107,6 +113,8 @@ impl Listener {
             policy: policy_key(&wire.policy),
             tls: wire.tls,
             certificate: Arc::from(wire.certificate.as_str()),
+            proxy_protocol: wire.proxy_protocol,
+            trusted_proxies: Networks::compile("trusted_proxies", &wire.trusted_proxies)?,
             times: ClientTimes {
                 head: positive("head_timeout_ms", wire.head_timeout_ms)?,
                 idle: positive("idle_timeout_ms", wire.idle_timeout_ms)?,

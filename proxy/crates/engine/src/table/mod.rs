@@ -8,6 +8,7 @@
 mod backend;
 mod host;
 mod listener;
+mod networks;
 mod policy;
 mod shared_map;
 mod tls;
@@ -23,6 +24,7 @@ pub use backend::{
 };
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind};
+pub use networks::Networks;
 pub use policy::{
     Access, BadRewrite, Expanded, Facts, HeaderEdits, Redirect, Retry, RetryOn, Rewrite,
     RoutePolicy, https_location,

@@ -97,14 +97,26 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
         put_lossy(out, key!("server.address"), segment.host);
     }
     put_int(out, key!("server.port"), u64::from(segment.server.port()));
-    put_client_address(out, segment.client.ip());
-    put_int(out, key!("client.port"), u64::from(segment.client.port()));
+    put_ends(out, segment);
     put_text(out, key!("network.protocol.version"), segment.http_version);
     if let Some(user_agent) = segment.user_agent {
         put_lossy(out, key!("user_agent.original"), user_agent);
     }
     if !segment.request_id.is_empty() {
         put_lossy(out, key!("spanway.request.id"), segment.request_id);
+    }
+}
+
+/// The peer is only worth telling where it is not the client.
+fn put_ends(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    let (client, peer) = (segment.client, segment.network_peer);
+    put_ip(out, key!("client.address"), client.ip());
+    if client.port() != 0 {
+        put_int(out, key!("client.port"), u64::from(client.port()));
+    }
+    if client != peer {
+        put_ip(out, key!("network.peer.address"), peer.ip());
+        put_int(out, key!("network.peer.port"), u64::from(peer.port()));
     }
 }
 
@@ -330,7 +342,7 @@ fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
 /// The longest IPv6 address as text.
 const IP_TEXT_BYTES: usize = 45;
 
-fn put_client_address(out: &mut Vec<u8>, ip: IpAddr) {
+fn put_ip<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], ip: IpAddr) {
     let mut text = [0; IP_TEXT_BYTES];
     let length = match ip.to_canonical() {
         IpAddr::V4(ip) => write_ipv4(&mut text, ip.octets()),
@@ -341,7 +353,7 @@ fn put_client_address(out: &mut Vec<u8>, ip: IpAddr) {
             IP_TEXT_BYTES - rest.len()
         }
     };
-    put_lossy(out, key!("client.address"), &text[..length]);
+    put_lossy(out, key, &text[..length]);
 }
 
 /// As `Display` does it, which takes longer than a whole span.

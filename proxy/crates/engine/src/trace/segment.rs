@@ -39,8 +39,10 @@ pub struct Segment<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// `1.0`, `1.1` or `2`.
     pub http_version: &'static str,
-    /// The address of the other end of the client's connection.
+    /// Who asked, as far as trusted proxies tell; its port is 0 where they do not tell that.
     pub client: SocketAddr,
+    /// The address of the other end of the client's connection.
+    pub network_peer: SocketAddr,
     /// The local address of the client's connection.
     pub server: SocketAddr,
 
