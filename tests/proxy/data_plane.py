@@ -164,6 +164,11 @@ class DataPlane:
     async def client(self, **how: Any) -> Client:
         return await Client.connect(self.ingress.address, **how)
 
+    async def client_of(self, wanted: RouteTable) -> Client:
+        """Connected to the data plane once it serves `wanted`."""
+        assert self.publish(wanted) == []
+        return await self.client()
+
     async def turn(self) -> None:
         """Returns when the worker has done whatever it could when this was called: it has accepted,
         read and answered a connection since. Leaves no span."""

@@ -6,6 +6,7 @@ is received it checks, so a proxy that breaks the protocol fails the test.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,7 +19,8 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from hyperframe.frame import Frame, GoAwayFrame
-from message import READ_LIMIT_BYTES, within
+from message import READ_LIMIT_BYTES, Tap, within
+from upstream import Preamble
 
 from proxy.table import Endpoint
 
@@ -246,10 +248,25 @@ async def says_ok(peer: Peer, request: Message) -> None:
 
 
 class Http2Upstream:
-    """An endpoint on a free loopback port that speaks nothing but HTTP/2."""
+    """An endpoint on a free loopback port that speaks nothing but HTTP/2.
 
-    def __init__(self, answer: Answer = says_ok, *, streams_max: int = 100) -> None:
+    Args:
+        tls: what connections begin with a handshake by.
+        preamble: what of a connection comes before HTTP/2 is read and kept by this.
+    """
+
+    def __init__(
+        self,
+        answer: Answer = says_ok,
+        *,
+        streams_max: int = 100,
+        tls: ssl.SSLContext | None = None,
+        preamble: Preamble | None = None,
+    ) -> None:
         self.answer = answer
+        self.preambles: list[bytes] = []
+        self._tls = tls
+        self._preamble = preamble
         self.requests: list[Message] = []
         self.peers: list[Peer] = []
         self._streams_max = streams_max
@@ -258,7 +275,7 @@ class Http2Upstream:
         self._faults: list[BaseException] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -269,7 +286,7 @@ class Http2Upstream:
     ) -> None:
         self._server.close()
         for peer in self.peers:
-            peer.writer.close()
+            peer.writer.transport.abort()  # Closed, TLS would wait for the other side's end of it.
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -286,6 +303,8 @@ class Http2Upstream:
         assert serving is not None
         self._tasks.add(serving)
         serving.add_done_callback(self._tasks.discard)
+        if self._preamble is not None:
+            self.preambles.append(await self._preamble(Tap(reader)))
         peer = Peer(reader, writer, is_client=False)
         self.peers.append(peer)
         peer.on_request = lambda request: self._begin(peer, request)

@@ -1,16 +1,24 @@
-"""The PROXY protocol: whom a connection is for, told by who is in front of us."""
+"""The PROXY protocol: whom a connection is for, told by who is in front of us, and by us."""
 
+import asyncio
 import ipaddress
 import json
+import socket
+import ssl
+import struct
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import trustme
 from client import Client
-from data_plane import DataPlane
-from message import request
+from data_plane import DataPlane, backend, table
+from http2 import Http2Upstream
+from message import DEADLINE_S, Tap, request, response
 from upstream import Upstream
+
+from proxy.table import Endpoint, Listener, Protocol, ProxyProtocol, UpstreamTls
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "proxy_protocol.json"
 CASES: list[dict[str, Any]] = json.loads(VECTORS.read_text())["cases"]
@@ -32,6 +40,15 @@ def behind(data_plane: DataPlane, upstream: Upstream, **changes: Any) -> DataPla
     data_plane.ingress = msgspec.structs.replace(data_plane.ingress, **changes)
     data_plane.serve(upstream)
     return data_plane
+
+
+async def v1_line(tap: Tap) -> bytes:
+    return await tap.readuntil(b"\r\n")
+
+
+async def v2_header(tap: Tap) -> bytes:
+    fixed = await tap.readexactly(16)
+    return fixed + await tap.readexactly(struct.unpack(">H", fixed[14:])[0])
 
 
 def end(address: str) -> tuple[str, int]:
@@ -152,3 +169,88 @@ async def test_announced_client_is_a_trusted_proxy_only_by_its_own_address(
 
 async def test_no_header_is_taken_where_none_is_wanted(client: Client) -> None:
     assert (await client.ask_after(V1, GET)).status == 400
+
+
+@pytest.mark.parametrize("version", [ProxyProtocol.V1, ProxyProtocol.V2])
+async def test_endpoint_is_told_the_client_on_a_connection_of_its_own(
+    version: ProxyProtocol, data_plane: DataPlane
+) -> None:
+    preamble = v1_line if version is ProxyProtocol.V1 else v2_header
+    async with Upstream(preamble=preamble) as upstream:
+        data_plane.serve(upstream, proxy_protocol=version)
+        wanted = []
+        for _ in range(2):
+            async with await data_plane.client() as client:
+                for _ in range(2):
+                    assert (await client.get()).status == 200
+                    wanted.append(header_of(version, client.port, data_plane.ingress))
+
+        assert upstream.preambles == wanted
+        await upstream.wait_for(lambda upstream: upstream.connections_open == 0)
+
+
+async def test_http2_connection_with_a_header_is_not_shared_either(data_plane: DataPlane) -> None:
+    async with Http2Upstream(preamble=v1_line) as upstream:
+        version = ProxyProtocol.V1
+        data_plane.serve(upstream.endpoint, proxy_protocol=version, protocol=Protocol.H2)
+        wanted = []
+        for _ in range(2):
+            async with await data_plane.client() as client:
+                assert (await client.get()).body == b"ok"
+                wanted.append(header_of(version, client.port, data_plane.ingress))
+
+    assert upstream.preambles == wanted
+
+
+def header_of(version: ProxyProtocol, client_port: int, listener: Listener) -> bytes:
+    port = int(listener.address.rpartition(":")[2])
+    if version is ProxyProtocol.V1:
+        return f"PROXY TCP4 127.0.0.1 127.0.0.1 {client_port} {port}\r\n".encode()
+    return SIGNATURE + struct.pack(">BBH4s4sHH", 0x21, 0x11, 12, *LOCALHOST, client_port, port)
+
+
+LOCALHOST = (socket.inet_aton("127.0.0.1"),) * 2
+
+
+async def test_endpoint_is_told_the_client_that_we_were_told(data_plane: DataPlane) -> None:
+    async with Upstream(preamble=v1_line) as upstream:
+        behind(data_plane, upstream)
+        data_plane.serve(upstream, proxy_protocol=ProxyProtocol.V1)
+        async with await data_plane.client() as client:
+            assert (await client.ask_after(V2, GET)).status == 200
+
+    assert upstream.preambles == [V1]
+
+
+async def test_header_comes_before_tls(data_plane: DataPlane) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("api.shop.svc").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(asyncio.to_thread(serve_one, listening, context))
+        tls = UpstreamTls(ca=authority.cert_pem.bytes().decode())
+        endpoint = Endpoint(*listening.getsockname())
+        shop = backend(endpoint, tls=tls, proxy_protocol=ProxyProtocol.V1)
+        assert data_plane.publish(table((data_plane.ingress,), (shop,))) == []
+        async with await data_plane.client() as client:
+            answered = await client.get()
+            port = client.port
+        line = await serving
+
+    assert answered.status == 200
+    listener_port = data_plane.ingress.address.rpartition(":")[2]
+    assert line == f"PROXY TCP4 127.0.0.1 127.0.0.1 {port} {listener_port}\r\n".encode()
+
+
+def serve_one(listening: socket.socket, context: ssl.SSLContext) -> bytes:
+    """Answers one request; returns the line of text before the handshake. Blocks."""
+    listening.settimeout(DEADLINE_S)
+    connection, _ = listening.accept()
+    connection.settimeout(DEADLINE_S)
+    line = b""
+    while not line.endswith(b"\r\n"):
+        line += connection.recv(1)
+    with context.wrap_socket(connection, server_side=True) as session:
+        session.recv(65_536)
+        session.sendall(response(body=b"ok"))
+    return line

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -71,6 +72,8 @@ class Exchange:
 
 Answer = Callable[[Exchange], Awaitable[None]]
 
+Preamble = Callable[[Tap], Awaitable[bytes]]
+
 
 def says(*parts: bytes, then_close: bool = False) -> Answer:
     """Reads the request to its end, then sends these bytes, whatever they are."""
@@ -110,10 +113,26 @@ async def resets(exchange: Exchange) -> None:
 
 
 class Upstream:
-    """A server on a free loopback port. What it is asked must be strict, else leaving it fails."""
+    """A server on a free loopback port. What it is asked must be strict, else leaving it fails.
 
-    def __init__(self, answer: Answer = OK, *, send_buffer_bytes: int | None = None) -> None:
+    Args:
+        tls: what connections begin with a handshake by.
+        preamble: what of a connection comes before its first request is read and kept by this.
+    """
+
+    def __init__(
+        self,
+        answer: Answer = OK,
+        *,
+        send_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        preamble: Preamble | None = None,
+    ) -> None:
         self.answer = answer
+        self.preambles: list[bytes] = []
+        self._tls = tls
+        self._with_tls: list[asyncio.StreamWriter] = []
+        self._preamble = preamble
         self.exchanges: list[Exchange] = []
         self.connections_made = 0
         self._send_buffer_bytes = send_buffer_bytes
@@ -127,7 +146,7 @@ class Upstream:
         if self._send_buffer_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer_bytes)
         self._server = await asyncio.start_server(
-            self._serve, sock=listening, limit=READ_LIMIT_BYTES
+            self._serve, sock=listening, limit=READ_LIMIT_BYTES, ssl=self._tls
         )
         return self
 
@@ -141,6 +160,9 @@ class Upstream:
         for task in list(self._open):
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
+        for writer in self._with_tls:
+            writer.transport.abort()  # It would wait for the other side's end of TLS.
+        await asyncio.sleep(0)
         if self._faults and error is None:
             raise self._faults[0]
 
@@ -174,9 +196,13 @@ class Upstream:
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = writer
+        if self._tls is not None:
+            self._with_tls.append(writer)
         self.connections_made += 1
         await self._tell()
         try:
+            if self._preamble is not None:
+                self.preambles.append(await self._preamble(Tap(reader)))
             while not writer.is_closing():
                 await self._serve_one(Tap(reader), writer)
         except (ConnectionError, asyncio.IncompleteReadError):

@@ -1,7 +1,6 @@
 //! One attempt: a connection to one endpoint, one exchange over it, and what came of it.
 
-use std::cell::RefCell;
-use std::io;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
@@ -11,12 +10,13 @@ use crate::forward::{After, Job, Target};
 use crate::headers::{self, Told};
 use crate::message::Framing;
 use crate::pace::Bounds;
+use crate::proxy_protocol::Announced;
 use crate::retry::{self, Happened, Turn};
 use crate::stream::{Shared, Stream};
-use crate::table::{Backend, Protocol};
-use crate::trace::{Attempt, Flag, SpanId};
+use crate::table::Backend;
+use crate::trace::{Attempt, Flag, SpanId, TlsSession};
 use crate::upstream::http2::Channel;
-use crate::upstream::{ConnectError, Counted, Earlier, Freshness, Lease};
+use crate::upstream::{ConnectError, Connection, Counted, Dial, Earlier, Freshness, Full, Lease};
 use crate::worker::Workspace;
 
 /// An attempt about to be made.
@@ -37,8 +37,11 @@ pub struct Tried {
     pub marks: Marks,
     id: SpanId,
     started: Instant,
+    handshake_started: Cell<Option<Instant>>,
     connected: Option<Instant>,
     error: Option<Flag>,
+    reason: Option<Box<str>>,
+    tls: Option<TlsSession>,
 }
 
 /// How an attempt ended.
@@ -64,14 +67,18 @@ impl Try<'_, '_> {
             marks: Marks::default(),
             id: worker.ids.borrow_mut().span_id(),
             started: self.started,
+            handshake_started: Cell::default(),
             connected: None,
             error: None,
+            reason: None,
+            tls: None,
         };
-        let (lease, connection) = match self.connection().await {
+        let (lease, connection) = match self.connection(&tried.handshake_started).await {
             Ok(connection) => connection,
-            Err(flag) => {
+            Err(ConnectError { flag, reason }) => {
                 tried.end = Instant::now();
                 tried.error = Some(flag);
+                tried.reason = reason;
                 let happened = match flag {
                     Flag::RequestTimeout => return (tried, Ended::Failed(flag)),
                     Flag::Overload => Happened::Full,
@@ -81,6 +88,7 @@ impl Try<'_, '_> {
                 return (tried, ended);
             }
         };
+        tried.tls = connection.tls();
         tried.is_reused = lease.is_reused;
         // A connection that was there is had in no time: no reason to ask for it.
         let connected = if lease.is_reused {
@@ -123,39 +131,40 @@ impl Try<'_, '_> {
     }
 
     /// A connection to the endpoint: a kept one, unless the request is being repeated.
-    async fn connection(&self) -> Result<(Lease, Connection), Flag> {
+    async fn connection(
+        &self,
+        handshake_started: &Cell<Option<Instant>>,
+    ) -> Result<(Lease, Connection), ConnectError> {
         let worker = self.job.worker;
         let backend = self.target.backend;
-        let address = backend.endpoints[self.endpoint].address;
-        if backend.protocol == Protocol::H2 {
-            let mut lease = worker.pool.lease(address, Freshness::New);
-            let channel = lease
-                .channel(self.connect_timeout(), &|| self.counted())
-                .await;
-            if !lease.is_reused {
-                worker.stats.upstream_connects.add(1);
-            }
-            return Ok((
-                lease,
-                Connection::Http2(channel.map_err(|err| self.connect_flag(err))?),
-            ));
-        }
         let freshness = match self.turn.resend {
             0 if retry::is_repeatable(self.job.request) => Freshness::Known,
             0 => Freshness::Checked,
             _ => Freshness::New,
         };
-        let mut lease = worker.pool.lease(address, freshness);
-        if let Some(stream) = lease.stream.take() {
-            return Ok((lease, Connection::Http1(stream)));
+        let destination = backend.destination(self.endpoint);
+        let mut lease = worker.pool.lease(destination, freshness);
+        let dial = Dial {
+            transport: backend.transport.as_deref(),
+            timeout: self.connect_timeout(),
+            count: &|| self.counted(),
+            announced: Announced {
+                source: self.job.ends.client,
+                destination: self.job.ends.local,
+            },
+        };
+        let connection = lease.connection(&dial, handshake_started).await;
+        if !lease.is_reused {
+            worker.stats.upstream_connects.add(1);
         }
-        lease.counted = self.counted().map_err(|err| self.connect_flag(err))?;
-        worker.stats.upstream_connects.add(1);
-        let stream = lease.connect(self.connect_timeout()).await;
-        Ok((
-            lease,
-            Connection::Http1(stream.map_err(|err| self.connect_flag(err))?),
-        ))
+        let connection = connection.map_err(|err| match err.flag {
+            Flag::ConnectTimeout if self.turn.is_over() => ConnectError {
+                flag: Flag::RequestTimeout,
+                ..err
+            },
+            _ => err,
+        })?;
+        Ok((lease, connection))
     }
 
     async fn over_http1(
@@ -174,7 +183,7 @@ impl Try<'_, '_> {
         let (mut out, mut buffer) = (std::mem::take(to_upstream), std::mem::take(from_upstream));
         out.clear();
         buffer.reset();
-        headers::encode_request(&mut out, request, &self.told(tried.id));
+        headers::encode_request(&mut out, request, &self.told(tried));
         let stream = Shared::new(stream);
         let sides = (
             Sink::Http1(Http1Sink::new(&stream, &mut out, request.framing)),
@@ -200,7 +209,7 @@ impl Try<'_, '_> {
         tried: &Tried,
     ) -> Result<Finished, Flag> {
         let request = self.job.request;
-        let head = headers::request(request, &self.told(tried.id)).ok_or(Flag::BadRequest)?;
+        let head = headers::request(request, &self.told(tried)).ok_or(Flag::BadRequest)?;
         let begun = channel.begin(head, !request.has_body()).await;
         let Ok((_stream, answer, send)) = begun else {
             tried.marks.is_unprocessed.set(true);
@@ -253,13 +262,14 @@ impl Try<'_, '_> {
         exchange.run(&tried.marks).await
     }
 
-    fn told(&self, id: SpanId) -> Told<'_> {
+    fn told(&self, tried: &Tried) -> Told<'_> {
         let edits = self.target.policy.request_headers.as_ref();
         Told {
             listener: self.target.listener,
             ends: self.job.ends,
+            scheme: if tried.tls.is_some() { "https" } else { "http" },
             request_id: self.job.id,
-            propagation: self.job.trace.propagation(id),
+            propagation: self.job.trace.propagation(tried.id),
             path: self.target.path.as_deref(),
             editor: self.job.editor(edits),
         }
@@ -292,7 +302,7 @@ impl Try<'_, '_> {
     }
 
     /// Counts a connection that is about to be opened, where the backend bounds them.
-    fn counted(&self) -> Result<Option<Counted>, ConnectError> {
+    fn counted(&self) -> Result<Option<Counted>, Full> {
         let backend = self.target.backend;
         let connections_max = backend.limits.connections_max;
         if connections_max == 0 {
@@ -300,19 +310,7 @@ impl Try<'_, '_> {
         }
         let address = backend.endpoints[self.endpoint].address;
         let counted = backend.load.connection(address, connections_max);
-        counted.map(Some).ok_or(ConnectError::Full)
-    }
-
-    fn connect_flag(&self, err: ConnectError) -> Flag {
-        match err {
-            ConnectError::Full => Flag::Overload,
-            ConnectError::Timeout if self.turn.is_over() => Flag::RequestTimeout,
-            ConnectError::Timeout => Flag::ConnectTimeout,
-            ConnectError::Io(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
-                Flag::ConnectRefused
-            }
-            ConnectError::Io(_) => Flag::ConnectFailed,
-        }
+        counted.map(Some).ok_or(Full)
     }
 
     fn failed(&self, flag: Flag, happened: Option<Happened>, now: Instant) -> Ended {
@@ -322,12 +320,6 @@ impl Try<'_, '_> {
             Ended::Failed(flag)
         }
     }
-}
-
-/// What carries the attempt.
-enum Connection {
-    Http1(Stream),
-    Http2(Channel),
 }
 
 impl Tried {
@@ -346,18 +338,21 @@ impl Tried {
     }
 
     /// The attempt as its span tells it; `backend` is the one that it was made for.
-    pub fn told<'a>(&self, backend: &'a Backend, resend_count: u32) -> Attempt<'a> {
+    pub fn told<'a>(&'a self, backend: &'a Backend, resend_count: u32) -> Attempt<'a> {
         let status = self.marks.status.get();
         Attempt {
             id: self.id,
             endpoint: &backend.endpoints[self.endpoint],
             started: self.started,
+            handshake_started: self.handshake_started.get(),
             connected: self.connected.unwrap_or(self.end),
             sent: self.marks.sent.get().unwrap_or(self.end),
             first_byte: self.marks.first_byte.get(),
             end: self.end,
             status: (status > 0).then_some(status),
             error: self.error,
+            reason: self.reason.as_deref(),
+            tls: self.tls,
             reused: self.is_reused,
             resend_count,
         }

@@ -19,6 +19,7 @@ pub const fn status(flag: Flag) -> u16 {
         Flag::Internal | Flag::BadRewrite => 500,
         Flag::ConnectRefused
         | Flag::ConnectFailed
+        | Flag::UpstreamTls
         | Flag::UpstreamReset
         | Flag::UpstreamClosed
         | Flag::UpstreamStatus
@@ -65,6 +66,7 @@ pub const fn sentence(flag: Flag) -> &'static str {
         Flag::Internal => "the proxy failed; this is a bug",
         Flag::ConnectRefused => "the service's endpoint refused the connection",
         Flag::ConnectFailed => "the service's endpoint could not be reached",
+        Flag::UpstreamTls => "the TLS connection to the service's endpoint could not be made",
         Flag::UpstreamReset => "the service's endpoint reset the connection",
         Flag::UpstreamClosed => {
             "the service's endpoint closed the connection before it had answered"

@@ -79,6 +79,8 @@ impl FieldSink for HeaderMap {
 pub struct Told<'a> {
     pub listener: &'a Listener,
     pub ends: Ends,
+    /// `http` or `https`, as the endpoint is asked.
+    pub scheme: &'static str,
     pub request_id: &'a [u8],
     pub propagation: Option<Propagation<'a>>,
     /// Another path than the client's.
@@ -128,7 +130,7 @@ pub fn request(request: &RequestHead, told: &Told<'_>) -> Option<Request<()>> {
     *head.version_mut() = http::Version::HTTP_2;
     *head.method_mut() = http::Method::from_bytes(request.method_bytes()).ok()?;
     let uri = Uri::builder()
-        .scheme("http")
+        .scheme(told.scheme)
         .authority(told.authority(request))
         .path_and_query(&*told.target(request));
     *head.uri_mut() = uri.build().ok()?;

@@ -10,6 +10,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
+
+use crate::trace::TlsSession;
 
 /// A connected stream.
 pub enum Stream {
@@ -26,6 +29,31 @@ impl Stream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// What its TLS session is; `None` without one.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsSession> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        let (_, session) = stream.get_ref();
+        Some(TlsSession {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "1.2",
+                _ => "1.3",
+            },
+            is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        })
+    }
+
+    /// The protocol that ALPN settled on; `None` without one.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 

@@ -239,7 +239,7 @@ impl Worker {
         if is_new {
             self.balancer.borrow_mut().retain(&table);
         }
-        let known = is_new.then(|| Pool::addresses(&table));
+        let known = is_new.then(|| Pool::destinations(&table));
         self.pool.sweep(Instant::now(), known.as_ref());
     }
 }

@@ -17,7 +17,7 @@ use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, 
 use spanway_engine::trace::segment::Fault;
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Flag, Ids, Recorder, Resource, RetryDenied, Segment, SpanId,
-    SpanQueue, TraceId,
+    SpanQueue, TlsSession, TraceId,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -82,12 +82,15 @@ impl World {
             id: span_id(3),
             endpoint: &self.backend.endpoints[0],
             started: self.at(120),
+            handshake_started: None,
             connected: self.at(220),
             sent: self.at(230),
             first_byte: Some(self.at(730)),
             end: self.at(900),
             status: Some(200),
             error: None,
+            reason: None,
+            tls: None,
             reused: true,
             resend_count: 0,
         }
@@ -411,6 +414,58 @@ fn a_request_that_did_not_wait_has_no_queue_phase() {
 }
 
 #[test]
+fn a_handshake_is_a_phase_of_its_own_and_its_session_is_told() {
+    let world = World::new();
+    let attempts = [Attempt {
+        handshake_started: Some(world.at(150)),
+        reused: false,
+        tls: Some(TlsSession {
+            version: "1.3",
+            is_resumed: true,
+        }),
+        ..world.attempt()
+    }];
+    let spans = spans(&world.segment(&attempts));
+    for span in [&spans[0], &spans[2]] {
+        assert_eq!(span.int("spanway.phase.connect_us"), Some(30));
+        assert_eq!(span.int("spanway.phase.tls_us"), Some(70));
+        assert_eq!(span.phases_us(), total_us(span));
+    }
+    assert_eq!(spans[2].text("tls.protocol.version"), Some("1.3"));
+    assert_eq!(spans[2].attributes["tls.resumed"], Value::Bool(true));
+}
+
+#[test]
+fn without_a_handshake_nothing_is_said_of_tls() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    for span in spans(&world.segment(&attempts)) {
+        assert_eq!(span.int("spanway.phase.tls_us"), None);
+        assert_eq!(span.text("tls.protocol.version"), None);
+    }
+}
+
+#[test]
+fn a_failed_handshake_says_in_words_why() {
+    let world = World::new();
+    let attempts = [Attempt {
+        handshake_started: Some(world.at(150)),
+        connected: world.at(900),
+        sent: world.at(900),
+        first_byte: None,
+        status: None,
+        error: Some(Flag::UpstreamTls),
+        reason: Some("invalid peer certificate: Expired"),
+        ..world.attempt()
+    }];
+    let client = &spans(&world.segment(&attempts))[2];
+    assert_eq!(client.text("error.type"), Some("upstream_tls"));
+    assert_eq!(client.status_code, ERROR);
+    assert_eq!(client.status_message, "invalid peer certificate: Expired");
+    assert_eq!(client.int("spanway.phase.tls_us"), Some(750));
+}
+
+#[test]
 fn the_peer_is_told_where_it_is_not_the_client() {
     let world = World::new();
     let segment = Segment {
@@ -655,6 +710,7 @@ fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Atte
     let attempt_count = random.usize(..4);
     let attempt = |_| Attempt {
         started: random_instant(world, random),
+        handshake_started: random.bool().then(|| random_instant(world, random)),
         connected: random_instant(world, random),
         sent: random_instant(world, random),
         first_byte: random.bool().then(|| random_instant(world, random)),

@@ -4,9 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use serde::Deserialize;
 
 use super::policy::{optional, positive};
+use super::transport::{Transport, TransportId};
 use super::wire;
 use crate::limits::{QUEUE_MAX, QUEUE_TIMEOUT_MAX};
 use crate::trace::attribute::{key, put_int, put_span_name, put_text};
@@ -101,7 +103,7 @@ pub struct BackendLimits {
 }
 
 /// One port of one Service and its ready endpoints.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Backend {
     /// `namespace/service:port`.
     pub key: Arc<str>,
@@ -117,6 +119,8 @@ pub struct Backend {
     pub balance: BalancePolicy,
     /// What they speak.
     pub protocol: Protocol,
+    /// What connections to them are made of beyond TCP; `None` for nothing.
+    pub transport: Option<Arc<Transport>>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How much they are given at once.
@@ -131,8 +135,31 @@ pub struct Backend {
     pub(crate) span_name_and_attributes: Box<[u8]>,
 }
 
+/// Where connections lead, and how they are made: what those that stand in for each other have in
+/// common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The endpoint.
+    pub address: SocketAddr,
+    protocol: Protocol,
+    transport: Option<TransportId>,
+    /// A connection is made for one client, as its PROXY header says, and serves no other.
+    pub is_for_one_client: bool,
+}
+
+impl Destination {
+    /// Whether a connection there is one of HTTP/2, by what ALPN settled on if it did.
+    #[must_use]
+    pub fn is_http2(&self, alpn: Option<&[u8]>) -> bool {
+        match alpn {
+            Some(protocol) => protocol == b"h2",
+            None => self.protocol == Protocol::H2,
+        }
+    }
+}
+
 /// One ready address of a backend.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     /// Where to connect to.
     pub address: SocketAddr,
@@ -153,11 +180,17 @@ impl wire::Backend {
 }
 
 impl Backend {
-    /// Compiles a backend.
+    /// Compiles a backend. `old` is the one that it takes the place of, `certificate` finds one by
+    /// its key.
     ///
     /// # Errors
-    /// One sentence: a name is empty, a time is not positive or an endpoint is no address.
-    pub(super) fn compile(wire: &wire::Backend) -> Result<Self, String> {
+    /// One sentence: a name is empty, a time is not positive, an endpoint is no address, or TLS
+    /// cannot be set up.
+    pub(super) fn compile(
+        wire: &wire::Backend,
+        old: Option<&Self>,
+        certificate: impl FnOnce(&str) -> Option<Arc<CertifiedKey>>,
+    ) -> Result<Self, String> {
         if [&wire.namespace, &wire.service, &wire.port]
             .iter()
             .any(|name| name.is_empty())
@@ -166,7 +199,9 @@ impl Backend {
         }
         let endpoints: Result<_, _> = wire.endpoints.iter().map(Endpoint::compile).collect();
         let key = wire.key();
+        let old_transport = old.and_then(|old| old.transport.as_ref());
         Ok(Self {
+            transport: Transport::compile(wire, old_transport, certificate)?,
             span_name_and_attributes: balance_span(wire, &key),
             key: Arc::from(key),
             namespace: Box::from(wire.namespace.as_str()),
@@ -181,6 +216,41 @@ impl Backend {
             changed_unix_ms: u64::try_from(wire.changed_unix_ms).unwrap_or(0),
             missing: Box::from(wire.missing.as_str()),
         })
+    }
+
+    /// The backend with the certificate that it shows now; `None` where nothing has changed.
+    pub(super) fn renewed(
+        &self,
+        certificate: impl FnOnce(&str) -> Option<Arc<CertifiedKey>>,
+    ) -> Option<Self> {
+        let transport = self.transport.as_ref()?.renewed(certificate)?;
+        Some(Self {
+            transport: Some(Arc::new(transport)),
+            ..self.clone()
+        })
+    }
+
+    /// Where connections to that endpoint lead.
+    #[must_use]
+    pub fn destination(&self, endpoint: usize) -> Destination {
+        self.destination_of(&self.endpoints[endpoint])
+    }
+
+    /// Where connections to its endpoints lead.
+    pub fn destinations(&self) -> impl Iterator<Item = Destination> {
+        self.endpoints
+            .iter()
+            .map(|endpoint| self.destination_of(endpoint))
+    }
+
+    fn destination_of(&self, endpoint: &Endpoint) -> Destination {
+        let transport = self.transport.as_deref();
+        Destination {
+            address: endpoint.address,
+            protocol: self.protocol,
+            transport: transport.map(|transport| transport.id),
+            is_for_one_client: transport.is_some_and(Transport::is_for_one_client),
+        }
     }
 }
 

@@ -6,21 +6,26 @@
 //! Rules: this module does no I/O and holds no state that changes.
 
 mod backend;
+mod certificate;
 mod host;
 mod listener;
 mod networks;
 mod policy;
 mod shared_map;
 mod tls;
+mod transport;
+mod unverified;
 pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
+use rustls::sign::CertifiedKey;
 
 pub use backend::{
-    Backend, BackendLimits, BalancePolicy, Endpoint, HashOn, Prefer, Protocol, ProxyProtocol,
+    Backend, BackendLimits, BalancePolicy, Destination, Endpoint, HashOn, Prefer, Protocol,
+    ProxyProtocol,
 };
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind};
@@ -31,6 +36,7 @@ pub use policy::{
 };
 use shared_map::SharedMap;
 pub use tls::{ClientCertificates, HostTls, TlsVersion};
+pub use transport::{Transport, UpstreamTls};
 pub use wire::Rejected;
 
 pub use crate::message::{BadPath, normalise, without_empty_segments};
@@ -77,6 +83,7 @@ pub struct Table {
     any_host: Option<Arc<Host>>,
     backends: SharedMap<Backend>,
     policies: SharedMap<RoutePolicy>,
+    certificates: SharedMap<CertifiedKey>,
     /// The policy where none is named.
     policy_default: Arc<RoutePolicy>,
     /// The policy where one is named that is not there.
@@ -105,6 +112,7 @@ impl Table {
             any_host: None,
             backends: SharedMap::default(),
             policies: SharedMap::default(),
+            certificates: SharedMap::default(),
             policy_default: Arc::default(),
             policy_unusable: Arc::new(RoutePolicy::unusable()),
         }
@@ -199,6 +207,7 @@ impl Table {
             policies_rejected: FxHashSet::default(),
         };
         next.table.generation = update.generation;
+        next.change_certificates(update);
         next.change_policies(update);
         next.change_backends(update);
         next.change_hosts(update);
@@ -239,6 +248,42 @@ struct Next {
 }
 
 impl Next {
+    fn change_certificates(&mut self, update: &wire::Update) {
+        for key in &update.certificates_remove {
+            self.table.certificates.remove(key.as_bytes());
+        }
+        for (key, wire) in &update.certificates_upsert {
+            match certificate::compile(wire) {
+                Ok(compiled) => {
+                    let certificates = &mut self.table.certificates;
+                    certificates.insert(key.as_bytes(), Arc::new(compiled));
+                }
+                Err(message) => self.rejected.push(Rejected::certificate(key, message)),
+            }
+        }
+        if !update.certificates_upsert.is_empty() {
+            self.renew_transports();
+        }
+    }
+
+    /// Backends that show a certificate to their endpoints show what its key stands for now.
+    fn renew_transports(&mut self) {
+        let renewed: Vec<Backend> = self
+            .table
+            .backends()
+            .filter_map(|backend| backend.renewed(|key| self.certificate(key)))
+            .collect();
+        for backend in renewed {
+            let key = Arc::clone(&backend.key);
+            let backends = &mut self.table.backends;
+            backends.insert(key.as_bytes(), Arc::new(backend));
+        }
+    }
+
+    fn certificate(&self, key: &str) -> Option<Arc<CertifiedKey>> {
+        self.table.certificates.get(key.as_bytes()).cloned()
+    }
+
     fn change_policies(&mut self, update: &wire::Update) {
         for key in &update.policies_remove {
             self.table.policies.remove(key.as_bytes());
@@ -259,7 +304,8 @@ impl Next {
             self.table.backends.remove(key.as_bytes());
         }
         for wire in &update.backends_upsert {
-            match Backend::compile(wire) {
+            let old = self.table.backend(&wire.key()).map(Arc::as_ref);
+            match Backend::compile(wire, old, |key| self.certificate(key)) {
                 Ok(mut backend) => {
                     let key = Arc::clone(&backend.key);
                     if let Some(before) = self.table.backend(&key) {

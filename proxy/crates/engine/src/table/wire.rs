@@ -250,7 +250,7 @@ pub struct BackendLimits {
 }
 
 /// See `proxy/table.py`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "proxy/table.py documents the fields")]
 pub struct UpstreamTls {
@@ -295,6 +295,10 @@ impl Rejected {
 
     pub(super) fn backend(key: &str, message: String) -> Self {
         Self::new("backend", key, message)
+    }
+
+    pub(super) fn certificate(key: &str, message: String) -> Self {
+        Self::new("certificate", key, message)
     }
 
     pub(super) fn policy(key: &str, message: String) -> Self {

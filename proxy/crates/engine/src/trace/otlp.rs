@@ -180,10 +180,18 @@ fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeli
         put_int(out, key!("spanway.phase.queue_us"), phases.queue);
     }
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
+    put_tls_phase(out, phases.tls);
     put_int(out, key!("spanway.phase.send_us"), phases.send);
     put_int(out, key!("spanway.phase.wait_us"), phases.wait);
     put_int(out, key!("spanway.phase.receive_us"), phases.receive);
     put_int(out, key!("spanway.phase.respond_us"), phases.respond);
+}
+
+/// Most attempts need no handshake.
+fn put_tls_phase(out: &mut Vec<u8>, tls_us: u64) {
+    if tls_us != 0 {
+        put_int(out, key!("spanway.phase.tls_us"), tls_us);
+    }
 }
 
 fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, timeline: &Timeline) {
@@ -251,9 +259,14 @@ fn put_attempt(
             u64::from(attempt.resend_count),
         );
     }
+    if let Some(tls) = attempt.tls {
+        put_text(out, key!("tls.protocol.version"), tls.version);
+        put_bool(out, key!("tls.resumed"), tls.is_resumed);
+    }
     put_attempt_result(out, attempt);
     let phases = line.phases();
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
+    put_tls_phase(out, phases.tls);
     put_int(out, key!("spanway.phase.send_us"), phases.send);
     put_int(out, key!("spanway.phase.wait_us"), phases.wait);
     put_int(out, key!("spanway.phase.receive_us"), phases.receive);
@@ -272,7 +285,7 @@ fn put_attempt_result(out: &mut Vec<u8>, attempt: &Attempt<'_>) {
         (None, None) => {}
     }
     if status_error.is_some() || attempt.error.is_some_and(is_ours) {
-        put_error_status(out, b"");
+        put_error_status(out, attempt.reason.unwrap_or_default().as_bytes());
     }
 }
 

@@ -155,6 +155,8 @@ pub struct Attempt<'a> {
     pub endpoint: &'a Endpoint,
     /// When the endpoint was picked.
     pub started: Instant,
+    /// When the TLS handshake of a new connection began; `None` without one.
+    pub handshake_started: Option<Instant>,
     /// When a connection was there; `end` if none ever was.
     pub connected: Instant,
     /// When the last byte of the request was sent; `end` if it never was.
@@ -167,10 +169,23 @@ pub struct Attempt<'a> {
     pub status: Option<u16>,
     /// Why the attempt failed, if it did.
     pub error: Option<Flag>,
+    /// The same in words, where there are more.
+    pub reason: Option<&'a str>,
+    /// The TLS session of the connection; `None` without one.
+    pub tls: Option<TlsSession>,
     /// Whether the connection had served a request before.
     pub reused: bool,
     /// 0 for the first attempt.
     pub resend_count: u32,
+}
+
+/// What a TLS session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsSession {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// Whether it continues an earlier one.
+    pub is_resumed: bool,
 }
 
 macro_rules! flags {
@@ -252,6 +267,8 @@ flags! {
     ConnectTimeout = "connect_timeout", Upstream;
     /// The connection could not be made for another reason (unreachable, no local port).
     ConnectFailed = "connect_failed", Upstream;
+    /// The TLS handshake with the endpoint failed, or it is not whom it should be.
+    UpstreamTls = "upstream_tls", Upstream;
     /// The endpoint reset the connection.
     UpstreamReset = "upstream_reset", Upstream;
     /// The endpoint closed the connection before its response was complete.

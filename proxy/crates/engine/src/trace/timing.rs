@@ -34,6 +34,7 @@ pub(super) struct Phases {
     pub(super) route: u64,
     pub(super) queue: u64,
     pub(super) connect: u64,
+    pub(super) tls: u64,
     pub(super) send: u64,
     pub(super) wait: u64,
     pub(super) receive: u64,
@@ -80,9 +81,13 @@ impl Timeline {
             .first_byte
             .map_or(interval.end, |at| self.offset(at).min(interval.end));
         let sent = self.offset(attempt.sent).min(first_byte);
+        let connected = self.offset(attempt.connected).min(sent);
+        let handshake_started = attempt.handshake_started;
         AttemptLine {
             interval,
-            connected: self.offset(attempt.connected).min(sent),
+            handshake_started: handshake_started
+                .map_or(connected, |at| self.offset(at).min(connected)),
+            connected,
             sent,
             first_byte,
         }
@@ -122,13 +127,14 @@ impl Timeline {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptLine {
     pub(super) interval: Interval,
+    handshake_started: u64,
     connected: u64,
     sent: u64,
     first_byte: u64,
 }
 
 impl AttemptLine {
-    /// `connect`, `send`, `wait` and `receive`.
+    /// `connect`, `tls`, `send`, `wait` and `receive`.
     pub(super) fn phases(&self) -> Phases {
         let mut phases = Phases::default();
         self.walk(&mut Cursor::new(self.interval), &mut phases);
@@ -136,7 +142,8 @@ impl AttemptLine {
     }
 
     fn walk(&self, cursor: &mut Cursor, phases: &mut Phases) {
-        cursor.advance(self.connected, &mut phases.connect);
+        cursor.advance(self.handshake_started, &mut phases.connect);
+        cursor.advance(self.connected, &mut phases.tls);
         cursor.advance(self.sent, &mut phases.send);
         cursor.advance(self.first_byte, &mut phases.wait);
         cursor.advance(self.interval.end, &mut phases.receive);

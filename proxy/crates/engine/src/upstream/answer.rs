@@ -49,6 +49,8 @@ pub fn failure(error: &ReadError) -> Flag {
         ReadError::Io(err) if err.kind() == std::io::ErrorKind::StorageFull => {
             Flag::UpstreamProtocolError
         }
+        // An endpoint that wants another certificate says so after our side of the handshake.
+        ReadError::Io(err) if is_tls(err) => Flag::UpstreamTls,
         ReadError::Io(_) => Flag::UpstreamReset,
     }
 }
@@ -163,4 +165,9 @@ async fn read_http1(
             pace.answered();
         }
     }
+}
+
+fn is_tls(err: &std::io::Error) -> bool {
+    let source = err.get_ref();
+    source.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }

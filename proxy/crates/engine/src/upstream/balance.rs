@@ -75,6 +75,6 @@ impl Balancer {
 fn less_busy_of_two(backend: &Backend, pool: &Pool, count: usize) -> usize {
     let one = fastrand::usize(..count);
     let other = (one + 1 + fastrand::usize(..count - 1)) % count;
-    let load = |index: usize| pool.in_flight(backend.endpoints[index].address);
+    let load = |index: usize| pool.in_flight(backend.destination(index));
     if load(other) < load(one) { other } else { one }
 }

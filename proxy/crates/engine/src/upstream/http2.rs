@@ -20,10 +20,13 @@ use crate::limits::{
     HTTP2_UPSTREAM_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
 use crate::stream::Stream;
+use crate::trace::TlsSession;
 
 /// One connection to an endpoint.
 #[derive(Clone)]
 pub struct Channel {
+    /// The TLS session below; `None` without one.
+    pub tls: Option<TlsSession>,
     send: SendRequest<Bytes>,
     state: Rc<State>,
 }
@@ -53,6 +56,7 @@ impl Channel {
     /// # Errors
     /// The endpoint is gone already.
     pub async fn open(stream: Stream, counted: Option<Counted>) -> Result<Self, h2::Error> {
+        let tls = stream.tls();
         let (send, connection) = settings().handshake(stream).await?;
         let state = Rc::new(State {
             is_closed: Cell::new(false),
@@ -66,7 +70,7 @@ impl Channel {
             drop(connection.await);
             state_of_task.is_closed.set(true);
         });
-        Ok(Self { send, state })
+        Ok(Self { tls, send, state })
     }
 
     /// Begins a request.

@@ -3,6 +3,7 @@
 pub mod answer;
 mod balance;
 mod budget;
+mod connect;
 pub mod http2;
 mod load;
 mod pool;
@@ -10,6 +11,7 @@ mod slots;
 
 pub use balance::{Balancer, Earlier};
 pub use budget::Budget;
+pub use connect::{ConnectError, Dial, Full};
 pub use load::{Counted, Load};
-pub use pool::{ConnectError, Freshness, Lease, Pool};
+pub use pool::{Connection, Freshness, Lease, Pool};
 pub use slots::{Entry, Place, Slots};

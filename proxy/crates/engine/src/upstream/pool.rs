@@ -1,24 +1,25 @@
 //! Connections to endpoints: taken for one request, kept for the next.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::net::TcpStream;
 
 use super::Counted;
+use super::connect::{ConnectError, Dial, Failure};
 use super::http2::{Channel, Channels, Turn};
 use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
 use crate::stream::Stream;
-use crate::table::Table;
+use crate::table::{Destination, Table};
+use crate::trace::TlsSession;
 
-/// One worker's upstream connections, by endpoint.
+/// One worker's upstream connections, by where they lead and how they were made: one with TLS is
+/// never taken for one without, nor one that was verified otherwise.
 #[derive(Default)]
 pub struct Pool {
-    endpoints: RefCell<FxHashMap<SocketAddr, Slot>>,
+    endpoints: RefCell<FxHashMap<Destination, Slot>>,
 }
 
 #[derive(Default)]
@@ -27,6 +28,8 @@ struct Slot {
     /// The most recently used last: it is taken first, so that the others can grow old and go.
     idle: Vec<Idle>,
     http2: Channels,
+    /// Whether the last connection was one of HTTP/2.
+    is_http2: bool,
 }
 
 struct Idle {
@@ -35,21 +38,28 @@ struct Idle {
     since: Instant,
 }
 
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum ConnectError {
-    /// The endpoint has as many as it may have.
-    Full,
-    /// Not within the backend's connect timeout.
-    Timeout,
-    /// The kernel's answer: refused, unreachable, no more sockets …
-    Io(io::Error),
+/// What carries a request to its endpoint.
+pub enum Connection {
+    /// A connection, for one request at a time.
+    Http1(Stream),
+    /// A connection for many.
+    Http2(Channel),
+}
+
+impl Connection {
+    /// Its TLS session; `None` without one.
+    pub fn tls(&self) -> Option<TlsSession> {
+        match self {
+            Self::Http1(stream) => stream.tls(),
+            Self::Http2(channel) => channel.tls,
+        }
+    }
 }
 
 impl Pool {
     /// Requests that this worker has at `endpoint` now.
     #[must_use]
-    pub fn in_flight(&self, endpoint: SocketAddr) -> u32 {
+    pub fn in_flight(&self, endpoint: Destination) -> u32 {
         self.endpoints
             .borrow()
             .get(&endpoint)
@@ -59,7 +69,7 @@ impl Pool {
     /// Counts a request to `endpoint` until the lease is dropped, and tries to get it a connection
     /// that is there already.
     #[must_use]
-    pub fn lease(self: &Rc<Self>, endpoint: SocketAddr, freshness: Freshness) -> Lease {
+    pub fn lease(self: &Rc<Self>, endpoint: Destination, freshness: Freshness) -> Lease {
         let mut endpoints = self.endpoints.borrow_mut();
         let slot = endpoints.entry(endpoint).or_default();
         slot.in_flight += 1;
@@ -76,9 +86,9 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle for too long, was closed by its endpoint, or leads to an endpoint
-    /// that no backend of `table` has any more.
-    pub fn sweep(&self, now: Instant, known: Option<&FxHashSet<SocketAddr>>) {
+    /// Closes what has been idle for too long, was closed by its endpoint, or leads where no
+    /// backend of `table` does any more, or was made otherwise than it would be now.
+    pub fn sweep(&self, now: Instant, known: Option<&FxHashSet<Destination>>) {
         self.endpoints.borrow_mut().retain(|endpoint, slot| {
             let is_known = known.is_none_or(|known| known.contains(endpoint));
             slot.idle.retain_mut(|idle| {
@@ -91,12 +101,12 @@ impl Pool {
         });
     }
 
-    /// Every endpoint address of `table`, for [`Pool::sweep`].
+    /// Every destination of `table`, for [`Pool::sweep`].
     #[must_use]
-    pub fn addresses(table: &Table) -> FxHashSet<SocketAddr> {
-        table
-            .backends()
-            .flat_map(|backend| backend.endpoints.iter().map(|e| e.address))
+    pub fn destinations(table: &Table) -> FxHashSet<Destination> {
+        let backends = table.backends();
+        backends
+            .flat_map(|backend| backend.destinations())
             .collect()
     }
 }
@@ -136,87 +146,106 @@ pub struct Lease {
     pub is_reused: bool,
     /// The connection's count, where its backend bounds them.
     pub counted: Option<Counted>,
-    endpoint: SocketAddr,
+    endpoint: Destination,
     pool: Rc<Pool>,
 }
 
 impl Lease {
-    /// Opens a connection.
+    /// A connection for one request: a kept one, one that others use too, or a new one.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent, so another attempt is safe.
     ///
     /// # Cancel safety
-    /// A dropped call closes the half-open socket.
-    pub async fn connect(&self, timeout: Duration) -> Result<Stream, ConnectError> {
-        let connecting = tokio::time::timeout(timeout, TcpStream::connect(self.endpoint));
-        let stream = connecting
-            .await
-            .map_err(|_| ConnectError::Timeout)?
-            .map_err(ConnectError::Io)?;
-        stream.set_nodelay(true).map_err(ConnectError::Io)?;
-        Ok(Stream::Plain(stream))
+    /// A dropped call closes a half-made connection; the next one that waits for it makes another.
+    pub async fn connection(
+        &mut self,
+        dial: &Dial<'_>,
+        handshake_started: &Cell<Option<Instant>>,
+    ) -> Result<Connection, ConnectError> {
+        if let Some(stream) = self.stream.take() {
+            return Ok(Connection::Http1(stream));
+        }
+        let making = self.make(dial, handshake_started);
+        dial.within(handshake_started, making).await
     }
 
-    /// A connection of HTTP/2 with room for a request: one that is there, or a new one, which
-    /// `count` allows.
-    ///
-    /// # Errors
-    /// [`ConnectError`]; nothing was sent, so another attempt is safe.
-    ///
-    /// # Cancel safety
-    /// A dropped call lets the next one that waits open the connection.
-    pub async fn channel(
+    async fn make(
         &mut self,
-        timeout: Duration,
-        count: &dyn Fn() -> Result<Option<Counted>, ConnectError>,
-    ) -> Result<Channel, ConnectError> {
-        let getting = tokio::time::timeout(timeout, self.get_channel(timeout, count));
-        getting.await.map_err(|_| ConnectError::Timeout)?
-    }
-
-    async fn get_channel(
-        &mut self,
-        timeout: Duration,
-        count: &dyn Fn() -> Result<Option<Counted>, ConnectError>,
-    ) -> Result<Channel, ConnectError> {
-        loop {
-            let turn = self.with_channels(Channels::turn);
-            match turn {
+        dial: &Dial<'_>,
+        handshake_started: &Cell<Option<Instant>>,
+    ) -> Result<Connection, Failure> {
+        while self.is_shared() {
+            match self.with_slot(|slot| slot.http2.turn()) {
                 Some(Turn::Use(channel)) => {
                     self.is_reused = true;
-                    return Ok(channel);
+                    return Ok(Connection::Http2(channel));
                 }
                 Some(Turn::Wait(opening)) => opening.notified().await,
                 Some(Turn::Open) => {
                     let opening = Opening(self);
-                    let counted = count()?;
-                    let stream = opening.0.connect(timeout).await?;
-                    let channel = Channel::open(stream, counted).await.map_err(|err| {
-                        let lost = io::Error::from(io::ErrorKind::ConnectionReset);
-                        ConnectError::Io(err.into_io().unwrap_or(lost))
-                    })?;
-                    opening
-                        .0
-                        .with_channels(|channels| channels.opened(Some(channel.clone())));
-                    return Ok(channel);
+                    let made = opening.0.open(dial, handshake_started).await;
+                    drop(opening);
+                    return self.made(made?);
                 }
-                None => return Err(ConnectError::Timeout),
+                None => break,
             }
         }
+        let made = self.open(dial, handshake_started).await?;
+        self.made(made)
     }
 
-    /// The endpoint's channels; they are there as long as a lease is.
-    fn with_channels<T>(&self, work: impl FnOnce(&mut Channels) -> T) -> Option<T> {
+    /// Opens a connection; one of HTTP/2 is there for others, too, unless it is for one client.
+    async fn open(
+        &self,
+        dial: &Dial<'_>,
+        handshake_started: &Cell<Option<Instant>>,
+    ) -> Result<Made, Failure> {
+        let counted = (dial.count)()?;
+        let stream = dial
+            .connect(self.endpoint.address, handshake_started)
+            .await?;
+        let is_http2 = self.endpoint.is_http2(stream.alpn());
+        self.with_slot(|slot| slot.is_http2 = is_http2);
+        if !is_http2 {
+            return Ok(Made::Http1(stream, counted));
+        }
+        let channel = Channel::open(stream, counted).await.map_err(|err| {
+            let lost = io::Error::from(io::ErrorKind::ConnectionReset);
+            Failure::Tcp(err.into_io().unwrap_or(lost))
+        })?;
+        if !self.endpoint.is_for_one_client {
+            self.with_slot(|slot| slot.http2.opened(Some(channel.clone())));
+        }
+        Ok(Made::Http2(channel))
+    }
+
+    fn made(&mut self, made: Made) -> Result<Connection, Failure> {
+        Ok(match made {
+            Made::Http1(stream, counted) => {
+                self.counted = counted;
+                Connection::Http1(stream)
+            }
+            Made::Http2(channel) => Connection::Http2(channel),
+        })
+    }
+
+    /// Whether it is known before that a connection will be one of HTTP/2, which others may use.
+    fn is_shared(&self) -> bool {
+        let is_known = || self.with_slot(|slot| slot.is_http2) == Some(true);
+        !self.endpoint.is_for_one_client && (self.endpoint.is_http2(None) || is_known())
+    }
+
+    /// What there is for the endpoint; it is there as long as a lease is.
+    fn with_slot<T>(&self, work: impl FnOnce(&mut Slot) -> T) -> Option<T> {
         let mut endpoints = self.pool.endpoints.borrow_mut();
-        endpoints
-            .get_mut(&self.endpoint)
-            .map(|slot| work(&mut slot.http2))
+        endpoints.get_mut(&self.endpoint).map(work)
     }
 
     /// Gives the connection back for the next request. Beyond
-    /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead, and so is one of the last that its
-    /// endpoint may have: idle here, it would keep other workers out.
+    /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead, and so is one that was made for one
+    /// client, and one of the last that its endpoint may have: idle here, it would keep other
+    /// workers out.
     pub fn keep(mut self, stream: Stream, now: Instant) {
         let counted = self.counted.take();
         if counted.as_ref().is_some_and(Counted::is_scarce) {
@@ -224,6 +253,7 @@ impl Lease {
         }
         let mut endpoints = self.pool.endpoints.borrow_mut();
         if let Some(slot) = endpoints.get_mut(&self.endpoint)
+            && !self.endpoint.is_for_one_client
             && slot.idle.len() < UPSTREAM_IDLE_CONNECTIONS_MAX
         {
             slot.idle.push(Idle {
@@ -235,12 +265,18 @@ impl Lease {
     }
 }
 
+/// A new connection; one of HTTP/2 keeps its count to itself.
+enum Made {
+    Http1(Stream, Option<Counted>),
+    Http2(Channel),
+}
+
 /// A connection that is being opened; dropped before it is there, the next one may try.
 struct Opening<'a>(&'a Lease);
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.0.with_channels(|channels| channels.opened(None));
+        self.0.with_slot(|slot| slot.http2.opened(None));
     }
 }
 
