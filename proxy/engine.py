@@ -27,8 +27,22 @@ class Match(msgspec.Struct, frozen=True):
     rule: str
 
 
+class EndpointHealth(msgspec.Struct, frozen=True):
+    """What is measured of an endpoint that has failed since its last success.
+
+    `endpoint` is address and port; `ejected_ms` is how long it is still left out, 0 if it is not.
+    """
+
+    backend: str
+    endpoint: str
+    is_ejected: bool
+    errors_consecutive: int
+    ejected_ms: int
+
+
 class Stats(msgspec.Struct, frozen=True):
-    """Counts since the start, summed over the workers; `*_open` and `*_live` are of now."""
+    """Counts since the start, summed over the workers; `*_open`, `*_live` and
+    `endpoints_ejected` are of now."""
 
     connections: int
     connections_open: int
@@ -49,6 +63,8 @@ class Stats(msgspec.Struct, frozen=True):
     queue_refused: int
     shed: int
     upstream_connects: int
+    ejections: int
+    endpoints_ejected: int
     baggage_dropped: int
     spans_recorded: int
     spans_dropped: int
@@ -96,6 +112,10 @@ class Engine:
     def stats(self) -> Stats:
         """The counters now."""
         return msgspec.json.decode(self._engine.stats(), type=Stats)
+
+    def health(self) -> list[EndpointHealth]:
+        """The endpoints that have failed since their last success, in no order."""
+        return msgspec.json.decode(self._engine.health(), type=list[EndpointHealth])
 
     def spans_fd(self) -> int:
         """A file descriptor that is readable while batches wait; owned by the engine."""

@@ -126,8 +126,10 @@ class Endpoint(_Value, frozen=True):
 class Affinity(_Value, frozen=True):
     """Cookie affinity: a client stays with the endpoint that its first response came from.
 
-    The cookie holds a keyed hash of the endpoint's address, so it says nothing about the cluster.
-    An endpoint that is gone or ejected lets the client move, and the cookie is set anew.
+    The cookie holds a hash of the backend's key and the endpoint's address, the same for every
+    replica and after a restart. It names no address, but who guesses one can check it. An endpoint
+    that is gone or ejected lets the client move, and the cookie is set anew; one of weight 0 keeps
+    the clients that it has.
     """
 
     cookie: str = "spanway-affinity"
@@ -147,9 +149,9 @@ class Health(_Value, frozen=True):
     """Passive health: an endpoint that fails in a row is left out for a while.
 
     Failures are failed connections, lost or late responses, and 502, 503 and 504. Each ejection of
-    the same endpoint lasts longer: `ejection_ms` times their number, up to `ejection_max_ms`.
-    When more than `ejected_percent_max` would be out, the least recently ejected serve on; when
-    fewer than 100 - that are well, all are used (panic).
+    the same endpoint lasts longer: `ejection_ms` times their number, up to `ejection_max_ms`. One
+    success makes it well again. While more than `ejected_percent_max` are ejected, all are used
+    (panic): the few that are well could not carry the load of all.
     Source: Envoy, outlier detection (5 errors, 30 s, 300 s, but 10 %).
     """
 

@@ -68,6 +68,12 @@ mod _engine {
             json(py, &self.0.stats())
         }
 
+        /// JSON (a list of `proxy.engine.EndpointHealth`).
+        fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+            let health = py.detach(|| self.0.health());
+            json(py, &health)
+        }
+
         /// Readable when span batches wait to be taken.
         fn spans_fd(&self) -> i32 {
             self.0.spans().ready_fd()

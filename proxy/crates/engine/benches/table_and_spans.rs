@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use spanway_engine::message::Fields;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Ids, Recorder, Resource, Segment, SpanQueue, context,
+    Anchor, Attempt, Balance, Choice, Ids, Recorder, Resource, Segment, SpanQueue, context,
 };
+use spanway_engine::{Asker, Balancer, Finding};
 
 const HOST_COUNT: usize = 10_000;
 const ROUTES_PER_HOST: usize = 10;
@@ -32,6 +34,7 @@ fn main() {
     measure_route(&table);
     measure_apply(&mut table);
     measure_record(&table);
+    measure_pick();
     let traceparent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     measure("parse_traceparent", 1_000_000, |_| {
         black_box(context::parse_traceparent(black_box(traceparent)).is_ok());
@@ -136,6 +139,45 @@ fn measure_record(table: &Table) {
     assert_eq!(queue.counts().dropped, 0);
 }
 
+fn measure_pick() {
+    let fields = Fields::default();
+    let asker = Asker {
+        client: [192, 0, 2, 1].into(),
+        fields: &fields,
+    };
+    for policy in ["round_robin", "least_request", "ewma", "hash"] {
+        for (count, weighs) in [
+            (1, "1"),
+            (10, "1"),
+            (10, "1 to 3"),
+            (1000, "1"),
+            (1000, "1 to 3"),
+        ] {
+            let table = table_to_pick_from(policy, count, weighs == "1");
+            let backend = table.backend("shop/picked:80").unwrap();
+            let (mut balancer, now) = (Balancer::default(), Instant::now());
+            let name = format!("pick by {policy} of {count} endpoints of weight {weighs}");
+            measure(&name, 50_000, |_| {
+                let picked = balancer.pick(backend, &asker, &[], now).unwrap();
+                black_box(picked.report(backend, Finding::Well(Duration::from_millis(1)), now));
+            });
+        }
+    }
+}
+
+fn table_to_pick_from(policy: &str, endpoint_count: usize, is_even: bool) -> Table {
+    let endpoint = |index: usize| {
+        let weight = if is_even { 1 } else { 1 + index % 3 };
+        let address = format!("10.2.{}.{}", index / 250, index % 250);
+        wire_json::endpoint(&address, 8080, &json!({"weight": weight}))
+    };
+    let endpoints: Vec<_> = (0..endpoint_count).map(endpoint).collect();
+    let backend = wire_json::backend("picked", &endpoints, &json!({"balance": policy}));
+    let update = update(0, &[], &[backend]).to_string();
+    let update = wire::Update::decode(update.as_bytes()).unwrap();
+    Table::empty().apply(&update).unwrap().0
+}
+
 fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant) -> Attempt<'_> {
     let at = |microseconds| start + Duration::from_micros(microseconds);
     Attempt {
@@ -172,6 +214,7 @@ fn segment<'a>(
         policy: BalancePolicy::RoundRobin,
         queue: Duration::ZERO,
         retry_denied: None,
+        choice: Choice::default(),
     };
     Segment {
         clock,

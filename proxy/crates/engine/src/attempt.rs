@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::downstream::Client;
-use crate::exchange::{Exchange, Finished, Marks};
+use crate::exchange::{Exchange, Finished, Marks, StayWith};
 use crate::forward::{After, Job, Target};
 use crate::headers::{self, Told};
+use crate::health::Finding;
 use crate::message::Framing;
 use crate::pace::Bounds;
 use crate::proxy_protocol::Announced;
 use crate::retry::{self, Happened, Turn};
 use crate::stream::{Shared, Stream};
-use crate::table::Backend;
+use crate::table::{Backend, OverTls};
+use crate::trace::segment::Fault;
 use crate::trace::{Attempt, Flag, SpanId, TlsSession};
 use crate::upstream::http2::Channel;
 use crate::upstream::{ConnectError, Connection, Counted, Dial, Earlier, Freshness, Full, Lease};
@@ -25,6 +27,8 @@ pub struct Try<'a, 'j> {
     pub target: &'a Target<'j>,
     /// By its index in the backend.
     pub endpoint: usize,
+    /// Whether the client has to be told by a cookie, where the backend has affinity.
+    pub is_new_to_client: bool,
     pub turn: &'a Turn<'a>,
     pub started: Instant,
 }
@@ -258,6 +262,7 @@ impl Try<'_, '_> {
             editor: editor.as_ref(),
             connected: tried.connected.unwrap_or(self.started),
             is_draining: &self.job.worker.is_draining,
+            stay: self.stay(),
         };
         exchange.run(&tried.marks).await
     }
@@ -273,6 +278,15 @@ impl Try<'_, '_> {
             path: self.target.path.as_deref(),
             editor: self.job.editor(edits),
         }
+    }
+
+    fn stay(&self) -> Option<StayWith<'_>> {
+        let affinity = self.target.backend.affinity.as_ref()?;
+        self.is_new_to_client.then_some(StayWith {
+            affinity,
+            endpoint: self.endpoint,
+            over_tls: OverTls(self.target.listener.tls),
+        })
     }
 
     fn bounds(&self) -> Bounds {
@@ -334,6 +348,23 @@ impl Tried {
         Earlier {
             endpoint: self.endpoint,
             has_failed: is_fatal,
+        }
+    }
+
+    /// What the attempt tells about the health of its endpoint; no more than [`Tried::earlier`] does.
+    pub fn finding(&self) -> Finding {
+        let answered = self.marks.first_byte.get().unwrap_or(self.end);
+        let latency = answered.saturating_duration_since(self.started);
+        let is_stale = self.is_reused && self.marks.first_byte.get().is_none();
+        match self.error {
+            Some(Flag::UpstreamClosed | Flag::UpstreamReset) if is_stale => Finding::Nothing,
+            Some(_) if self.marks.is_unprocessed.get() => Finding::Nothing,
+            Some(flag) if flag.fault() == Fault::Upstream => Finding::Failed(latency),
+            _ => match self.marks.status.get() {
+                0 => Finding::Nothing,
+                502..=504 => Finding::Failed(latency),
+                _ => Finding::Well(latency),
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use crate::downstream::bind;
 use crate::limits::WORKER_COMMANDS_MAX;
 use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
-use crate::table::{PathKind, Rejected, Table, normalise};
+use crate::table::{Backend, PathKind, Rejected, Table, normalise};
 use crate::trace::{Recorder, Resource, SpanQueue};
 use crate::worker::{Command, Worker};
 
@@ -41,6 +41,17 @@ pub struct Explained {
     pub namespace: String,
     pub ingress: String,
     pub rule: String,
+}
+
+/// What is measured of an endpoint that is not well: `proxy.engine.EndpointHealth`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "proxy/engine.py documents the fields")]
+pub struct EndpointHealth {
+    pub backend: String,
+    pub endpoint: String,
+    pub is_ejected: bool,
+    pub errors_consecutive: u32,
+    pub ejected_ms: u64,
 }
 
 struct WorkerHandle {
@@ -157,7 +168,33 @@ impl Engine {
         let spans = self.spans.counts();
         totals.spans_recorded = spans.recorded;
         totals.spans_dropped = spans.dropped;
+        let (table, now) = (self.table(), Instant::now());
+        let ejected = table.backends().map(|backend| backend.ejected_count(now));
+        totals.endpoints_ejected = ejected.sum::<usize>() as u64;
         totals
+    }
+
+    /// The endpoints of the table of now that have failed since their last success, in no order.
+    #[must_use]
+    pub fn health(&self) -> Vec<EndpointHealth> {
+        let (table, now) = (self.table(), Instant::now());
+        let of_backend = |backend: &Backend| {
+            let endpoints = backend.endpoints.iter();
+            let ill = endpoints.filter_map(|endpoint| {
+                let left = endpoint.vitals.ejected_for(now);
+                let errors_consecutive = endpoint.vitals.errors();
+                (left.is_some() || errors_consecutive > 0).then(|| EndpointHealth {
+                    backend: backend.key.to_string(),
+                    endpoint: endpoint.address.to_string(),
+                    is_ejected: left.is_some(),
+                    errors_consecutive,
+                    ejected_ms: left.map_or(0, |left| left.as_millis() as u64),
+                })
+            });
+            ill.collect::<Vec<_>>()
+        };
+        let backends = table.backends();
+        backends.flat_map(|backend| of_backend(backend)).collect()
     }
 
     /// Accepts no more, closes idle connections, waits for requests at most until `deadline` from

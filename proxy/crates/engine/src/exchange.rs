@@ -17,6 +17,7 @@ use crate::http1::Malformed;
 use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::message::{RequestHead, ResponseHead};
 use crate::pace::{Bounds, Expired, Pace, Side};
+use crate::table::{Affinity, OverTls};
 use crate::timer::Timer;
 use crate::trace::Flag;
 use crate::upstream::answer;
@@ -43,6 +44,16 @@ pub struct Exchange<'a> {
     pub connected: Instant,
     /// Whether the client's connection is to be closed after the response; asked when it begins.
     pub is_draining: &'a Cell<bool>,
+    /// What the response tells the client about its endpoint.
+    pub stay: Option<StayWith<'a>>,
+}
+
+/// The endpoint that a client is to stay with.
+#[derive(Clone, Copy)]
+pub struct StayWith<'a> {
+    pub affinity: &'a Affinity,
+    pub endpoint: usize,
+    pub over_tls: OverTls,
 }
 
 /// What happened when. Filled in as the exchange goes, whatever its end.
@@ -105,6 +116,7 @@ impl Exchange<'_> {
             is_held_back: self.is_held_back,
             editor: self.editor,
             is_draining: self.is_draining,
+            stay: self.stay,
             marks,
             pace: &pace,
         };
@@ -228,6 +240,7 @@ struct Download<'a> {
     is_held_back: &'a dyn Fn(u16) -> bool,
     editor: Option<&'a Editor<'a>>,
     is_draining: &'a Cell<bool>,
+    stay: Option<StayWith<'a>>,
     marks: &'a Marks,
     pace: &'a Pace<'a>,
 }
@@ -268,6 +281,10 @@ impl Download<'_> {
 
     async fn deliver(mut self) -> Result<Finished, Flag> {
         let marks = self.marks;
+        if let Some(stay) = self.stay {
+            let fields = &mut self.response.fields;
+            stay.affinity.set(fields, stay.endpoint, stay.over_tls);
+        }
         let keep_alive = reply::head(
             &mut self.to_client,
             self.request,

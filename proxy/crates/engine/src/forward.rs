@@ -3,6 +3,7 @@
 //! One function per step, in that order. A request loads the table once and uses it to its end.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -24,8 +25,8 @@ use crate::stats::WorkerStats;
 use crate::table::{
     Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, Table,
 };
-use crate::trace::{Attempt, Balance, Flag, Segment};
-use crate::upstream::Earlier;
+use crate::trace::{Attempt, Balance, Choice, Flag, Segment};
+use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
 
 /// When a request came.
@@ -120,7 +121,7 @@ impl Outcome {
 pub struct Target<'a> {
     pub listener: &'a Listener,
     route: Option<&'a Route>,
-    pub backend: &'a Backend,
+    pub backend: &'a Arc<Backend>,
     pub policy: &'a RoutePolicy,
     /// The path for the endpoint, where the policy rewrites it.
     pub path: Option<Vec<u8>>,
@@ -269,6 +270,7 @@ async fn balance(
         endpoints_ready: backend.endpoints.len() as u32,
         policy: backend.balance,
         queue: Duration::ZERO,
+        choice: Choice::default(),
         retry_denied: None,
     });
     let retry = &target.policy.retry;
@@ -282,6 +284,10 @@ async fn balance(
     if retry.attempts > 1 {
         budget.request(start);
     }
+    let asker = Asker {
+        client: job.ends.client.ip(),
+        fields: &job.request.fields,
+    };
     let mut last = Err(if backend.missing.is_empty() {
         Flag::NoEndpoints
     } else {
@@ -299,14 +305,15 @@ async fn balance(
             is_paid: Cell::new(false),
         };
         let earlier: SmallVec<[Earlier; 3]> = outcome.attempts.iter().map(Tried::earlier).collect();
+        let started = outcome.end.unwrap_or(start);
         let picked = worker
             .balancer
             .borrow_mut()
-            .pick(backend, &worker.pool, &earlier);
+            .pick(backend, &asker, &earlier, started);
         let is_over = turn.is_over();
-        let Some(endpoint) = picked.filter(|_| !is_over) else {
+        let Some(picked) = picked.filter(|_| !is_over) else {
             if is_paid {
-                budget.give_back(outcome.end.unwrap_or(start));
+                budget.give_back(started);
             }
             return if is_over {
                 Err(Flag::RequestTimeout)
@@ -315,15 +322,22 @@ async fn balance(
             };
         };
         worker.stats.retries.add(u64::from(resend > 0));
+        if let Some(balance) = &mut outcome.balance {
+            balance.choice = picked.choice;
+        }
         let attempt = Try {
             job,
             target,
-            endpoint,
+            endpoint: picked.endpoint,
+            is_new_to_client: picked.is_new_to_client(),
             turn: &turn,
-            started: outcome.end.unwrap_or(start),
+            started,
         };
         let (tried, ended) = attempt.run(client, workspace).await;
         is_paid = turn.is_paid.get();
+        if picked.report(backend, tried.finding(), tried.end) {
+            worker.stats.ejections.add(1);
+        }
         outcome.add(tried);
         if let Some(denied) = turn.denied.get() {
             worker.stats.retries_denied.add(1);
@@ -408,7 +422,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         ..
     } = *job;
     let (route, backend) = match found {
-        Ok(target) => (target.route, Some(target.backend)),
+        Ok(target) => (target.route, Some(target.backend.as_ref())),
         Err(missing) => (missing.route, None),
     };
     let attempts: SmallVec<[Attempt<'_>; 1]> = match backend {

@@ -113,6 +113,9 @@ pub const REWRITE_CACHE_BYTES_MAX: usize = 256 * 1024;
 /// the policy is refused.
 pub const NETWORKS_MAX: usize = 64 * 1024;
 
+/// An endpoint's weight; above it its backend is rejected. `HAProxy`: 256; Envoy: 128 by default.
+pub const ENDPOINT_WEIGHT_MAX: u32 = 1000;
+
 /// Attempts of one request that a policy may ask for; Envoy has no bound, nginx neither.
 pub const ATTEMPTS_MAX: u32 = 10;
 

@@ -61,6 +61,8 @@ pub struct WorkerStats {
     pub shed: Counter,
     /// Connections opened to endpoints.
     pub upstream_connects: Counter,
+    /// Endpoints that were left out because they failed in a row.
+    pub ejections: Counter,
     /// Requests whose baggage was too long to be passed on.
     pub baggage_dropped: Counter,
 }
@@ -87,6 +89,9 @@ pub struct Totals {
     queue_refused: u64,
     shed: u64,
     upstream_connects: u64,
+    ejections: u64,
+    /// Endpoints that are left out now.
+    pub endpoints_ejected: u64,
     baggage_dropped: u64,
     /// Spans made, and of these the ones for which the queue had no room.
     pub spans_recorded: u64,
@@ -120,6 +125,7 @@ impl Totals {
             (&mut self.queue_refused, &worker.queue_refused),
             (&mut self.shed, &worker.shed),
             (&mut self.upstream_connects, &worker.upstream_connects),
+            (&mut self.ejections, &worker.ejections),
             (&mut self.baggage_dropped, &worker.baggage_dropped),
         ] {
             *total += counter.get();

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use otlp::{Request, Span, Value};
 use serde_json::json;
 use spanway_engine::limits::VALUE_BYTES_MAX;
-use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, wire};
-use spanway_engine::trace::segment::Fault;
+use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Place, Route, Table, wire};
+use spanway_engine::trace::segment::{Fault, Stay};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Flag, Ids, Recorder, Resource, RetryDenied, Segment, SpanId,
+    Anchor, Attempt, Balance, Choice, Flag, Ids, Recorder, Resource, RetryDenied, Segment, SpanId,
     SpanQueue, TlsSession, TraceId,
 };
 
@@ -105,6 +105,7 @@ impl World {
             policy: BalancePolicy::LeastRequest,
             queue: Duration::from_micros(5),
             retry_denied: None,
+            choice: Choice::default(),
         }
     }
 
@@ -537,6 +538,27 @@ fn a_404_of_ours_is_no_error_of_the_server() {
     assert_eq!(server.text("error.type"), None);
     assert_eq!(server.int("spanway.phase.route_us"), Some(640));
     assert_eq!(server.int("spanway.phase.respond_us"), Some(260));
+}
+
+#[test]
+fn a_balance_span_says_what_decided_the_choice() {
+    let world = World::new();
+    let balance = Balance {
+        choice: Choice {
+            endpoints_ejected: 3,
+            affinity: Some(Stay::Moved),
+            place: Some(Place::Zone),
+        },
+        ..world.balance()
+    };
+    let segment = Segment {
+        balance: Some(balance),
+        ..world.segment(&[])
+    };
+    let balance = &spans(&segment)[1];
+    assert_eq!(balance.int("spanway.lb.endpoints_ejected"), Some(3));
+    assert_eq!(balance.text("spanway.lb.affinity"), Some("miss"));
+    assert_eq!(balance.text("spanway.lb.locality"), Some("zone"));
 }
 
 #[test]

@@ -2,15 +2,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashMap;
 use rustls::sign::CertifiedKey;
 use serde::Deserialize;
 
+use super::affinity::Affinity;
+use super::balance::{HashKey, Health, Locality, Place, Tier, weight};
 use super::policy::{optional, positive};
 use super::transport::{Transport, TransportId};
 use super::wire;
-use crate::limits::{QUEUE_MAX, QUEUE_TIMEOUT_MAX};
+use crate::health::{Vitals, Ward};
+use crate::limits::{ENDPOINT_WEIGHT_MAX, QUEUE_MAX, QUEUE_TIMEOUT_MAX};
+use crate::stable_hash::stable_hash;
 use crate::trace::attribute::{key, put_int, put_span_name, put_text};
 use crate::upstream::Load;
 
@@ -117,6 +122,18 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
     /// How one of them is picked.
     pub balance: BalancePolicy,
+    /// What of a request [`BalancePolicy::Hash`] hashes.
+    pub hash_key: HashKey,
+    /// How a client stays with its endpoint, if it does.
+    pub affinity: Option<Affinity>,
+    /// Which endpoints come first.
+    pub prefer: Prefer,
+    /// The endpoints in the order in which they are preferred; none is empty.
+    pub tiers: Box<[Tier]>,
+    /// When an endpoint is left out; `None` is never.
+    pub health: Option<Health>,
+    /// How long the share of a new endpoint grows.
+    pub slow_start: Option<Duration>,
     /// What they speak.
     pub protocol: Protocol,
     /// What connections to them are made of beyond TCP; `None` for nothing.
@@ -133,6 +150,7 @@ pub struct Backend {
     pub(crate) load: Arc<Load>,
     /// Its share of the `balance` span, encoded: the name, then attributes.
     pub(crate) span_name_and_attributes: Box<[u8]>,
+    ward: Arc<Ward>,
 }
 
 /// Where connections lead, and how they are made: what those that stand in for each other have in
@@ -169,6 +187,14 @@ pub struct Endpoint {
     pub node: Box<str>,
     /// The node's zone; empty if unknown.
     pub zone: Box<str>,
+    /// How near it is.
+    pub place: Place,
+    /// Its share of the requests, against those of the others; 0 is only used when no other can be.
+    pub weight: u32,
+    /// What it is to a consistent hash: the same wherever its address is the same.
+    pub id: u64,
+    /// What attempts told about it; beside the table, and shared with the tables before and after.
+    pub(crate) vitals: Arc<Vitals>,
     /// Its share of the CLIENT span, encoded.
     pub(crate) attributes: Box<[u8]>,
 }
@@ -188,6 +214,7 @@ impl Backend {
     /// cannot be set up.
     pub(super) fn compile(
         wire: &wire::Backend,
+        locality: &Locality,
         old: Option<&Self>,
         certificate: impl FnOnce(&str) -> Option<Arc<CertifiedKey>>,
     ) -> Result<Self, String> {
@@ -197,17 +224,31 @@ impl Backend {
         {
             return Err("namespace, service and port must not be empty".to_owned());
         }
-        let endpoints: Result<_, _> = wire.endpoints.iter().map(Endpoint::compile).collect();
+        let history = History::of(old);
+        let endpoints = wire.endpoints.iter();
+        let endpoints: Result<Vec<_>, _> = endpoints
+            .map(|endpoint| Endpoint::compile(endpoint, locality, &history))
+            .collect();
+        let endpoints = endpoints?;
         let key = wire.key();
         let old_transport = old.and_then(|old| old.transport.as_ref());
+        let affinity = wire.affinity.as_ref();
+        let affinity = affinity.map(|affinity| Affinity::compile(affinity, &key, &endpoints));
         Ok(Self {
             transport: Transport::compile(wire, old_transport, certificate)?,
+            hash_key: HashKey::compile(&wire.hash_key)?,
+            affinity: affinity.transpose()?,
+            prefer: wire.prefer,
+            tiers: Tier::split(&endpoints, wire.prefer),
+            health: Health::compile(&wire.health)?,
+            slow_start: optional("slow_start_ms", wire.slow_start_ms)?,
+            ward: history.ward,
             span_name_and_attributes: balance_span(wire, &key),
             key: Arc::from(key),
             namespace: Box::from(wire.namespace.as_str()),
             service: Box::from(wire.service.as_str()),
             port: Box::from(wire.port.as_str()),
-            endpoints: endpoints?,
+            endpoints,
             balance: wire.balance,
             protocol: wire.protocol,
             connect_timeout: positive("connect_timeout_ms", wire.connect_timeout_ms)?,
@@ -252,6 +293,37 @@ impl Backend {
             is_for_one_client: transport.is_some_and(Transport::is_for_one_client),
         }
     }
+
+    /// The same backend for an engine that runs elsewhere.
+    pub(super) fn moved(&self, locality: &Locality) -> Self {
+        let mut moved = self.clone();
+        for endpoint in &mut moved.endpoints {
+            endpoint.place = locality.place(&endpoint.node, &endpoint.zone);
+        }
+        moved.tiers = Tier::split(&moved.endpoints, self.prefer);
+        moved
+    }
+
+    /// How many endpoints are ejected now. All are looked at only while there is one.
+    #[must_use]
+    pub fn ejected_count(&self, now: Instant) -> usize {
+        if self.ward.is_empty() {
+            return 0;
+        }
+        let is_ejected = |one: &&Endpoint| one.vitals.ejected_for(now).is_some();
+        self.endpoints.iter().filter(is_ejected).count()
+    }
+
+    /// Whether endpoints are left out when that many are ejected: not when they are too many, since
+    /// the others would have to carry their load (panic).
+    #[must_use]
+    pub fn leaves_out(&self, ejected_count: usize) -> bool {
+        let percent_max = self
+            .health
+            .as_ref()
+            .map_or(0, |it| it.ejected_percent_max as usize);
+        ejected_count > 0 && ejected_count * 100 <= percent_max * self.endpoints.len()
+    }
 }
 
 impl BackendLimits {
@@ -271,17 +343,52 @@ impl BackendLimits {
     }
 }
 
+/// What was measured of a backend under the tables before.
+struct History<'a> {
+    ward: Arc<Ward>,
+    vitals: FxHashMap<SocketAddr, &'a Arc<Vitals>>,
+}
+
+impl<'a> History<'a> {
+    fn of(old: Option<&'a Backend>) -> Self {
+        let endpoints = old.map_or(&[][..], |old| &old.endpoints);
+        Self {
+            ward: old.map_or_else(Arc::default, |old| Arc::clone(&old.ward)),
+            vitals: endpoints
+                .iter()
+                .map(|one| (one.address, &one.vitals))
+                .collect(),
+        }
+    }
+
+    fn vitals(&self, address: SocketAddr) -> Arc<Vitals> {
+        let known = self.vitals.get(&address).map(|vitals| Arc::clone(vitals));
+        known.unwrap_or_else(|| Arc::new(Vitals::new(&self.ward, !self.vitals.is_empty())))
+    }
+}
+
 impl Endpoint {
-    fn compile(wire: &wire::Endpoint) -> Result<Self, String> {
-        let wrong = |what| format!("the endpoint {}:{} {what}", wire.address, wire.port);
+    fn compile(
+        wire: &wire::Endpoint,
+        locality: &Locality,
+        history: &History<'_>,
+    ) -> Result<Self, String> {
+        let wrong = |what: &str| format!("the endpoint {}:{} {what}", wire.address, wire.port);
         let ip: IpAddr = wire
             .address
             .parse()
             .map_err(|_| wrong("is no IP address"))?;
         let port = u16::try_from(wire.port).ok().filter(|port| *port != 0);
         let port = port.ok_or_else(|| wrong("has no port from 1 to 65535"))?;
+        let weight = weight(wire.weight)
+            .ok_or_else(|| wrong(&format!("has no weight from 0 to {ENDPOINT_WEIGHT_MAX}")))?;
+        let address = SocketAddr::new(ip, port);
         Ok(Self {
-            address: SocketAddr::new(ip, port),
+            address,
+            place: locality.place(&wire.node, &wire.zone),
+            weight,
+            id: stable_hash([address.to_string().as_bytes()]),
+            vitals: history.vitals(address),
             pod: Box::from(wire.pod.as_str()),
             node: Box::from(wire.node.as_str()),
             zone: Box::from(wire.zone.as_str()),

@@ -3,9 +3,12 @@
 //! An update makes a new table that shares all that did not change with the old one. Whatever is
 //! wrong with one entry leaves that entry as it was and is reported; the rest is applied.
 //!
-//! Rules: this module does no I/O and holds no state that changes.
+//! Rules: this module does no I/O and holds no state that changes, but for the handles of what is
+//! measured of an endpoint (`health.rs`), which pass from table to table.
 
+mod affinity;
 mod backend;
+mod balance;
 mod certificate;
 mod host;
 mod listener;
@@ -23,10 +26,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 use rustls::sign::CertifiedKey;
 
+pub use affinity::{Affinity, OverTls};
 pub use backend::{
     Backend, BackendLimits, BalancePolicy, Destination, Endpoint, HashOn, Prefer, Protocol,
     ProxyProtocol,
 };
+pub use balance::{HashKey, Health, Locality, Place, Tier};
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind};
 pub use networks::Networks;
@@ -77,6 +82,8 @@ pub struct Table {
     pub listeners: Vec<Arc<Listener>>,
     /// What is recorded.
     pub tracing: Tracing,
+    /// Where the engine runs.
+    pub locality: Locality,
     hosts: SharedMap<Host>,
     /// Keyed by what follows `*.`.
     wildcards: SharedMap<Host>,
@@ -107,6 +114,7 @@ impl Table {
             generation: 0,
             listeners: Vec::new(),
             tracing: Tracing::new(1.0, true),
+            locality: Locality::default(),
             hosts: SharedMap::default(),
             wildcards: SharedMap::default(),
             any_host: None,
@@ -209,6 +217,7 @@ impl Table {
         next.table.generation = update.generation;
         next.change_certificates(update);
         next.change_policies(update);
+        next.change_locality(&update.locality);
         next.change_backends(update);
         next.change_hosts(update);
         next.change_listeners(update);
@@ -299,13 +308,29 @@ impl Next {
         }
     }
 
+    /// What is near depends on where the engine is, for every backend; it hardly ever moves.
+    fn change_locality(&mut self, wire: &wire::Locality) {
+        let locality = Locality::new(wire);
+        if locality == self.table.locality {
+            return;
+        }
+        let all: Vec<_> = self.table.backends().cloned().collect();
+        for backend in all {
+            let moved = Arc::new(backend.moved(&locality));
+            self.table.backends.insert(backend.key.as_bytes(), moved);
+        }
+        self.table.locality = locality;
+    }
+
     fn change_backends(&mut self, update: &wire::Update) {
         for key in &update.backends_remove {
             self.table.backends.remove(key.as_bytes());
         }
         for wire in &update.backends_upsert {
             let old = self.table.backend(&wire.key()).map(Arc::as_ref);
-            match Backend::compile(wire, old, |key| self.certificate(key)) {
+            let compiled =
+                Backend::compile(wire, &self.table.locality, old, |key| self.certificate(key));
+            match compiled {
                 Ok(mut backend) => {
                     let key = Arc::clone(&backend.key);
                     if let Some(before) = self.table.backend(&key) {

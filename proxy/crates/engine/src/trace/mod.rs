@@ -23,4 +23,4 @@ pub use id::{Ids, SpanId, TraceId};
 pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};
 pub use sampler::{Decision, Sampler};
-pub use segment::{Attempt, Balance, Flag, RetryDenied, Segment, TlsSession};
+pub use segment::{Attempt, Balance, Choice, Flag, RetryDenied, Segment, TlsSession};

@@ -13,7 +13,7 @@ use super::attribute::{
     put_span_name, put_string_field, put_text,
 };
 use super::id::SpanId;
-use super::segment::{Attempt, Balance, Fault, Flag, Segment};
+use super::segment::{Attempt, Balance, Choice, Fault, Flag, Segment};
 use super::timing::{Interval, Timeline};
 
 /// `ScopeSpans.spans`.
@@ -213,6 +213,7 @@ fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, time
         key!("spanway.lb.endpoints_ready"),
         u64::from(balance.endpoints_ready),
     );
+    put_choice(out, balance.choice);
     let queue_us = u64::try_from(balance.queue.as_micros()).unwrap_or(u64::MAX);
     put_int(out, key!("spanway.lb.queue_us"), queue_us);
     put_int(
@@ -230,6 +231,19 @@ fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, time
         put_error_status(out, missing.as_bytes());
     }
     span.close(out);
+}
+
+fn put_choice(out: &mut Vec<u8>, choice: Choice) {
+    if choice.endpoints_ejected > 0 {
+        let ejected = u64::from(choice.endpoints_ejected);
+        put_int(out, key!("spanway.lb.endpoints_ejected"), ejected);
+    }
+    if let Some(stay) = choice.affinity {
+        put_text(out, key!("spanway.lb.affinity"), stay.as_str());
+    }
+    if let Some(place) = choice.place {
+        put_text(out, key!("spanway.lb.locality"), place.as_str());
+    }
 }
 
 fn put_attempt(

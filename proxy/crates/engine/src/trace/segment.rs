@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Anchor;
 use super::id::{SpanId, TraceId};
-use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Route};
+use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route};
 
 /// One request that is over, however it ended.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ pub struct Balance {
     pub queue: Duration,
     /// Why the last attempt was not repeated although the policy asks for it.
     pub retry_denied: Option<RetryDenied>,
+    /// What is known of the last choice.
+    pub choice: Choice,
 }
 
 impl Balance {
@@ -142,6 +144,40 @@ impl RetryDenied {
             Self::Budget => "budget",
             Self::Unsafe => "unsafe",
             Self::Attempts => "attempts",
+        }
+    }
+}
+
+/// How one endpoint came to be chosen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choice {
+    /// The endpoints that were ejected then.
+    pub endpoints_ejected: u32,
+    /// What became of the client's wish; absent without cookie affinity.
+    pub affinity: Option<Stay>,
+    /// How near the endpoint is; absent where that does not matter.
+    pub place: Option<Place>,
+}
+
+/// Whether a client stays with its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// It came without a cookie.
+    New,
+    /// Its cookie names the endpoint that was chosen.
+    Kept,
+    /// Its cookie names none that can be chosen.
+    Moved,
+}
+
+impl Stay {
+    /// The name in spans.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "none",
+            Self::Kept => "hit",
+            Self::Moved => "miss",
         }
     }
 }

@@ -9,7 +9,7 @@ mod load;
 mod pool;
 mod slots;
 
-pub use balance::{Balancer, Earlier};
+pub use balance::{Asker, Balancer, Earlier, Picked};
 pub use budget::Budget;
 pub use connect::{ConnectError, Dial, Full};
 pub use load::{Counted, Load};

@@ -57,15 +57,6 @@ impl Connection {
 }
 
 impl Pool {
-    /// Requests that this worker has at `endpoint` now.
-    #[must_use]
-    pub fn in_flight(&self, endpoint: Destination) -> u32 {
-        self.endpoints
-            .borrow()
-            .get(&endpoint)
-            .map_or(0, |slot| slot.in_flight)
-    }
-
     /// Counts a request to `endpoint` until the lease is dropped, and tries to get it a connection
     /// that is there already.
     #[must_use]

@@ -53,6 +53,7 @@ pub fn endpoint(address: &str, port: i64, changes: &Value) -> Value {
 }
 
 /// A route of the Ingress shop/web to a backend's key.
+#[allow(dead_code, reason = "not every test has one")]
 pub fn route(kind: &str, path: &str, backend: &str, changes: &Value) -> Value {
     let whole = json!({
         "kind": kind, "path": path, "backend": backend, "namespace": "shop",
@@ -62,6 +63,7 @@ pub fn route(kind: &str, path: &str, backend: &str, changes: &Value) -> Value {
 }
 
 /// A host.
+#[allow(dead_code, reason = "not every test has one")]
 pub fn host(name: &str, routes: &[Value]) -> Value {
     json!({"name": name, "routes": routes, "tls": null})
 }
