@@ -46,6 +46,9 @@ class Stats(msgspec.Struct, frozen=True):
 
     connections: int
     connections_open: int
+    tls_handshakes: int
+    tls_resumed: int
+    tls_handshakes_failed: int
     requests: int
     requests_live: int
     malformed: int

@@ -326,7 +326,10 @@ class Route(_Value, frozen=True):
 
 
 class Certificate(_Value, frozen=True):
-    """A certificate chain, leaf first, and its private key, both PEM. The key is never shown."""
+    """A certificate chain, leaf first, and its private key, both PEM. The key is never shown.
+
+    One that has expired is served: clients say so better than a missing one would.
+    """
 
     chain: str
     private_key: str
@@ -338,9 +341,17 @@ class Certificate(_Value, frozen=True):
 class HostTls(_Value, frozen=True):
     """How TLS ends for a host, or where it goes on.
 
-    `certificate` is a key of the table's certificates; empty: the listener's. `client_ca` are PEM
-    certificates that client certificates are verified against. With `passthrough`, a backend's
-    key, the connection is handed over as it is and nothing else applies.
+    The name that a client asks for (SNI) chooses the host as in routing. `certificate` is a key of
+    the table's certificates; empty, or one that was never usable: the listener's. `client_ca` are
+    PEM certificates that client certificates are verified against; who was verified is told to the
+    endpoint (`ssl-client-verify`, `ssl-client-subject-dn`, `ssl-client-issuer-dn`, and
+    `Client-Cert` of RFC 9440), and whoever claims it is not believed. Connections without TLS are
+    not verified: `RoutePolicy.https_only` redirects them. A request for a host with other terms
+    than those of its connection gets a 421. A resumed session (up to 12 hours) is what was
+    verified when it began.
+
+    With `passthrough`, a backend's key, the connection is handed over as it is and nothing else
+    applies.
     """
 
     certificate: str = ""
@@ -368,7 +379,8 @@ class Listener(_Value, frozen=True):
 
     `backend` is set exactly for service listeners, and `policy` only counts there. `forwarded` adds
     the RFC 7239 header beside the X-Forwarded-* ones. With `tls` connections begin with a
-    handshake; `certificate` is the key of the one for hosts that have none. From a peer in
+    handshake, which has `head_timeout_ms`; `certificate` is the key of the one for hosts that have
+    none, and without it names that no host has a certificate for are refused. From a peer in
     `trusted_proxies` (CIDR) X-Forwarded-* are believed and continued, and with `proxy_protocol`
     connections from these, or from everybody where there are none, begin with its header.
     """

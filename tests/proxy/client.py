@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from message import (
     DEADLINE_S,
@@ -41,10 +43,22 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
+        self._is_tls = writer.get_extra_info("ssl_object") is not None
 
     @classmethod
-    async def connect(cls, address: str, *, receive_buffer_bytes: int | None = None) -> Self:
-        """Args: address: `127.0.0.1:80` or `[::1]:80`."""
+    async def connect(
+        cls,
+        address: str,
+        *,
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> Self:
+        """Args:
+        address: `127.0.0.1:80` or `[::1]:80`.
+        tls: with a handshake by it, which asks for `server_name`.
+        Raises: ssl.SSLError: the handshake failed; the alert is its `reason`.
+        """
         host, _, port = address.rpartition(":")
         family = socket.AF_INET6 if "[" in host else socket.AF_INET
         connecting = socket.socket(family)
@@ -58,7 +72,15 @@ class Client:
         except OSError:
             connecting.close()
             raise
-        return cls(*await asyncio.open_connection(sock=connecting, limit=READ_LIMIT_BYTES))
+        how: dict[str, Any] = {"sock": connecting, "limit": READ_LIMIT_BYTES}
+        if tls is not None:
+            # An empty name is none, and asyncio wants one or the other.
+            how |= {"ssl": tls, "server_hostname": server_name or ""}
+        try:
+            return cls(*await within(asyncio.open_connection(**how)))
+        except OSError:
+            await turn()
+            raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,6 +92,11 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.writer.close()
+        if self._is_tls:
+            # A TLS connection takes a while to close. How it ends is not what is tested here.
+            with suppress(OSError, TimeoutError):
+                await within(self.writer.wait_closed())
+            await turn()
 
     @property
     def port(self) -> int:
@@ -135,6 +162,12 @@ class Client:
 
     def reset(self) -> None:
         self.writer.transport.abort()
+
+
+async def turn() -> None:
+    """Lets asyncio close what has failed: it does so in the loop's next turn, and if there is none
+    it warns."""
+    await asyncio.sleep(0)
 
 
 async def refusal(address: str) -> None:

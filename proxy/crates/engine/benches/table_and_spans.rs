@@ -227,6 +227,7 @@ fn segment<'a>(
         is_known_method: true,
         path: b"/api/v1/part-1/items/42",
         scheme: "http",
+        tls_attributes: b"",
         host: b"host-1.shop.example",
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
         http_version: "1.1",

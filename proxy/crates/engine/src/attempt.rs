@@ -272,6 +272,7 @@ impl Try<'_, '_> {
         Told {
             listener: self.target.listener,
             ends: self.job.ends,
+            tls: self.job.tls,
             scheme: if tried.tls.is_some() { "https" } else { "http" },
             request_id: self.job.id,
             propagation: self.job.trace.propagation(tried.id),

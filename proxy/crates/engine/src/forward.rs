@@ -25,6 +25,7 @@ use crate::stats::WorkerStats;
 use crate::table::{
     Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, Table,
 };
+use crate::tls::Tls;
 use crate::trace::{Attempt, Balance, Choice, Flag, Segment};
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
@@ -57,6 +58,8 @@ pub struct Job<'a> {
     pub request: &'a RequestHead,
     pub trace: &'a Trace<'a>,
     pub ends: Ends,
+    /// The TLS session of the client's connection.
+    pub tls: Option<&'a Tls>,
     /// 32 hex digits, or what the client said.
     pub id: &'a [u8],
     pub arrival: Arrival,
@@ -144,6 +147,7 @@ pub async fn forward(
     let table = worker.table();
     let request = std::mem::take(&mut workspace.request);
     let trace = Trace::begin(worker, &table, &request);
+    let tls = client.origin.tls.clone();
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
         id
@@ -162,6 +166,7 @@ pub async fn forward(
             Some(listener) => origin::resolved(client.origin.ends, listener, &request),
             None => client.origin.ends,
         },
+        tls: tls.as_deref(),
         id,
         arrival,
     };
@@ -209,7 +214,13 @@ fn find<'a>(job: &Job<'a>) -> Result<Target<'a>, NoTarget<'a>> {
     } else {
         let path = path_to_match(job.request);
         let matched = job.table.route(job.request.host(), path);
-        let route: &Route = matched.ok_or(none(Flag::NoRoute))?.route;
+        let matched = matched.ok_or(none(Flag::NoRoute))?;
+        if let Some(tls) = job.tls
+            && !tls.may_ask_for(job.table, job.request.host(), matched.host)
+        {
+            return Err(none(Flag::Misdirected));
+        }
+        let route: &Route = matched.route;
         (Some(route), &route.backend, &route.policy)
     };
     match job.table.backend(key) {
@@ -447,6 +458,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         is_known_method: request.method != Method::Other,
         path: request.path(),
         scheme: ends.scheme,
+        tls_attributes: job.tls.map_or(&[], |tls| &tls.attributes),
         host: request.host(),
         user_agent: request.fields.get(Name::UserAgent),
         http_version: request.version.as_str(),

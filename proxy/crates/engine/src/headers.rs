@@ -17,12 +17,14 @@ use crate::message::{Fields, Framing, Method, Name, NameSet, RequestHead, Respon
 use crate::origin::continue_fields;
 use crate::propagation::Propagation;
 use crate::table::{Listener, ListenerKind};
+use crate::tls::Tls;
 
 /// Written by us, always.
 const OURS: NameSet = NameSet::of(&[Name::Host, Name::XRequestId]);
 
-/// Written by us at the edge. A stranger's claims about where a request came from end there; on a
-/// service listener they are the edge's claims, passed on by an application, and stay.
+/// Written by us at the edge. A stranger's claims about where a request came from, and with whose
+/// certificate, end there; on a service listener they are the edge's claims, passed on by an
+/// application, and stay.
 const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::of(&[
     Name::Forwarded,
     Name::XForwardedFor,
@@ -30,6 +32,12 @@ const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::of(&[
     Name::XForwardedPort,
     Name::XForwardedProto,
     Name::XRealIp,
+    Name::ClientCert,
+    Name::ClientCertChain,
+    Name::SslClientCert,
+    Name::SslClientVerify,
+    Name::SslClientSubjectDn,
+    Name::SslClientIssuerDn,
 ]));
 
 /// Written by us when the request is traced. `baggage` is the application's: within its limits it
@@ -81,6 +89,8 @@ pub struct Told<'a> {
     pub ends: Ends,
     /// `http` or `https`, as the endpoint is asked.
     pub scheme: &'static str,
+    /// The TLS session of the client's connection.
+    pub tls: Option<&'a Tls>,
     pub request_id: &'a [u8],
     pub propagation: Option<Propagation<'a>>,
     /// Another path than the client's.
@@ -177,6 +187,11 @@ fn unedited_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<
             out.field(b"forwarded", &value);
         }
     }
+    if let Some(tls) = told.tls.filter(|_| is_edge) {
+        for (name, value) in &tls.client_fields {
+            out.field(name, value);
+        }
+    }
     out.field(b"x-request-id", told.request_id);
     if let Some(propagation) = &told.propagation {
         out.field(b"traceparent", &propagation.traceparent);
@@ -195,7 +210,7 @@ pub fn header_map(fields: &Fields) -> HeaderMap {
     map
 }
 
-/// Where the request came from, as nginx-style applications read it.
+/// Where the request came from, and who its client is, as nginx-style applications read it.
 fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
     let mut peer = Value::new();
     write_ip(&mut peer, ends.peer.ip());

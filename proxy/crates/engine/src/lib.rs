@@ -32,6 +32,7 @@ mod stats;
 mod stream;
 pub mod table;
 mod timer;
+pub mod tls;
 pub mod trace;
 mod upstream;
 mod worker;

@@ -230,6 +230,11 @@ pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
 pub const FORWARDED_HOPS_MAX: usize = 64;
 
 const _: () = assert!(PROXY_LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
+
+/// A TLS `ClientHello` with its records; at most one read more is held. Over it: the alert
+/// `unexpected_message`, and the connection is closed. nginx `preread_buffer_size`: 16 KiB.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
+
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);

@@ -37,6 +37,11 @@ pub struct WorkerStats {
     pub connections: Counter,
     /// Connections from clients that are open now.
     pub connections_open: Counter,
+    /// TLS handshakes with clients that were finished; of these, the ones that resumed a session.
+    pub tls_handshakes: Counter,
+    pub tls_resumed: Counter,
+    /// TLS handshakes that failed or took too long.
+    pub tls_handshakes_failed: Counter,
     /// Requests whose head was read and legal.
     pub requests: Counter,
     /// Requests that are being served now.
@@ -72,6 +77,9 @@ pub struct WorkerStats {
 pub struct Totals {
     connections: u64,
     connections_open: u64,
+    tls_handshakes: u64,
+    tls_resumed: u64,
+    tls_handshakes_failed: u64,
     requests: u64,
     requests_live: u64,
     malformed: u64,
@@ -105,6 +113,12 @@ impl Totals {
         for (total, counter) in [
             (&mut self.connections, &worker.connections),
             (&mut self.connections_open, &worker.connections_open),
+            (&mut self.tls_handshakes, &worker.tls_handshakes),
+            (&mut self.tls_resumed, &worker.tls_resumed),
+            (
+                &mut self.tls_handshakes_failed,
+                &worker.tls_handshakes_failed,
+            ),
             (&mut self.requests, &worker.requests),
             (&mut self.requests_live, &worker.requests_live),
             (&mut self.malformed, &worker.malformed),

@@ -135,6 +135,12 @@ impl Shared {
         self.0.into_inner()
     }
 
+    /// Whether it has a TLS session, which may hold bytes that the socket has no more.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(*self.0.borrow(), Stream::Tls(_))
+    }
+
     /// As [`TcpStream::poll_read_ready`] of the socket.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow().socket().poll_read_ready(context)

@@ -121,6 +121,7 @@ impl World {
             is_known_method: true,
             path: b"/api/x",
             scheme: "http",
+            tls_attributes: b"",
             host: b"shop.example",
             user_agent: Some(b"curl/8"),
             http_version: "1.1",

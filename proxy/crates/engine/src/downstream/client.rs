@@ -22,6 +22,7 @@ use crate::message::{Framing, RequestHead};
 use crate::stream::Shared;
 use crate::table::ClientTimes;
 use crate::timer::Timer;
+use crate::tls::Tls;
 
 /// The connection as a request sees it.
 pub struct Client {
@@ -39,6 +40,8 @@ pub struct Origin {
     pub listener: SocketAddr,
     /// What that listener allowed at the start; with HTTP/1, when the last request came.
     pub times: ClientTimes,
+    /// The TLS session, where there is one.
+    pub tls: Option<Rc<Tls>>,
 }
 
 /// What carries a request and its response.

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::announced::ends;
+use super::begin::begin;
 use super::http2::{has_preface, serve_http2};
 use super::{Client, Origin, Side};
 use crate::forward::{After, Arrival, forward};
@@ -20,7 +21,7 @@ use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::message::RequestHead;
-use crate::stream::{Shared, Stream};
+use crate::stream::Shared;
 use crate::timer::Timer;
 use crate::worker::{Worker, Workspace};
 
@@ -45,18 +46,24 @@ pub async fn serve(
     let Some(ends) = ends(&worker, &mut stream, peer, listener).await else {
         return;
     };
-    let origin = Origin {
+    let mut origin = Origin {
         ends,
         listener,
         times: worker
             .table()
             .listener(listener)
             .map_or_else(Default::default, |one| one.times),
+        tls: None,
     };
-    let stream = Rc::new(Shared::new(Stream::Plain(stream)));
+    let mut timer = Timer::new(origin.times.idle);
+    let begun = begin(&worker, stream, &mut origin, &mut timer).await;
+    let Some(stream) = begun else {
+        return;
+    };
+    let stream = Rc::new(Shared::new(stream));
     let mut client = Client {
         side: Side::Http1(Rc::clone(&stream)),
-        timer: Timer::new(origin.times.idle),
+        timer,
         origin,
     };
     let mut is_first = true;
@@ -66,7 +73,7 @@ pub async fn serve(
             Some(workspace) => workspace,
             None => match first_bytes(&worker, &stream, &mut client).await {
                 Some(workspace) => workspace,
-                None => return,
+                None => return close(&stream, &mut client.timer).await,
             },
         };
         is_idle.set(false);
@@ -96,7 +103,7 @@ pub async fn serve(
         // An idle connection holds no memory but its task.
         worker.return_workspace(workspace);
         if worker.is_draining.get() {
-            return;
+            return close(&stream, &mut client.timer).await;
         }
         is_idle.set(true);
     }
@@ -111,10 +118,15 @@ async fn first_bytes(
 ) -> Option<Box<Workspace>> {
     let Client { timer, origin, .. } = client;
     timer.set(Instant::now() + origin.times.idle);
+    // A TLS session may hold bytes that were read from the socket before.
+    let mut may_hold_bytes = stream.is_tls();
     loop {
-        // As `readable`, but without an entry in the socket's list of waiters: there is one reader.
-        let readable = poll_fn(|context| stream.poll_read_ready(context));
-        timer.limit(readable).await?.ok()?;
+        if !std::mem::take(&mut may_hold_bytes) {
+            // As `readable`, but without an entry in the socket's list of waiters: there is one
+            // reader.
+            let readable = poll_fn(|context| stream.poll_read_ready(context));
+            timer.limit(readable).await?.ok()?;
+        }
         let mut workspace = worker.take_workspace();
         let read = {
             let mut reader = stream;
@@ -191,10 +203,20 @@ async fn refuse(client: &mut Client, status: u16, sentence: &str, out: &mut Vec<
     }
 }
 
+/// Says goodbye where that is the custom: without `close_notify` the end of a TLS connection may be
+/// somebody else's doing (RFC 8446, section 6.1).
+async fn close(mut stream: &Shared, timer: &mut Timer) {
+    if stream.is_tls() {
+        timer.set(Instant::now() + LINGER_TIMEOUT);
+        // The client need not be there any more.
+        drop(timer.limit(stream.shutdown()).await);
+    }
+}
+
 /// Says that no more will be sent, and reads on for a while: closing with unread input would make
 /// the kernel send a reset, and the client might lose the response that is on its way.
 /// Source: RFC 9112, section 9.6.
-async fn linger(mut stream: &Shared, timer: &mut Timer) {
+pub async fn linger(mut stream: &Shared, timer: &mut Timer) {
     timer.set(Instant::now() + LINGER_TIMEOUT);
     let discard = async {
         stream.shutdown().await?;

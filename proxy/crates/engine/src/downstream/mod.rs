@@ -1,6 +1,7 @@
 //! The client's side: listeners, and the connections that they accept.
 
 mod announced;
+mod begin;
 mod client;
 mod connection;
 mod http2;
@@ -9,5 +10,5 @@ pub mod reply;
 mod request_text;
 
 pub use client::{Client, Origin, Side, Waited};
-pub use connection::serve;
+pub use connection::{linger, serve};
 pub use listener::{accept, bind};

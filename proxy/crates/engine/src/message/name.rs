@@ -33,6 +33,12 @@ pub enum Name {
     UserAgent,
     ContentType,
     GrpcTimeout,
+    ClientCert,
+    ClientCertChain,
+    SslClientCert,
+    SslClientVerify,
+    SslClientSubjectDn,
+    SslClientIssuerDn,
     /// Never forwarded: CGI programs read it as `HTTP_PROXY` (httpoxy, CVE-2016-5385).
     Proxy,
 }
@@ -87,7 +93,10 @@ impl Name {
                 (b"keep-alive", Self::KeepAlive),
                 (b"tracestate", Self::Tracestate),
             ],
-            11 => &[(b"traceparent", Self::Traceparent)],
+            11 => &[
+                (b"traceparent", Self::Traceparent),
+                (b"client-cert", Self::ClientCert),
+            ],
             12 => &[
                 (b"x-request-id", Self::XRequestId),
                 (b"content-type", Self::ContentType),
@@ -97,7 +106,10 @@ impl Name {
                 (b"content-length", Self::ContentLength),
                 (b"http2-settings", Self::Http2Settings),
             ],
-            15 => &[(b"x-forwarded-for", Self::XForwardedFor)],
+            15 => &[
+                (b"x-forwarded-for", Self::XForwardedFor),
+                (b"ssl-client-cert", Self::SslClientCert),
+            ],
             16 => &[
                 (b"x-forwarded-host", Self::XForwardedHost),
                 (b"x-forwarded-port", Self::XForwardedPort),
@@ -106,7 +118,11 @@ impl Name {
             17 => &[
                 (b"transfer-encoding", Self::TransferEncoding),
                 (b"x-forwarded-proto", Self::XForwardedProto),
+                (b"client-cert-chain", Self::ClientCertChain),
+                (b"ssl-client-verify", Self::SslClientVerify),
             ],
+            20 => &[(b"ssl-client-issuer-dn", Self::SslClientIssuerDn)],
+            21 => &[(b"ssl-client-subject-dn", Self::SslClientSubjectDn)],
             _ => &[],
         };
         let first = name.first().map_or(0, u8::to_ascii_lowercase);

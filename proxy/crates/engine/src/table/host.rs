@@ -98,13 +98,14 @@ impl Host {
     /// One sentence: the name or one of the routes is wrong.
     pub(super) fn compile(
         wire: &wire::Host,
+        tls: Option<HostTls>,
         is_backend_known: impl Fn(&str) -> bool,
         is_policy_known: impl Fn(&str) -> bool,
         notes: &mut Vec<String>,
     ) -> Result<Self, String> {
         let mut host = Self {
             name: host_name(&wire.name)?,
-            tls: wire.tls.as_ref().map(HostTls::compile),
+            tls,
             exact: FxHashMap::default(),
             prefixes: FxHashMap::default(),
             prefix_lengths: LengthSet::default(),

@@ -81,11 +81,12 @@ impl Listener {
     /// Compiles a listener.
     ///
     /// # Errors
-    /// One sentence: the address, the backend or a network is wrong.
+    /// One sentence: the address or a network is wrong, or what it names is not there.
     pub(super) fn compile(
         wire: &wire::Listener,
         is_backend_known: impl Fn(&str) -> bool,
         is_policy_known: impl Fn(&str) -> bool,
+        is_certificate_known: impl Fn(&str) -> bool,
     ) -> Result<Self, String> {
         let address: SocketAddr = wire
             .address
@@ -104,6 +105,9 @@ impl Listener {
         };
         if !is_policy_known(&wire.policy) {
             return Err(format!("there is no policy {:?}", wire.policy));
+        }
+        if !wire.certificate.is_empty() && !is_certificate_known(&wire.certificate) {
+            return Err(format!("there is no certificate {:?}", wire.certificate));
         }
         Ok(Self {
             address,

@@ -9,7 +9,6 @@
 mod affinity;
 mod backend;
 mod balance;
-mod certificate;
 mod host;
 mod listener;
 mod networks;
@@ -40,11 +39,12 @@ pub use policy::{
     RoutePolicy, https_location,
 };
 use shared_map::SharedMap;
-pub use tls::{ClientCertificates, HostTls, TlsVersion};
+pub use tls::{ClientCertificates, HostTls, TlsTerms, TlsVersion};
 pub use transport::{Transport, UpstreamTls};
 pub use wire::Rejected;
 
 pub use crate::message::{BadPath, normalise, without_empty_segments};
+use crate::tls::{Certificate, Verifications};
 use crate::trace::Sampler;
 
 /// What is recorded.
@@ -90,11 +90,12 @@ pub struct Table {
     any_host: Option<Arc<Host>>,
     backends: SharedMap<Backend>,
     policies: SharedMap<RoutePolicy>,
-    certificates: SharedMap<CertifiedKey>,
     /// The policy where none is named.
     policy_default: Arc<RoutePolicy>,
     /// The policy where one is named that is not there.
     policy_unusable: Arc<RoutePolicy>,
+    certificates: SharedMap<Certificate>,
+    verifications: Verifications,
 }
 
 /// What a request's host and path led to.
@@ -120,9 +121,10 @@ impl Table {
             any_host: None,
             backends: SharedMap::default(),
             policies: SharedMap::default(),
-            certificates: SharedMap::default(),
             policy_default: Arc::default(),
             policy_unusable: Arc::new(RoutePolicy::unusable()),
+            certificates: SharedMap::default(),
+            verifications: Verifications::new(),
         }
     }
 
@@ -134,13 +136,17 @@ impl Table {
     pub fn route(&self, host: &[u8], path: &[u8]) -> Option<Matched<'_>> {
         let host = host.strip_suffix(b".").unwrap_or(host);
         let path = &*without_empty_segments(path);
-        let wildcard = || match memchr::memchr(b'.', host) {
+        matched(self.hosts.get(host), path)
+            .or_else(|| matched(self.wildcard_of(host), path))
+            .or_else(|| matched(self.any_host.as_ref(), path))
+    }
+
+    /// The wildcard that stands for this name.
+    fn wildcard_of(&self, host: &[u8]) -> Option<&Arc<Host>> {
+        match memchr::memchr(b'.', host) {
             None | Some(0) => None,
             Some(dot) => self.wildcards.get(&host[dot + 1..]),
-        };
-        matched(self.hosts.get(host), path)
-            .or_else(|| matched(wildcard(), path))
-            .or_else(|| matched(self.any_host.as_ref(), path))
+        }
     }
 
     /// The backend that a route or a listener names. `None` after a contradictory update: a 503.
@@ -213,14 +219,16 @@ impl Table {
             rejected: Vec::new(),
             backends_rejected: FxHashSet::default(),
             policies_rejected: FxHashSet::default(),
+            certificates_rejected: FxHashSet::default(),
         };
         next.table.generation = update.generation;
-        next.change_certificates(update);
+        let certificates_new = next.change_certificates(update);
         next.change_policies(update);
         next.change_locality(&update.locality);
         next.change_backends(update);
         next.change_hosts(update);
         next.change_listeners(update);
+        next.configure_certificates(update, &certificates_new);
         next.change_tracing(&update.tracing);
         Ok((next.table, next.rejected))
     }
@@ -254,27 +262,10 @@ struct Next {
     /// Keys that are known but unusable: who names one of them is not to blame, and is kept.
     backends_rejected: FxHashSet<String>,
     policies_rejected: FxHashSet<String>,
+    certificates_rejected: FxHashSet<String>,
 }
 
 impl Next {
-    fn change_certificates(&mut self, update: &wire::Update) {
-        for key in &update.certificates_remove {
-            self.table.certificates.remove(key.as_bytes());
-        }
-        for (key, wire) in &update.certificates_upsert {
-            match certificate::compile(wire) {
-                Ok(compiled) => {
-                    let certificates = &mut self.table.certificates;
-                    certificates.insert(key.as_bytes(), Arc::new(compiled));
-                }
-                Err(message) => self.rejected.push(Rejected::certificate(key, message)),
-            }
-        }
-        if !update.certificates_upsert.is_empty() {
-            self.renew_transports();
-        }
-    }
-
     /// Backends that show a certificate to their endpoints show what its key stands for now.
     fn renew_transports(&mut self) {
         let renewed: Vec<Backend> = self
@@ -290,7 +281,8 @@ impl Next {
     }
 
     fn certificate(&self, key: &str) -> Option<Arc<CertifiedKey>> {
-        self.table.certificates.get(key.as_bytes()).cloned()
+        let certificate = self.table.certificate(key)?;
+        Some(Arc::clone(certificate.certified_key()))
     }
 
     fn change_policies(&mut self, update: &wire::Update) {
@@ -358,12 +350,16 @@ impl Next {
         }
         for wire in &update.hosts_upsert {
             let mut notes = Vec::new();
-            let compiled = Host::compile(
-                wire,
-                |key| self.is_backend_known(key),
-                |key| self.is_policy_known(key),
-                &mut notes,
-            );
+            let tls = wire.tls.as_ref().map(|tls| self.host_tls(tls)).transpose();
+            let compiled = tls.and_then(|tls| {
+                Host::compile(
+                    wire,
+                    tls,
+                    |key| self.is_backend_known(key),
+                    |key| self.is_policy_known(key),
+                    &mut notes,
+                )
+            });
             match compiled {
                 Ok(host) => self.insert_host(Arc::new(host)),
                 Err(message) => self.rejected.push(Rejected::host(&wire.name, message)),
@@ -392,6 +388,7 @@ impl Next {
                 wire,
                 |key| self.is_backend_known(key),
                 |key| self.is_policy_known(key),
+                |key| self.is_certificate_known(key),
             );
             let message = match compiled {
                 Ok(new)

@@ -5,19 +5,18 @@
 //! of settings. The system's roots are the one thing that is read from outside, once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::backend::{Protocol, ProxyProtocol};
-use super::certificate;
 use super::unverified::Unverified;
 use super::wire;
+use crate::tls::{certificates, provider};
 
 /// What connections of one backend have in common, and share with no other's.
 #[derive(Debug)]
@@ -165,7 +164,7 @@ impl Settings {
         };
         let server_name = ServerName::try_from(self.server_name.clone())
             .map_err(|_| format!("{:?} is no name of a TLS server", self.server_name))?;
-        let builder = ClientConfig::builder_with_provider(Arc::clone(crypto()))
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|err| err.to_string())?
             .dangerous()
@@ -202,14 +201,14 @@ fn verifier(tls: &wire::UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, Stri
         system_roots()?
     } else {
         let mut roots = RootCertStore::empty();
-        for certificate in certificate::chain("ca", &tls.ca)? {
+        for certificate in certificates(&tls.ca).map_err(|err| format!("tls.ca: {err}"))? {
             roots
                 .add(certificate)
                 .map_err(|err| format!("ca has a certificate that cannot be used: {err}"))?;
         }
         Arc::new(roots)
     };
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(crypto()));
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
     match verifier.build() {
         Ok(verifier) => Ok(verifier),
         Err(err) => Err(format!("ca cannot be used: {err}")),
@@ -235,11 +234,4 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
         });
     }
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
-}
-
-/// The cryptography of all TLS.
-pub(super) fn crypto() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    &PROVIDER
 }

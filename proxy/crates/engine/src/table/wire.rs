@@ -297,12 +297,12 @@ impl Rejected {
         Self::new("backend", key, message)
     }
 
-    pub(super) fn certificate(key: &str, message: String) -> Self {
-        Self::new("certificate", key, message)
-    }
-
     pub(super) fn policy(key: &str, message: String) -> Self {
         Self::new("policy", key, message)
+    }
+
+    pub(super) fn certificate(key: &str, message: String) -> Self {
+        Self::new("certificate", key, message)
     }
 
     pub(crate) fn listener(address: &str, message: String) -> Self {

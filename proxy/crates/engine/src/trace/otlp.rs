@@ -99,6 +99,7 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     put_int(out, key!("server.port"), u64::from(segment.server.port()));
     put_ends(out, segment);
     put_text(out, key!("network.protocol.version"), segment.http_version);
+    out.extend_from_slice(segment.tls_attributes);
     if let Some(user_agent) = segment.user_agent {
         put_lossy(out, key!("user_agent.original"), user_agent);
     }

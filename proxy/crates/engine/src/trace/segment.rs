@@ -37,6 +37,8 @@ pub struct Segment<'a> {
     pub host: &'a [u8],
     /// The User-Agent field.
     pub user_agent: Option<&'a [u8]>,
+    /// Attributes of the client's TLS session, encoded; empty where there is none.
+    pub tls_attributes: &'a [u8],
     /// `1.0`, `1.1` or `2`.
     pub http_version: &'static str,
     /// Who asked, as far as trusted proxies tell; its port is 0 where they do not tell that.
@@ -275,6 +277,8 @@ flags! {
     Denied = "denied", Client;
     /// The request's head is larger than its route allows.
     HeadTooLarge = "head_too_large", Client;
+    /// The request is for a host that has other terms than those of the client's TLS session.
+    Misdirected = "misdirected", Client;
     /// The client closed the connection before the response was complete.
     ClientGone = "client_gone", Client;
     /// The client took too long to send the request or to take the response.
