@@ -49,6 +49,7 @@ class Stats(msgspec.Struct, frozen=True):
     tls_handshakes: int
     tls_resumed: int
     tls_handshakes_failed: int
+    connections_passed_through: int
     requests: int
     requests_live: int
     malformed: int

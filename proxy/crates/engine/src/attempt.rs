@@ -319,13 +319,7 @@ impl Try<'_, '_> {
     /// Counts a connection that is about to be opened, where the backend bounds them.
     fn counted(&self) -> Result<Option<Counted>, Full> {
         let backend = self.target.backend;
-        let connections_max = backend.limits.connections_max;
-        if connections_max == 0 {
-            return Ok(None);
-        }
-        let address = backend.endpoints[self.endpoint].address;
-        let counted = backend.load.connection(address, connections_max);
-        counted.map(Some).ok_or(Full)
+        Counted::begin(backend, backend.endpoints[self.endpoint].address)
     }
 
     fn failed(&self, flag: Flag, happened: Option<Happened>, now: Instant) -> Ended {

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod message;
 mod origin;
 mod pace;
+mod passthrough;
 mod propagation;
 pub mod proxy_protocol;
 mod queueing;

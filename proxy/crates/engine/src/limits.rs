@@ -235,6 +235,19 @@ const _: () = assert!(PROXY_LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 /// `unexpected_message`, and the connection is closed. nginx `preread_buffer_size`: 16 KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 
+/// How long both sides of a connection that is handed on as it is may be silent. Then it is closed.
+///
+/// Envoy `idle_timeout` of its TCP proxy: 1 h; nginx `proxy_timeout`: 10 min.
+pub const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Endpoints that such a connection is offered to; then it is closed. nginx
+/// `proxy_next_upstream_tries` as ingress-nginx sets it: 3.
+pub const PASSTHROUGH_ATTEMPTS_MAX: u32 = 3;
+
+/// One read of such a connection; it is on the stack while it lasts. nginx `proxy_buffer_size` of
+/// its stream module: 16 KiB.
+pub const JOIN_READ_BYTES: usize = 16 * 1024;
+
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);

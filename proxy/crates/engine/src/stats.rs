@@ -42,6 +42,8 @@ pub struct WorkerStats {
     pub tls_resumed: Counter,
     /// TLS handshakes that failed or took too long.
     pub tls_handshakes_failed: Counter,
+    /// Connections that were handed on as they are.
+    pub connections_passed_through: Counter,
     /// Requests whose head was read and legal.
     pub requests: Counter,
     /// Requests that are being served now.
@@ -80,6 +82,7 @@ pub struct Totals {
     tls_handshakes: u64,
     tls_resumed: u64,
     tls_handshakes_failed: u64,
+    connections_passed_through: u64,
     requests: u64,
     requests_live: u64,
     malformed: u64,
@@ -118,6 +121,10 @@ impl Totals {
             (
                 &mut self.tls_handshakes_failed,
                 &worker.tls_handshakes_failed,
+            ),
+            (
+                &mut self.connections_passed_through,
+                &worker.connections_passed_through,
             ),
             (&mut self.requests, &worker.requests),
             (&mut self.requests_live, &worker.requests_live),

@@ -1,5 +1,6 @@
 //! How a client's connection begins: at once, or with a TLS handshake.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use super::connection::linger;
 use crate::headers::{self, Refusal};
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::RequestHead;
+use crate::passthrough::pass;
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::tls::{self, Begun};
@@ -26,6 +28,7 @@ pub async fn begin(
     stream: TcpStream,
     origin: &mut Origin,
     timer: &mut Timer,
+    is_idle: &Cell<bool>,
 ) -> Option<Stream> {
     let Some(limit) = handshake_limit(worker, origin.listener) else {
         return Some(Stream::Plain(stream));
@@ -40,6 +43,11 @@ pub async fn begin(
         Begun::Plain(stream) => {
             worker.stats.malformed.add(1);
             refuse_plain(Shared::new(Stream::Plain(stream)), timer).await;
+            None
+        }
+        Begun::PassThrough(passing) => {
+            is_idle.set(false);
+            Box::pin(pass(worker, passing, timer)).await;
             None
         }
     }

@@ -56,7 +56,7 @@ pub async fn serve(
         tls: None,
     };
     let mut timer = Timer::new(origin.times.idle);
-    let begun = begin(&worker, stream, &mut origin, &mut timer).await;
+    let begun = begin(&worker, stream, &mut origin, &mut timer, &is_idle).await;
     let Some(stream) = begun else {
         return;
     };
@@ -85,7 +85,8 @@ pub async fn serve(
             let Client { side, origin, .. } = client;
             drop(side);
             if let Ok(stream) = Rc::try_unwrap(stream) {
-                serve_http2(worker, stream.into_inner(), read, origin).await;
+                // In a box of its own: no task is to be as large as this for HTTP/1.
+                Box::pin(serve_http2(worker, stream.into_inner(), read, origin)).await;
             }
             return;
         }

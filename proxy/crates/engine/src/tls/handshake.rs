@@ -14,6 +14,7 @@ use super::hello::{Opening, read_opening};
 use super::{Server, Tls, alert};
 use crate::downstream::{Origin, linger};
 use crate::limits::LINGER_TIMEOUT;
+use crate::passthrough::Passing;
 use crate::stream::{Shared, Stream};
 use crate::table::TlsTerms;
 use crate::timer::Timer;
@@ -25,6 +26,8 @@ pub enum Begun {
     Secure(Stream, Rc<Tls>),
     /// It speaks HTTP without TLS.
     Plain(TcpStream),
+    /// It speaks TLS with somebody else.
+    PassThrough(Passing),
 }
 
 /// How a handshake ended.
@@ -101,9 +104,14 @@ async fn shake(worker: &Worker, stream: TcpStream, origin: &Origin) -> Shaken {
         .tls_terms(origin.listener, server_name.as_bytes())
     {
         TlsTerms::Serve(server) => serve(stream, *accepted, server).await,
-        TlsTerms::PassThrough(_) | TlsTerms::Unknown => {
-            Shaken::Refused(stream, alert(AlertDescription::UnrecognisedName))
-        }
+        TlsTerms::PassThrough(backend) => Shaken::Done(Begun::PassThrough(Passing {
+            stream,
+            first_bytes: input,
+            server_name,
+            backend,
+            origin: origin.clone(),
+        })),
+        TlsTerms::Unknown => Shaken::Refused(stream, alert(AlertDescription::UnrecognisedName)),
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod attribute;
 pub mod clock;
+pub mod connection;
 pub mod context;
 pub mod id;
 mod otlp;
@@ -18,6 +19,7 @@ pub mod segment;
 mod timing;
 
 pub use clock::{Anchor, Clock};
+pub use connection::{Connection, ConnectionAttempt};
 pub use context::RemoteParent;
 pub use id::{Ids, SpanId, TraceId};
 pub use queue::{Batch, SpanQueue};

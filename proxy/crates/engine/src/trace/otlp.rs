@@ -7,12 +7,14 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::attribute::{
     FIXED64, LENGTH, LengthGap, VARINT, field, key, put_bool, put_bytes, put_int, put_lossy,
     put_span_name, put_string_field, put_text,
 };
-use super::id::SpanId;
+use super::clock::Anchor;
+use super::id::{SpanId, TraceId};
 use super::segment::{Attempt, Balance, Choice, Fault, Flag, Segment};
 use super::timing::{Interval, Timeline};
 
@@ -43,7 +45,7 @@ const METHOD_NAME_OTHER: &[u8] = b"HTTP";
 
 #[derive(Clone, Copy)]
 #[repr(u8)]
-enum Kind {
+pub(super) enum Kind {
     Internal = 1,
     Server = 2,
     Client = 3,
@@ -72,7 +74,7 @@ fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
         kind: Kind::Server,
         interval: timeline.root,
     };
-    let span = head.open(out, segment);
+    let span = head.open(out, &Common::of(segment));
     let method = method_name(segment);
     match segment.route {
         Some(route) => put_span_name(out, [method, b" ", route.path.as_bytes()]),
@@ -203,7 +205,7 @@ fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, time
         kind: Kind::Internal,
         interval: timeline.balance,
     };
-    let span = head.open(out, segment);
+    let span = head.open(out, &Common::of(segment));
     match segment.backend {
         Some(backend) => out.extend_from_slice(&backend.span_name_and_attributes),
         None => put_span_name(out, [b"balance"]),
@@ -262,7 +264,7 @@ fn put_attempt(
         kind: Kind::Client,
         interval: line.interval,
     };
-    let span = head.open(out, segment);
+    let span = head.open(out, &Common::of(segment));
     put_span_name(out, [method_name(segment)]);
     put_method(out, segment);
     out.extend_from_slice(&attempt.endpoint.attributes);
@@ -305,30 +307,52 @@ fn put_attempt_result(out: &mut Vec<u8>, attempt: &Attempt<'_>) {
 }
 
 /// What every span begins with.
-struct SpanHead {
-    id: SpanId,
-    parent: Option<SpanId>,
-    parent_is_remote: bool,
-    kind: Kind,
-    interval: Interval,
+pub(super) struct SpanHead {
+    pub(super) id: SpanId,
+    pub(super) parent: Option<SpanId>,
+    pub(super) parent_is_remote: bool,
+    pub(super) kind: Kind,
+    pub(super) interval: Interval,
+}
+
+/// What the spans of one segment have in common.
+pub(super) struct Common<'a> {
+    pub(super) clock: Anchor,
+    pub(super) trace_id: TraceId,
+    pub(super) trace_state: &'a [u8],
+    pub(super) sampled_flags: u8,
+    /// What intervals are counted from.
+    pub(super) start: Instant,
+}
+
+impl<'a> Common<'a> {
+    fn of(segment: &Segment<'a>) -> Self {
+        Self {
+            clock: segment.clock,
+            trace_id: segment.trace_id,
+            trace_state: segment.trace_state,
+            sampled_flags: segment.sampled_flags,
+            start: segment.start,
+        }
+    }
 }
 
 impl SpanHead {
     /// Begins a span; the gap that comes back is closed when all of it has been appended.
     /// Its 3 bytes hold 2 MiB, far above what a span can be with values that are cut.
-    fn open(&self, out: &mut Vec<u8>, segment: &Segment<'_>) -> LengthGap<3> {
+    pub(super) fn open(&self, out: &mut Vec<u8>, common: &Common<'_>) -> LengthGap<3> {
         out.push(SPAN);
         let gap = LengthGap::open(out);
-        put_bytes(out, TRACE_ID, segment.trace_id.as_bytes());
+        put_bytes(out, TRACE_ID, common.trace_id.as_bytes());
         put_bytes(out, SPAN_ID, self.id.as_bytes());
-        if !segment.trace_state.is_empty() {
-            put_string_field(out, TRACE_STATE, [segment.trace_state]);
+        if !common.trace_state.is_empty() {
+            put_string_field(out, TRACE_STATE, [common.trace_state]);
         }
         if let Some(parent) = self.parent {
             put_bytes(out, PARENT_SPAN_ID, parent.as_bytes());
         }
         out.extend_from_slice(&[KIND, self.kind as u8]);
-        let origin = segment.clock.unix_ns(segment.start);
+        let origin = common.clock.unix_ns(common.start);
         put_time(out, START, origin.saturating_add(self.interval.start));
         put_time(out, END, origin.saturating_add(self.interval.end));
         let remote = if self.parent_is_remote {
@@ -336,7 +360,7 @@ impl SpanHead {
         } else {
             0
         };
-        let flags = u32::from(segment.sampled_flags) | PARENT_IS_KNOWN | remote;
+        let flags = u32::from(common.sampled_flags) | PARENT_IS_KNOWN | remote;
         out.extend_from_slice(&FLAGS);
         out.extend_from_slice(&flags.to_le_bytes());
         gap
@@ -370,7 +394,7 @@ fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
 /// The longest IPv6 address as text.
 const IP_TEXT_BYTES: usize = 45;
 
-fn put_ip<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], ip: IpAddr) {
+pub(super) fn put_ip<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], ip: IpAddr) {
     let mut text = [0; IP_TEXT_BYTES];
     let length = match ip.to_canonical() {
         IpAddr::V4(ip) => write_ipv4(&mut text, ip.octets()),
@@ -397,7 +421,7 @@ fn write_ipv4(text: &mut [u8; IP_TEXT_BYTES], octets: [u8; 4]) -> usize {
     length - 1
 }
 
-fn put_error_type(out: &mut Vec<u8>, flag: Flag) {
+pub(super) fn put_error_type(out: &mut Vec<u8>, flag: Flag) {
     put_text(out, key!("error.type"), flag.as_str());
 }
 
@@ -406,7 +430,7 @@ fn put_status_as_error_type(out: &mut Vec<u8>, status: u16) {
 }
 
 /// `Span.status` with the code for an error, and a message unless it is empty.
-fn put_error_status(out: &mut Vec<u8>, message: &[u8]) {
+pub(super) fn put_error_status(out: &mut Vec<u8>, message: &[u8]) {
     out.push(STATUS);
     let gap = LengthGap::<2>::open(out);
     out.extend_from_slice(&[STATUS_CODE, STATUS_ERROR]);
@@ -421,6 +445,6 @@ fn server_is_error(segment: &Segment<'_>) -> bool {
     segment.status >= 500 || segment.flag.is_some_and(is_ours)
 }
 
-fn is_ours(flag: Flag) -> bool {
+pub(super) fn is_ours(flag: Flag) -> bool {
     flag.fault() != Fault::Client
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::attribute::{LENGTH, LengthGap, field, put_bytes, put_resource_text, put_string_field};
+use super::connection::{Connection, put_connection};
 use super::otlp::put_segment;
 use super::queue::{Batch, SpanQueue};
 use super::segment::Segment;
@@ -75,6 +76,16 @@ impl Recorder {
     /// Appends the spans of a request that is to be recorded ([`super::Decision::Sampled`]).
     pub fn record(&mut self, segment: &Segment<'_>) {
         self.span_count += put_segment(&mut self.batch, segment);
+        self.seal_full();
+    }
+
+    /// Appends the spans of a connection that was handed on.
+    pub fn record_connection(&mut self, connection: &Connection<'_>) {
+        self.span_count += put_connection(&mut self.batch, connection);
+        self.seal_full();
+    }
+
+    fn seal_full(&mut self) {
         if self.batch.len() >= BATCH_BYTES {
             self.flush();
         }

@@ -18,7 +18,7 @@ pub(super) struct Interval {
 
 impl Interval {
     /// The part of `start..end` that lies in `self`; never reversed.
-    fn clamped(self, start: u64, end: u64) -> Self {
+    pub(super) fn clamped(self, start: u64, end: u64) -> Self {
         let start = start.clamp(self.start, self.end);
         Self {
             start,
@@ -175,6 +175,6 @@ impl Cursor {
     }
 }
 
-fn offset_ns(origin: Instant, instant: Instant) -> u64 {
+pub(super) fn offset_ns(origin: Instant, instant: Instant) -> u64 {
     nanoseconds(instant.saturating_duration_since(origin))
 }

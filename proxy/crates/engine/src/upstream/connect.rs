@@ -77,18 +77,39 @@ impl Dial<'_> {
         endpoint: SocketAddr,
         handshake_started: &Cell<Option<Instant>>,
     ) -> Result<Stream, Failure> {
-        let mut socket = TcpStream::connect(endpoint).await.map_err(Failure::Tcp)?;
-        socket.set_nodelay(true).map_err(Failure::Tcp)?;
-        let Some(transport) = self.transport else {
-            return Ok(Stream::Plain(socket));
-        };
-        let header = self.header(transport.proxy_protocol);
-        socket.write_all(&header).await.map_err(Failure::Tcp)?;
-        let Some(tls) = &transport.tls else {
+        let socket = self.tcp(endpoint).await.map_err(Failure::Tcp)?;
+        let Some(tls) = self.transport.and_then(|it| it.tls.as_ref()) else {
             return Ok(Stream::Plain(socket));
         };
         handshake_started.set(Some(Instant::now()));
         handshake(tls, socket).await.map_err(Failure::Tls)
+    }
+
+    /// Connects without TLS: for bytes that are handed on as they are, which may be TLS themselves.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; nothing was sent, so another attempt is safe.
+    pub async fn connect_raw(
+        &self,
+        endpoint: SocketAddr,
+    ) -> Result<(TcpStream, Option<Counted>), ConnectError> {
+        let work = async {
+            let counted = (self.count)()?;
+            let socket = self.tcp(endpoint).await.map_err(Failure::Tcp)?;
+            Ok((socket, counted))
+        };
+        self.within(&Cell::default(), work).await
+    }
+
+    /// A connection, and the PROXY header on it if there is to be one.
+    async fn tcp(&self, endpoint: SocketAddr) -> io::Result<TcpStream> {
+        let mut socket = TcpStream::connect(endpoint).await?;
+        socket.set_nodelay(true)?;
+        if let Some(transport) = self.transport {
+            let header = self.header(transport.proxy_protocol);
+            socket.write_all(&header).await?;
+        }
+        Ok(socket)
     }
 
     fn header(&self, version: ProxyProtocol) -> Vec<u8> {

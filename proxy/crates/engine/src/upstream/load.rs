@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use super::{Budget, Slots};
+use super::{Budget, Full, Slots};
+use crate::table::Backend;
 
 /// The load of one backend.
 #[derive(Debug)]
@@ -68,6 +69,19 @@ impl Load {
 }
 
 impl Counted {
+    /// Counts a connection that is about to be opened, where the backend bounds them.
+    ///
+    /// # Errors
+    /// The endpoint has as many as it may have.
+    pub fn begin(backend: &Backend, endpoint: SocketAddr) -> Result<Option<Self>, Full> {
+        let connections_max = backend.limits.connections_max;
+        if connections_max == 0 {
+            return Ok(None);
+        }
+        let counted = backend.load.connection(endpoint, connections_max);
+        counted.map(Some).ok_or(Full)
+    }
+
     /// Whether it is one of the last that may be: kept idle, it could keep other workers out.
     #[must_use]
     pub fn is_scarce(&self) -> bool {
