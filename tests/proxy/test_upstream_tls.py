@@ -526,7 +526,7 @@ def pem(content: str) -> str:
 @pytest.mark.parametrize(
     ("tls", "words"),
     [
-        (UpstreamTls(ca="nothing"), "ca has no PEM certificate"),
+        (UpstreamTls(ca="nothing"), "ca: there is no certificate in it"),
         (UpstreamTls(ca=pem("%")), "is not PEM"),
         (UpstreamTls(ca=pem("AAAA")), "cannot be used"),
         (UpstreamTls(server_name="not a name"), "no name of a TLS server"),
