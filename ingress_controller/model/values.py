@@ -10,6 +10,7 @@ from types import MappingProxyType
 from ingress_controller.model.decode import HeldObject, Value, decode
 from ingress_controller.model.ingress import Ingress, IngressClass
 from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.model.secret import Secret
 from ingress_controller.model.service import EndpointSlice, Service
 
 API_VERSIONS = MappingProxyType(
@@ -18,6 +19,7 @@ API_VERSIONS = MappingProxyType(
         "IngressClass": "networking.k8s.io/v1",
         "Service": "v1",
         "EndpointSlice": "discovery.k8s.io/v1",
+        "Secret": "v1",
     }
 )
 """The kinds that Spanway reads, and the API version it reads them in."""
@@ -25,11 +27,15 @@ API_VERSIONS = MappingProxyType(
 ServiceName = tuple[str, str]
 """Namespace and name."""
 
+SecretKey = tuple[str, str]
+"""Namespace and name."""
+
 _TYPES: dict[str, type[Value]] = {
     "Ingress": Ingress,
     "IngressClass": IngressClass,
     "Service": Service,
     "EndpointSlice": EndpointSlice,
+    "Secret": Secret,
 }
 
 
@@ -41,6 +47,7 @@ class Values:
         self.classes: dict[str, IngressClass] = {}
         self.services: dict[ServiceName, Service] = {}
         self.slices: dict[ServiceName, tuple[EndpointSlice, ...]] = {}
+        self.secrets: dict[SecretKey, Secret] = {}
         self._problems: dict[ObjectKey, Problem] = {}
         self._values: dict[ObjectKey, Value] = {}
         self._touched: set[ObjectKey] = set()
@@ -89,6 +96,8 @@ class Values:
                 of = (key.namespace, value.service_name)
                 self.slices[of] = (*self.slices.get(of, ()), value)
                 self._touched.add(ObjectKey("Service", *of))
+            case Secret():
+                self.secrets[key.namespace, key.name] = value
 
     def _forget(self, key: ObjectKey, value: Value) -> None:
         match value:
@@ -104,3 +113,5 @@ class Values:
                 rest = tuple(other for other in self.slices.pop(of) if other is not value)
                 if rest:
                     self.slices[of] = rest
+            case Secret():
+                del self.secrets[key.namespace, key.name]

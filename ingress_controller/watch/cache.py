@@ -5,7 +5,7 @@ method but `wait` awaits, so no lock. Bounded: what does not fit is refused and 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -67,12 +67,20 @@ class Cache:
             self._mark(key)
 
     def replace(
-        self, objects: Mapping[ObjectKey, HeldObject], *, kind: str | None, namespace: str = ""
+        self,
+        objects: Mapping[ObjectKey, HeldObject],
+        *,
+        kind: str | None,
+        namespace: str = "",
+        is_selected: Callable[[RawObject], bool] = lambda _: True,
     ) -> None:
-        """`objects` are all there are of `kind` (None: of every kind) in `namespace` (or all)."""
+        """`objects` are all there are of `kind` (None: of every kind) in `namespace` (or all).
+
+        `is_selected` tells the objects of a kind that is listed in parts from those of other parts.
+        """
         for key in [*self._objects, *self._refused]:
             is_in_scope = kind in (None, key.kind) and namespace in ("", key.namespace)
-            if is_in_scope and key not in objects:
+            if is_in_scope and key not in objects and is_selected(self.get(key) or {}):
                 self.remove(key)
         for key, raw in objects.items():
             self.put(key, raw)

@@ -1,9 +1,14 @@
-"""An API server as a source: every resource that Spanway reads, in the namespaces it may read."""
+"""An API server as a source: every resource that Spanway reads, in the namespaces it may read.
+
+Rule: of Secrets only certificates are asked for, and what a person has labelled as one to verify
+others against. RBAC cannot tell Secrets apart, but what is not asked for is in nobody's memory.
+"""
 
 import asyncio
 
 from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.model.problem import Problem
+from ingress_controller.model.secret import CA_LABEL, TLS_TYPE
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.reflector import Reflector, Resource
 
@@ -12,6 +17,20 @@ RESOURCES = (
     Resource("IngressClass", "networking.k8s.io", "ingressclasses", is_namespaced=False),
     Resource("Service", "", "services"),
     Resource("EndpointSlice", "discovery.k8s.io", "endpointslices"),
+    Resource(
+        "Secret",
+        "",
+        "secrets",
+        selectors=(("fieldSelector", f"type={TLS_TYPE}"),),
+        is_selected=lambda raw: raw.get("type") == TLS_TYPE,
+    ),
+    Resource(
+        "Secret",
+        "",
+        "secrets",
+        selectors=(("fieldSelector", f"type!={TLS_TYPE}"), ("labelSelector", f"{CA_LABEL}=true")),
+        is_selected=lambda raw: raw.get("type") != TLS_TYPE,
+    ),
 )
 
 
@@ -27,7 +46,8 @@ class KubernetesSource:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(filter(None, (reflector.missing for reflector in self._reflectors)))
+        waiting = filter(None, (reflector.missing for reflector in self._reflectors))
+        return tuple(dict.fromkeys(waiting))  # Secrets are followed twice
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
-from ingress_controller.model.decode import HeldObject
+from ingress_controller.model.decode import HeldObject, RawObject
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
@@ -29,12 +29,17 @@ _DENIED = frozenset({401, 403})
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """One kind in the API. `group` is empty for the core group."""
+    """One kind in the API. `group` is empty for the core group.
+
+    `selectors` are query parameters that choose some of its objects, and `is_selected` knows them.
+    """
 
     kind: str
     group: str
     plural: str
     is_namespaced: bool = True
+    selectors: tuple[tuple[str, str], ...] = ()
+    is_selected: Callable[[RawObject], bool] = lambda _: True
 
     def path(self, namespace: str = "") -> str:
         """Of the collection, in one namespace or in all."""
@@ -122,7 +127,7 @@ class Reflector:
 
     async def _list(self) -> None:
         objects: dict[ObjectKey, HeldObject] = {}
-        query = {"limit": str(PAGE_OBJECTS)}
+        query = {"limit": str(PAGE_OBJECTS), **dict(self._resource.selectors)}
         path = self._resource.path(self._namespace)
         while True:
             page = await self._api.request("GET", path, query=query)
@@ -133,7 +138,12 @@ class Reflector:
             if not token:
                 break
             query["continue"] = token  # a 410 here starts the list again, from `run`
-        self._cache.replace(objects, kind=self._resource.kind, namespace=self._namespace)
+        self._cache.replace(
+            objects,
+            kind=self._resource.kind,
+            namespace=self._namespace,
+            is_selected=self._resource.is_selected,
+        )
         self._version = page["metadata"].get("resourceVersion", "")
         if not self._is_synced:
             self._is_synced = True
@@ -147,6 +157,7 @@ class Reflector:
             "allowWatchBookmarks": "true",
             "resourceVersion": self._version or "",
             "timeoutSeconds": str(int(WATCH_S * random.uniform(1, 2))),
+            **dict(self._resource.selectors),
         }
         async for line in self._api.lines(self._resource.path(self._namespace), query):
             if line.strip():

@@ -21,6 +21,7 @@ COLLECTIONS = {
     "IngressClass": "/apis/networking.k8s.io/v1/ingressclasses",
     "Service": "/api/v1/services",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
+    "Secret": "/api/v1/secrets",
 }
 
 
@@ -129,7 +130,7 @@ class FakeApiserver:
         return self._list(path, query)
 
     def _list(self, path: str, query: dict[str, str]) -> web.Response:
-        items = list(self.objects[path].values())
+        items = [raw for raw in self.objects[path].values() if _is_selected(raw, query)]
         begin, limit = int(query.get("continue", 0)), int(query["limit"])
         metadata = {"resourceVersion": str(self.version)}
         if begin + limit < len(items):
@@ -147,7 +148,8 @@ class FakeApiserver:
         while True:
             for version, of, event in self._events:
                 if version > since and of == path:
-                    await response.write(_line(event))
+                    if _is_selected(event["object"], dict(request.query)):
+                        await response.write(_line(event))
                     since = version
             if path in self._cut:
                 await response.write(self._cut.pop(path))
@@ -156,6 +158,16 @@ class FakeApiserver:
                 return response
             async with self._changed:
                 await self._changed.wait()
+
+
+def _is_selected(raw: Json, query: dict[str, str]) -> bool:
+    """Knows `type=X`, `type!=X` and `label=value`."""
+    field = query.get("fieldSelector", "")
+    label, _, value = query.get("labelSelector", "").partition("=")
+    wanted = field.rpartition("=")[2]
+    is_type = raw.get("type") == wanted
+    has_label = not label or (raw["metadata"].get("labels") or {}).get(label) == value
+    return has_label and (not field or is_type is ("!=" not in field))
 
 
 def _line(event: Json) -> bytes:

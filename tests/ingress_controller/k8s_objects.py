@@ -1,5 +1,6 @@
 """Short ways to write Kubernetes objects in tests, and to build a table from them."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,9 +46,10 @@ def ingress(
     name: str = "web",
     namespace: str = "shop",
     created: str | None = None,
+    annotations: Mapping[str, str] | None = None,
     **spec: Any,
 ) -> Object:
-    metadata = {"namespace": namespace, "name": name}
+    metadata: Object = {"namespace": namespace, "name": name, "annotations": annotations}
     if created is not None:
         metadata["creationTimestamp"] = created
     rule: Object = {"http": {"paths": list(paths)}} if paths else {}
@@ -78,6 +80,27 @@ def service(
         "kind": "Service",
         "metadata": {"namespace": namespace, "name": name, "annotations": annotations},
         "spec": {"ports": list(ports) or [{"port": 80}], **spec},
+    }
+
+
+def secret(
+    pair: tuple[str, str] | None = None,
+    *,
+    ca: str = "",
+    name: str = "cert",
+    namespace: str = "shop",
+    **fields: Any,
+) -> Object:
+    """Of type kubernetes.io/tls, with a chain and its key or with authorities."""
+    texts = dict(zip(("tls.crt", "tls.key"), pair or (), strict=False))
+    texts |= {"ca.crt": ca} if ca else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": namespace, "name": name},
+        "type": "kubernetes.io/tls",
+        "data": {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()},
+        **fields,
     }
 
 

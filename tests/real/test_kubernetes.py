@@ -342,7 +342,7 @@ def test_documented_rights_are_enough(
         assert "forbidden" not in spanway.said
     with pytest.raises(SceneError):  # which exit code 1 becomes
         kubernetes.kubectl(
-            "auth", "can-i", "list", "secrets", "--as=system:serviceaccount:spanway:spanway"
+            "auth", "can-i", "list", "pods", "--as=system:serviceaccount:spanway:spanway"
         )
     kubernetes.kubectl("delete", "ingressclass", shop.namespace)
 

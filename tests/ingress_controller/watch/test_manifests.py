@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from eventually import until
-from k8s_objects import endpoint_slice, ingress, key_of, path, service
+from k8s_objects import endpoint_slice, ingress, key_of, path, secret, service, values_of
 
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.manifests import Directory, ManifestsSource, Reading
@@ -44,6 +44,15 @@ def test_items_of_a_typed_list_need_no_kind_of_their_own(tmp_path: Path) -> None
     reading = read(tmp_path, a_json=json.dumps(listed))
 
     assert [str(key) for key in reading.objects] == ["Service default/api"]
+
+
+def test_a_secret_may_be_written_as_text(tmp_path: Path) -> None:
+    held = {**secret(), "stringData": {"tls.crt": "text"}}
+
+    reading = read(tmp_path, a_yaml=yaml.dump(held))
+
+    secrets = values_of(reading.objects.values()).secrets
+    assert secrets["shop", "cert"].content("tls.crt") == b"text"
 
 
 def test_unknown_kinds_are_counted_and_nothing_more(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from eventually import until
 from fake_apiserver import COLLECTIONS, FakeApiserver, running
-from k8s_objects import key_of, service
+from k8s_objects import Object, key_of, secret, service
 
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.kubernetes import KubernetesSource
@@ -165,4 +165,26 @@ async def test_a_source_names_everything_that_it_waits_for() -> None:
         source = KubernetesSource(api, Cache(), ("one", "two"))
 
         assert source.missing[0] == f"ingresses in namespace one of http://127.0.0.1:{server.port}"
-        assert len(source.missing) == 7
+        assert len(source.missing) == 9
+
+
+async def test_of_secrets_only_certificates_and_labelled_authorities_are_asked_for() -> None:
+    def opaque(name: str, *, label: str) -> Object:
+        metadata = {"namespace": "shop", "name": name, "labels": {"spanway.io/ca": label}}
+        return secret(type="Opaque", metadata=metadata)
+
+    certificate, ca, password = secret(), opaque("ca", label="true"), opaque("pw", label="no")
+    cache = Cache()
+    async with running() as (server, api):
+        for raw in (certificate, ca, password):
+            await server.put(raw)
+        for is_again in (False, True):
+            source = KubernetesSource(api, cache)
+            task = asyncio.ensure_future(source.run())
+            await until(lambda: not source.missing)  # noqa: B023 - called before the next one
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+            # What is listed again leaves what the other part knows, and so nothing changes.
+            changed = set(cache.take())
+            assert changed == (set() if is_again else {key_of(certificate), key_of(ca)})
