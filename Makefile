@@ -63,9 +63,10 @@ lint: build ## what CI checks beside the tests
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 
-format: build ## put the sources into their one form
+format: build ## put the sources into their one form, and write docs/ANNOTATIONS.md
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/python -m ingress_controller.routing.annotations.page >docs/ANNOTATIONS.md
 	cargo fmt
 
 bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 15 minutes; writes benchmarks/results/
