@@ -1,5 +1,6 @@
 """What each command of `spanway` does; returns its exit code."""
 
+import time
 from urllib.parse import urlsplit
 
 from ingress_controller.model.problem import ObjectKey, Problem, Severity
@@ -89,5 +90,5 @@ def _built(directory: Directory, ingress_class: str) -> tuple[Built, tuple[Probl
     for key, raw in sorted(reading.objects.items()):
         values.apply(key, raw)
     builder = Builder(Options(ingress_class=ingress_class, is_manifests=True))
-    built = builder.build(values, {}, RouteTable(), now_unix_ms=0)
+    built = builder.build(values, {}, RouteTable(), now_unix_ms=time.time_ns() // 1_000_000)
     return built, (*reading.problems, *built.problems)

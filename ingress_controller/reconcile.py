@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import ClassVar, Protocol
 
 import msgspec
@@ -23,7 +24,7 @@ from ingress_controller.routing.problems import Problems
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.source import Source
-from proxy.table import ListenerKind, Rejected, RouteTable, Update, applied
+from proxy.table import Rejected, Route, RouteTable, Update, applied
 
 PAUSE_S = 0.05  # after a table: a rollout changes many slices in a row. istio: 100 ms, before it
 RETRY_S = 5.0  # until a listener that could not be bound is tried again
@@ -220,18 +221,37 @@ def _problems(table: RouteTable, rejected: Iterable[Rejected]) -> Iterator[Probl
 
 
 def _owners(table: RouteTable, rejected: Rejected) -> Iterator[ObjectKey]:
-    """The objects that a rejected part comes from."""
+    """The objects that a rejected part comes from; the part itself where there is none."""
     subject = rejected.subject
-    if rejected.kind == "host" and subject in table.hosts:
-        for route in table.hosts[subject].routes:
-            yield ObjectKey("Ingress", route.namespace, route.ingress)
-        return
-    backend = subject if rejected.kind == "backend" else ""
-    for listener in table.listeners:
-        if listener.address == subject and listener.kind is ListenerKind.SERVICE:
-            backend = listener.backend
-    if backend in table.backends:
-        found = table.backends[backend]
-        yield ObjectKey("Service", found.namespace, found.service)
-    else:
-        yield ObjectKey(rejected.kind.capitalize(), "", subject)
+    match rejected.kind:
+        case "host" if subject in table.hosts:
+            found = _ingresses(table.hosts[subject].routes)
+        case "backend":
+            found = _services(table, (subject,))
+        case "policy":
+            routes = (route for host in table.hosts.values() for route in host.routes)
+            served = (x.backend for x in table.listeners if x.policy == subject)
+            found = chain(
+                _ingresses(route for route in routes if route.policy == subject),
+                _services(table, served),
+            )
+        case "certificate" if "/" in subject:
+            namespace, _, name = subject.partition("/")
+            found = iter((ObjectKey("Secret", namespace, name),))
+        case "listener":
+            found = _services(table, (x.backend for x in table.listeners if x.address == subject))
+        case _:
+            found = iter(())
+    owners = list(found)
+    yield from owners or [ObjectKey(rejected.kind.capitalize(), "", subject)]
+
+
+def _ingresses(routes: Iterable[Route]) -> Iterator[ObjectKey]:
+    return (ObjectKey("Ingress", route.namespace, route.ingress) for route in routes)
+
+
+def _services(table: RouteTable, backends: Iterable[str]) -> Iterator[ObjectKey]:
+    for key in backends:
+        if key in table.backends:
+            found = table.backends[key]
+            yield ObjectKey("Service", found.namespace, found.service)

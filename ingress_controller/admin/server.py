@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from ingress_controller.reconcile import Outcome
-from proxy.table import Backend, Host, RouteTable
+from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable
 
 INDEX = """\
 Spanway {version}
@@ -105,13 +105,20 @@ def application(state: State) -> web.Application:
 
 
 def routes(table: RouteTable) -> dict[str, Any]:
-    """The table by name; a host's routes in order of precedence, backends with their endpoints."""
+    """The table by name; a host's routes in order of precedence, backends with their endpoints.
+
+    Of certificates only the keys' names, of header edits only the headers' names: values may be
+    credentials. Authorities are shown as being there.
+    """
     return {
         "generation": table.generation,
         "tracing": table.tracing,
         "listeners": table.listeners,
         "hosts": [_host(table.hosts[name]) for name in sorted(table.hosts)],
+        "policies": {key: _policy(table.policies[key]) for key in sorted(table.policies)},
         "backends": [_backend(table.backends[key]) for key in sorted(table.backends)],
+        "certificates": sorted(table.certificates),
+        "locality": table.locality,
     }
 
 
@@ -134,8 +141,35 @@ def problems(outcome: Outcome) -> dict[str, Any]:
 
 
 def _host(host: Host) -> dict[str, Any]:
-    return {"host": host.name or "*", "routes": host.routes}
+    shown: dict[str, Any] = {"host": host.name or "*", "routes": host.routes}
+    if host.tls is not None:
+        tls = msgspec.structs.asdict(host.tls)
+        shown["tls"] = tls | {"client_ca": _given(host.tls.client_ca)}
+    return shown
+
+
+def _policy(policy: RoutePolicy) -> dict[str, Any]:
+    edits = {
+        "request_headers": _edits(policy.request_headers),
+        "response_headers": _edits(policy.response_headers),
+    }
+    return msgspec.structs.asdict(policy) | edits
+
+
+def _edits(edits: HeaderEdits) -> dict[str, Any]:
+    return {
+        "remove": edits.remove,
+        "set": [name for name, _ in edits.set],
+        "add": [name for name, _ in edits.add],
+    }
 
 
 def _backend(backend: Backend) -> dict[str, Any]:
-    return {"key": backend.key, **msgspec.structs.asdict(backend)}
+    shown = {"key": backend.key, **msgspec.structs.asdict(backend)}
+    if backend.tls is not None:
+        shown["tls"] = msgspec.structs.asdict(backend.tls) | {"ca": _given(backend.tls.ca)}
+    return shown
+
+
+def _given(pem: str) -> str:
+    return "given" if pem else ""

@@ -12,12 +12,16 @@ TCP = "TCP"
 
 
 class ServicePort(Value, frozen=True):
-    """One port of a Service. `target_port` matters only without slices (ExternalName)."""
+    """One port of a Service. `target_port` matters only without slices (ExternalName).
+
+    `app_protocol` is a name of KEP-3726 (`kubernetes.io/h2c`), of IANA, or a vendor's.
+    """
 
     port: int
     name: str | None = None
     protocol: str | None = None
     target_port: int | str | None = None
+    app_protocol: str | None = None
 
 
 class ServiceSpec(Value, frozen=True):
@@ -25,6 +29,7 @@ class ServiceSpec(Value, frozen=True):
 
     type: str | None = None
     external_name: str | None = None
+    traffic_distribution: str | None = None
     ports: tuple[ServicePort, ...] | None = None
 
 

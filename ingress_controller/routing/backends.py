@@ -19,6 +19,8 @@ from ingress_controller.model.service import (
     Service,
     ServicePort,
 )
+from ingress_controller.routing.annotations.annotation import BackendPolicy
+from ingress_controller.routing.backend_policy import backend_policy, weighted
 from proxy.table import Endpoint
 
 
@@ -45,20 +47,28 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """`missing` says why there can be no endpoint, `fault` whose mistake that is."""
+    """`missing` says why there can be no endpoint, `fault` whose mistake that is.
+
+    `policy` is how they are balanced and reached, as the Service says.
+    """
 
     endpoints: tuple[Endpoint, ...] = ()
     missing: str = ""
     fault: Fault | None = None
     problems: tuple[Problem, ...] = ()
+    policy: BackendPolicy = BackendPolicy()
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What is known of a Service. `resolved` is of its external name, None until DNS answers."""
+    """What is known of a Service. `resolved` is of its external name, None until DNS answers.
+
+    `is_served`: it has a service listener.
+    """
 
     service: Service | None = None
     slices: tuple[EndpointSlice, ...] = ()
     resolved: Resolved | None = None
+    is_served: bool = False
 
     def is_same(self, other: "Observed") -> bool:
         """Whether both hold the same values, by identity: cheap for thousands of endpoints."""
@@ -66,16 +76,32 @@ class Observed(msgspec.Struct, frozen=True):
             self.service is other.service
             and self.slices is other.slices
             and self.resolved == other.resolved
+            and self.is_served == other.is_served
         )
 
 
 def find(key: ObjectKey, port: PortRef, observed: Observed) -> Found:
-    """The endpoints of `port` of the Service `key`."""
-    service, slices = observed.service, observed.slices
+    """The endpoints of `port` of the Service `key`, and how they are reached."""
+    service = observed.service
     if service is None:
         message = f"Service {key.path} does not exist."
         return _missing(Fault(Part.NAME, message, "Create it, or correct the name."))
     declared = _declared(service, port)
+    found = _found(key, port, declared, observed)
+    said = backend_policy(key, service, declared, is_served=observed.is_served)
+    return msgspec.structs.replace(
+        found,
+        endpoints=weighted(found.endpoints, said.value.weights),
+        problems=(*found.problems, *said.problems),
+        policy=said.value,
+    )
+
+
+def _found(
+    key: ObjectKey, port: PortRef, declared: ServicePort | None, observed: Observed
+) -> Found:
+    service, slices = observed.service, observed.slices
+    assert service is not None, "find has looked"
     if service.external_name and not slices:
         number = _external_port(port, declared)
         if number is None:

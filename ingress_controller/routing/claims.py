@@ -184,10 +184,6 @@ class _Reader:
         return None
 
     def _warn(self) -> None:
-        if self._ingress.spec.tls:
-            message = "TLS is not served yet: the hosts answer over plain HTTP only."
-            fix = "End TLS in front of Spanway until then."
-            self._problem("spec.tls", message, fix, Severity.WARNING)
         foreign = sorted(self._foreign_annotations())
         if foreign:
             shown = ", ".join(foreign[:_NGINX_NAMES_MAX])
@@ -196,7 +192,10 @@ class _Reader:
             )
             message = f"Annotations of ingress-nginx have no effect: {shown}{more}."
             self._problem(
-                "metadata.annotations", message, "Remove them or do without.", Severity.WARNING
+                "metadata.annotations",
+                message,
+                "docs/ANNOTATIONS.md lists Spanway's own.",
+                Severity.WARNING,
             )
 
     def _foreign_annotations(self) -> Iterator[str]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ingress_controller.model.ingress import PortRef
 from ingress_controller.model.problem import ObjectKey
-from ingress_controller.model.values import ServiceName, Values
+from ingress_controller.model.values import Values
 from ingress_controller.routing.backends import Found, Observed, Resolved, find
+from ingress_controller.routing.uses import Use, port_ref, service_name
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -37,11 +37,12 @@ class Lookups:
         names = [name for name in self._by_name if old.get(name) != resolved.get(name)]
         return {key for name in names for key in self._by_name[name]}
 
-    def find(self, key: str, service: ServiceName, port: PortRef, values: Values) -> Found:
-        """What `port` of `service` leads to now."""
+    def find(self, key: str, use: Use, values: Values, *, is_served: bool) -> Found:
+        """What the Service port that `use` names leads to now; `is_served`: it has a listener."""
+        service, port = service_name(use), port_ref(use)
         value = values.services.get(service)
         answer = self._resolved.get(value.external_name) if value is not None else None
-        observed = Observed(value, values.slices.get(service, ()), answer)
+        observed = Observed(value, values.slices.get(service, ()), answer, is_served)
         known = self._known.get(key)
         if known is not None and known.observed.is_same(observed):
             return known.found

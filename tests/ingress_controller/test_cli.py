@@ -3,7 +3,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from k8s_objects import endpoint_slice, ingress, path, service
+from k8s_objects import endpoint_slice, ingress, path, secret, service
 
 from ingress_controller import cli
 
@@ -43,6 +43,25 @@ def test_check_prints_each_problem_and_fails(
     assert cli.main(["check", "--manifests", str(manifests)]) == 1
 
     assert capsys.readouterr().out.startswith("error: File bad.yaml, line 1: It is not YAML: ")
+
+
+def test_check_reads_annotations_and_certificates(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = {"spanway.io/read-timeout": "5", "spanway.io/read-timeot": "5s"}
+    asks = ingress(path("/b"), name="b", annotations=annotations, tls=[{"secretName": "cert"}])
+    (manifests / "b.json").write_text(json.dumps(asks))
+    (manifests / "c.json").write_text(json.dumps(secret(("hunter2", "hunter2"))))
+
+    assert cli.main(["check", "--manifests", str(manifests)]) == 1
+
+    shown = capsys.readouterr().out
+    for text in ("[spanway.io/read-timeout]: ", "[spanway.io/read-timeot]: ", "secretName: "):
+        assert (
+            f"Ingress shop/b, {'spec.tls[0].' if text[0] == 's' else 'metadata.annotations'}{text}"
+            in shown
+        )
+    assert "hunter2" not in shown
 
 
 @pytest.mark.parametrize("url", ["http://Shop.example:8080/cart?x=1", "shop.example/cart"])

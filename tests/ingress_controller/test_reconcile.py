@@ -2,10 +2,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pem
 from eventually import until
-from k8s_objects import MANIFESTS, Object, endpoint_slice, ingress, key_of, path, service
+from k8s_objects import MANIFESTS, Object, endpoint_slice, ingress, key_of, path, secret, service
 
-from ingress_controller.model.problem import Problem
+from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.reconcile import Reconciler
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder
@@ -212,6 +213,55 @@ async def test_a_rejected_table_leaves_the_old_one_as_the_base_of_the_next() -> 
         await until(lambda: len(world.engine.updates) == 3)
 
         assert [(u.base, u.generation) for u in world.engine.updates] == [(0, 1), (1, 2), (1, 2)]
+
+
+async def test_a_rejected_policy_is_a_problem_of_its_ingress_and_keeps_the_last_good_one() -> None:
+    def asks(rewrite: str) -> Object:
+        return ingress(path("/"), annotations={"spanway.io/rewrite": rewrite})
+
+    async with running() as world:
+        world.put(asks("^/a => /b"), *WORLD[1:])
+        await until(world.reconciler.is_published.is_set)
+        good = world.reconciler.outcome.table.policies["shop/web"]
+        world.engine.rejects = [Rejected("policy", "shop/web", "unclosed group")]
+        world.put(asks("^/( => /b"))
+        await until(lambda: world.reconciler.outcome.rejected)
+
+        outcome = world.reconciler.outcome
+        assert outcome.table.policies == {"shop/web": good}
+        assert [str(problem) for problem in outcome.problems] == [
+            "Ingress shop/web: The engine refuses policy shop/web: unclosed group"
+        ]
+
+        world.engine.rejects = []
+        world.put(asks("^/c => /b"))
+        await until(lambda: not world.reconciler.outcome.rejected)
+        assert [key for key, _ in world.engine.updates[-1].policies_upsert] == ["shop/web"]
+
+
+async def test_a_rejected_policy_of_a_service_listener_is_a_problem_of_the_service() -> None:
+    async with running() as world:
+        world.engine.rejects = [Rejected("policy", "service:shop/api", "too strange")]
+        annotations = {"spanway.io/listen": "80=127.0.0.1:1", "spanway.io/read-timeout": "5s"}
+        world.put(service(annotations=annotations), endpoint_slice("api", "10.0.0.1"))
+        await until(world.reconciler.is_published.is_set)
+
+        [problem] = world.reconciler.outcome.problems
+        assert problem.object == ObjectKey("Service", "shop", "api")
+
+
+async def test_a_rejected_certificate_is_a_problem_of_its_secret() -> None:
+    async with running() as world:
+        world.engine.rejects = [Rejected("certificate", "shop/cert", "unknown key type")]
+        tls = [{"hosts": ["shop.example"], "secretName": "cert"}]
+        world.put(ingress(path("/"), tls=tls), secret(pem.pair("shop.example")), *WORLD[1:])
+        await until(world.reconciler.is_published.is_set)
+
+        outcome = world.reconciler.outcome
+        assert outcome.table.certificates == {}
+        assert [str(problem) for problem in outcome.problems] == [
+            "Secret shop/cert: The engine refuses certificate shop/cert: unknown key type"
+        ]
 
 
 async def test_a_listener_that_cannot_be_bound_is_a_problem_of_the_service_that_wants_it() -> None:

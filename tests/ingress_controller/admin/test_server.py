@@ -1,9 +1,11 @@
+import json
 from collections.abc import Mapping
 from typing import Any
 
+import pem
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from k8s_objects import build, endpoint_slice, ingress, path, service
+from k8s_objects import Object, build, endpoint_slice, ingress, path, secret, service
 
 from ingress_controller.admin.server import AdminServer, application
 from ingress_controller.reconcile import Outcome
@@ -14,9 +16,9 @@ class FakeState:
 
     version = "1.2.3"
 
-    def __init__(self) -> None:
-        objects = [ingress(path("/"), path("/x", "nope")), service(), endpoint_slice("api", "::1")]
-        built = build(objects)
+    def __init__(self, *objects: Object) -> None:
+        default = [ingress(path("/"), path("/x", "nope")), service(), endpoint_slice("api", "::1")]
+        built = build(objects or default)
         self.outcome = Outcome(built.table, built.problems, built.ours)
         self.missing: tuple[str, ...] = ()
         self.stats: Mapping[str, Any] = {"engine": {"requests": 7}}
@@ -51,6 +53,32 @@ async def test_routes_shows_hosts_routes_and_endpoints() -> None:
     backends = {backend["key"]: backend for backend in shown["backends"]}
     assert backends["shop/api:80"]["endpoints"][0]["address"] == "::1"
     assert backends["shop/nope:80"]["missing"] == "Service shop/nope does not exist."
+
+
+async def test_routes_shows_policies_and_tls_but_nothing_secret() -> None:
+    chain, private_key = pem.pair("shop.example")
+    annotations = {
+        "spanway.io/read-timeout": "5s",
+        "spanway.io/request-headers-set": "Authorization: hunter2",
+        "spanway.io/client-certificates": "optional",
+        "spanway.io/client-ca-secret": "cert",
+    }
+    state = FakeState(
+        ingress(path("/"), annotations=annotations, tls=[{"secretName": "cert"}]),
+        secret((chain, private_key), ca=chain),
+        service(annotations={"spanway.io/upstream-tls": "true"}),
+    )
+
+    _, shown = await asked(state, "/api/routes")
+
+    policy = shown["policies"]["shop/web"]
+    assert policy["read_timeout_ms"] == 5_000
+    assert policy["request_headers"]["set"] == ["Authorization"]
+    assert shown["hosts"][0]["tls"]["client_ca"] == "given"
+    assert shown["certificates"] == ["shop/cert"]
+    for url in ("/api/routes", "/api/problems", "/api/stats"):
+        text = json.dumps(await asked(state, url))
+        assert not any(held in text for held in ("hunter2", "BEGIN", "PRIVATE"))
 
 
 async def test_problems_name_object_and_field() -> None:

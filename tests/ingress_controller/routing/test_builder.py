@@ -281,8 +281,9 @@ PATH = "spec.rules[0].http.paths[0]"
         ),
         (
             [*OK, ingress(path("/"), tls=[{"secretName": "cert"}])],
-            "Ingress shop/web, spec.tls: TLS is not served yet: the hosts answer over plain HTTP"
-            " only. End TLS in front of Spanway until then.",
+            "Ingress shop/web, spec.tls[0].secretName: Secret shop/cert does not exist. Create it"
+            " with the type kubernetes.io/tls. Until then shop.example has the default"
+            " certificate.",
         ),
         (
             [service(annotations={"spanway.io/listen": "80=localhost:1"}), OK[1]],

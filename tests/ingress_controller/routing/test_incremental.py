@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import msgspec
+import pem
 import pytest
 from k8s_objects import (
     Object,
@@ -17,22 +18,47 @@ from k8s_objects import (
     ingress,
     key_of,
     path,
+    secret,
     service,
     values_of,
 )
 
 from ingress_controller.addresses import ServiceListener
 from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.model.secret import TLS_TYPE
 from ingress_controller.model.values import Values
 from ingress_controller.routing.backends import Resolved
 from ingress_controller.routing.builder import Builder, Options
-from proxy.table import RouteTable, Update, applied, difference
+from ingress_controller.routing.listening import DefaultCertificate
+from proxy.table import Listener, ListenerKind, RouteTable, Update, applied, difference
 
 STEPS = 60
 BAD = "no mapping"
 NOW_UNIX_MS = 1_000
+PAIR, EXPIRED = pem.pair("a.example", begin=pem.EPOCH), pem.pair("a.example", end=pem.EPOCH)
+INGRESS_ANNOTATIONS = {
+    "read-timeout": ("5s", "6s", "bad"),
+    "allow": ("10.0.0.0/8", "bad"),
+    "https-only": ("true", "false"),
+    "tls-min-version": ("1.2", "1.3", "bad"),
+    "client-certificates": ("required", "off", "bad"),
+    "client-ca-secret": ("s", "t", "other/s"),
+    "tls-passthrough": ("true", "false"),
+    "unknown": ("",),
+}
+SERVICE_ANNOTATIONS = {
+    "read-timeout": ("5s", "bad"),
+    "balance": ("ewma", "bad"),
+    "upstream-tls": ("true", "false"),
+    "upstream-tls-ca-secret": ("s", "t"),
+    "upstream-tls-secret": ("s", "t"),
+}
 LISTENER = ServiceListener("shop", "a", "80", "127.0.0.1:18080")
-OPTIONS = (Options(), Options(is_manifests=True, service_listeners=(LISTENER,)))
+HTTPS = Listener("127.0.0.1:443", ListenerKind.INGRESS, tls=True)
+OPTIONS = (
+    Options(listeners=(HTTPS,), default_certificate=DefaultCertificate(("shop", "s"))),
+    Options(is_manifests=True, service_listeners=(LISTENER,)),
+)
 
 
 class Chaos:
@@ -56,7 +82,10 @@ class Chaos:
             self.resolved = {name: Resolved(addresses, "no such name") for name in names}
         for _ in range(self._pick((1, 1, 1, 5))):
             raw = self._pick(
-                (self._ingress, self._ingress, self._service, self._slice, self._class)
+                (
+                    *(self._ingress, self._ingress, self._service),
+                    *(self._slice, self._class, self._secret),
+                )
             )()
             key = key_of(raw)
             versions = self._versions.pop(key, [])
@@ -77,6 +106,8 @@ class Chaos:
             listeners=taken(update.listeners),
             hosts_upsert=taken(update.hosts_upsert),
             backends_upsert=taken(update.backends_upsert),
+            policies_upsert=taken(update.policies_upsert),
+            certificates_upsert=taken(update.certificates_upsert),
         )
 
     def _ingress(self) -> Object:
@@ -95,7 +126,17 @@ class Chaos:
             spec["ingressClassName"] = self._pick(("spanway", "other"))
         host = self._pick((None, "a.example", "b.example", "*.example", "1.2.3.4"))
         created = self._pick((None, "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"))
-        raw = ingress(*paths, host=host, name=self._pick("vwxyz"), created=created, **spec)
+        if self._chance(0.5):
+            hosts = self._pick((None, ["a.example"], ["*.example"], ["c.example", "bad:1"]))
+            spec["tls"] = [{"hosts": hosts, "secretName": self._pick(("s", "t", None))}]
+        raw = ingress(
+            *paths,
+            host=host,
+            name=self._pick("vwxyz"),
+            created=created,
+            annotations=self._some_of(INGRESS_ANNOTATIONS),
+            **spec,
+        )
         return raw | {"spec": BAD} if self._chance(0.05) else raw
 
     def _backend(self) -> Object:
@@ -107,7 +148,7 @@ class Chaos:
         if self._chance(0.3):
             spec = {"type": "ExternalName", "externalName": self._pick(("a.example", "b.example"))}
         listen = {"spanway.io/listen": f"80=127.0.0.1:{self._pick((18080, 18081, 18082))}"}
-        annotations = listen if self._chance(0.3) else None
+        annotations = self._some_of(SERVICE_ANNOTATIONS) | (listen if self._chance(0.3) else {})
         used = ports[: self._pick((1, 2))]
         return service(self._pick("abc"), *used, annotations=annotations, **spec)
 
@@ -117,6 +158,15 @@ class Chaos:
             addresses.append("nonsense")
         ports = [{"port": 9_000, "name": self._pick(("web", None))}]
         return endpoint_slice(self._pick("ab"), *addresses, ports=ports, name=self._pick("rst"))
+
+    def _secret(self) -> Object:
+        held = self._pick((PAIR, PAIR, EXPIRED, (PAIR[0], "nonsense")))
+        ca = self._pick(("", PAIR[0]))
+        return secret(held, ca=ca, name=self._pick("st"), type=self._pick((TLS_TYPE, "Opaque")))
+
+    def _some_of(self, annotations: dict[str, tuple[str, ...]]) -> dict[str, str]:
+        names = [name for name in annotations if self._chance(0.2)]
+        return {f"spanway.io/{name}": self._pick(annotations[name]) for name in names}
 
     def _class(self) -> Object:
         controller = self._pick(("spanway.io/ingress-controller", "example.org/other"))
