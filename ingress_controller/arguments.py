@@ -9,6 +9,7 @@ from typing import NoReturn
 ADMIN_ADDRESS = "127.0.0.1:9901"
 HTTP_ADDRESS_LOCAL = "127.0.0.1:8080"  # for manifests: nothing is exposed that nobody asked for
 HTTP_ADDRESS_CLUSTER = "0.0.0.0:80"
+HTTPS_ADDRESS_CLUSTER = "0.0.0.0:443"
 
 EXAMPLES = """\
 examples:
@@ -90,7 +91,13 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     group(
         "where requests come in",
         ("--http", "ADDR:PORT…", f"default: {HTTP_ADDRESS_LOCAL} with --manifests, else :80"),
-        ("--https", "ADDR:PORT…", "not supported yet: refused"),
+        ("--https", "ADDR:PORT…", "with TLS; default: none with --manifests or --http, else :443"),
+        (
+            "--default-certificate",
+            "NS/NAME",
+            "Secret for hosts that have none, or CERT.pem,KEY.pem; default: a self-signed one",
+        ),
+        ("--trusted-proxies", "CIDR…", "believe X-Forwarded-* of these; default: of nobody"),
         ("--service", "NS/NAME:PORT=ADDR:PORT…", "serve one Service port at a local address"),
         ("--admin", "ADDR:PORT", f"health, routes and problems; default: {ADMIN_ADDRESS}"),
         ("--workers", "N", "threads that move requests; default: one per core"),
@@ -100,6 +107,17 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         action="store_const",
         const="true",
         help="send the Forwarded header (RFC 7239) upstream too",
+    )
+    run.add_argument(
+        "--proxy-protocol",
+        action="store_const",
+        const="true",
+        help="connections begin with the PROXY protocol's header; with --trusted-proxies, of these",
+    )
+    group(
+        "where this runs, for Services that prefer near endpoints",
+        ("--zone", "NAME", "topology.kubernetes.io/zone of the node; default: unknown"),
+        ("--node", "NAME", "the node's name; default: unknown"),
     )
     group(
         "what is recorded",

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
@@ -21,14 +21,17 @@ from typing import Any, ClassVar
 import uvloop
 
 from ingress_controller.admin.server import AdminServer
+from ingress_controller.default_certificate import from_files, self_signed
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.plural import counted
 from ingress_controller.reconcile import Outcome, Reconciler
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder, Options
+from ingress_controller.routing.listening import DefaultCertificate
 from ingress_controller.settings import (
     SHUTDOWN_DEADLINE_S,
+    CertificateFiles,
     ManifestsSource,
     Settings,
     SettingsError,
@@ -46,7 +49,7 @@ from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
 from ingress_controller.watch.source import Source
 from proxy.engine import Engine
 from proxy.spans import QUEUE_BYTES_MAX
-from proxy.table import Listener, ListenerKind, Rejected, Tracing
+from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing
 
 FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
 UNCOLLECTED_BYTES_MAX = 1024 * 1024  # of spans that nobody takes, since no endpoint is named
@@ -284,10 +287,10 @@ def _unbound(outcome: Outcome) -> list[Rejected]:
 
 def _refuse_unbound(settings: Settings, outcome: Outcome) -> None:
     """A listener of the settings that cannot be bound ends the start; one of a Service does not."""
-    services = {listener.address for listener in settings.service_listeners}
+    flags = {listener.address: "--service" for listener in settings.service_listeners}
+    flags |= dict.fromkeys(settings.http, "--http") | dict.fromkeys(settings.https, "--https")
     for one in _unbound(outcome):
-        if one.subject in settings.http or one.subject in services:
-            flag = "--http" if one.subject in settings.http else "--service"
+        if flag := flags.get(one.subject):
             raise StartError(
                 f"Requests cannot be accepted on {one.subject}: {one.message.rstrip('.')};"
                 f" choose another address with {flag}."
@@ -298,6 +301,7 @@ def _ready_line(settings: Settings, admin_address: str, outcome: Outcome) -> str
     table = outcome.table
     service = [x.address for x in table.listeners if x.kind is ListenerKind.SERVICE]
     parts = [f"http {address}" for address in settings.http]
+    parts += [f"https {address}" for address in settings.https]
     parts += [f"service {address}" for address in service]
     parts += [
         f"admin http://{admin_address}",
@@ -311,14 +315,38 @@ def _options(settings: Settings) -> Options:
     return Options(
         ingress_class=settings.ingress_class,
         is_manifests=isinstance(settings.source, ManifestsSource),
-        listeners=tuple(
-            Listener(address, ListenerKind.INGRESS, forwarded=settings.forwarded)
-            for address in settings.http
-        ),
+        listeners=tuple(_listeners(settings)),
         service_listeners=settings.service_listeners,
         forwarded=settings.forwarded,
         tracing=Tracing(settings.sample_ratio, settings.tracing_enabled),
+        locality=Locality(settings.zone, settings.node),
+        default_certificate=_default_certificate(settings),
     )
+
+
+def _listeners(settings: Settings) -> Iterator[Listener]:
+    for has_tls, addresses in ((False, settings.http), (True, settings.https)):
+        for address in addresses:
+            yield Listener(
+                address,
+                ListenerKind.INGRESS,
+                forwarded=settings.forwarded,
+                tls=has_tls,
+                proxy_protocol=settings.proxy_protocol,
+                trusted_proxies=settings.trusted_proxies,
+            )
+
+
+def _default_certificate(settings: Settings) -> DefaultCertificate:
+    wanted = settings.default_certificate
+    if not settings.https:
+        return DefaultCertificate()
+    if isinstance(wanted, CertificateFiles):
+        try:
+            return DefaultCertificate(certificate=from_files(wanted.chain, wanted.private_key))
+        except ValueError as err:
+            raise StartError(f"--default-certificate cannot be used: {err}.") from err
+    return DefaultCertificate(wanted, self_signed())
 
 
 def _exporter(settings: Settings, engine: Engine) -> Exporter | None:

@@ -5,6 +5,7 @@ a repeatable flag holds several values separated by commas. An error is one sent
 flag or variable, the value and what to write instead.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from ingress_controller.arguments import (
     ADMIN_ADDRESS,
     HTTP_ADDRESS_CLUSTER,
     HTTP_ADDRESS_LOCAL,
+    HTTPS_ADDRESS_CLUSTER,
     SettingsError,
     StartError,
     parser,
@@ -35,6 +37,7 @@ WORKERS_MAX = 256  # one is one thread on one core
 SHUTDOWN_DEADLINE_S = 20.0  # Kubernetes kills after 30 s
 
 __all__ = [
+    "CertificateFiles",
     "CheckSettings",
     "Command",
     "ExplainSettings",
@@ -51,6 +54,7 @@ __all__ = [
 _T = TypeVar("_T")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 class ManifestsSource(msgspec.Struct, frozen=True):
@@ -74,11 +78,27 @@ class Publish(msgspec.Struct, frozen=True):
     service: tuple[str, str] | None = None
 
 
+class CertificateFiles(msgspec.Struct, frozen=True):
+    """A certificate chain and its private key, both PEM."""
+
+    chain: Path
+    private_key: Path
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`spanway run`. Addresses are canonical `IP:PORT`; `resource` is of all spans."""
+    """`spanway run`. Addresses are canonical `IP:PORT`; `resource` is of all spans.
+
+    `default_certificate` is a Secret (`NS/NAME`), files, or None for a self-signed one.
+    """
 
     source: ManifestsSource | KubernetesSource
     http: tuple[str, ...]
+    https: tuple[str, ...] = ()
+    default_certificate: tuple[str, str] | CertificateFiles | None = None
+    proxy_protocol: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    zone: str = ""
+    node: str = ""
     admin: str = ADMIN_ADDRESS
     workers: int = 1
     service_listeners: tuple[ServiceListener, ...] = ()
@@ -179,11 +199,6 @@ def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:
 
 
 def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
-    if https := given.texts("--https"):
-        raise SettingsError(
-            f'{https[0][0]} "{https[0][1]}": TLS certificates are not supported yet;'
-            " leave the flag out and end TLS in front of Spanway."
-        )
     source = _source(given, env)
     is_manifests = isinstance(source, ManifestsSource)
     endpoint = given.texts("--otlp-endpoint")
@@ -194,10 +209,16 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     ratio = given.one("--sample-ratio", _ratio)
     if ratio is None:
         ratio = otel.sample_ratio
-    default_http = HTTP_ADDRESS_LOCAL if is_manifests else HTTP_ADDRESS_CLUSTER
+    http, https = _listeners(given, is_manifests=is_manifests)
     settings = Settings(
         source=source,
-        http=given.all("--http", listen_address) or (default_http,),
+        http=http,
+        https=https,
+        default_certificate=given.one("--default-certificate", _default_certificate),
+        proxy_protocol=given.one("--proxy-protocol", _switch) or False,
+        trusted_proxies=tuple(dict.fromkeys(given.all("--trusted-proxies", _network))),
+        zone=given.one("--zone", _label) or "",
+        node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
         service_listeners=given.all("--service", service_listener),
@@ -211,8 +232,22 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         tracing_enabled=otel.enabled,
         warnings=otel.warnings,
     )
+    if settings.default_certificate is not None and not https:
+        name = given.texts("--default-certificate")[0][0]
+        raise SettingsError(f"{name} has no effect without an HTTPS listener; add --https.")
     _refuse_twice(settings)
     return settings
+
+
+def _listeners(given: _Given, *, is_manifests: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """HTTP and HTTPS addresses; both have a default in a cluster, unless one of them is given."""
+    http = given.all("--http", listen_address)
+    https = given.all("--https", listen_address)
+    if is_manifests:
+        return http or (HTTP_ADDRESS_LOCAL,), https
+    if not http and not https:
+        return (HTTP_ADDRESS_CLUSTER,), (HTTPS_ADDRESS_CLUSTER,)
+    return http or (HTTP_ADDRESS_CLUSTER,), https
 
 
 def _source(given: _Given, env: Mapping[str, str]) -> ManifestsSource | KubernetesSource:
@@ -267,6 +302,7 @@ def _publish(given: _Given) -> Publish:
 
 def _refuse_twice(settings: Settings) -> None:
     named = [("--http", address) for address in settings.http]
+    named += [("--https", address) for address in settings.https]
     named += [("--admin", settings.admin)]
     named += [("--service", listener.address) for listener in settings.service_listeners]
     seen: dict[str, str] = {}
@@ -326,6 +362,41 @@ def _object_name_or_ip(text: str) -> str:
         return address_or_any_port(f"[{text}]:0" if ":" in text else f"{text}:0")[:-2].strip("[]")
     except AddressError:
         return _object_name(text)
+
+
+def _default_certificate(text: str) -> tuple[str, str] | CertificateFiles:
+    chain, separator, private_key = (part.strip() for part in text.partition(","))
+    if separator:
+        return CertificateFiles(_pem_file(chain), _pem_file(private_key))
+    namespace, separator, name = text.partition("/")
+    if not separator or not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+        raise ValueError(
+            f'"{text}" is neither NS/NAME of a Secret nor CERT.pem,KEY.pem, for example'
+            " ingress/default or /tls/tls.crt,/tls/tls.key"
+        )
+    return namespace, name
+
+
+def _pem_file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(f'"{text}" is not a file; name the certificate and the key, in PEM form')
+    return path
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError as err:
+        raise ValueError(
+            f'"{text}" is neither an IP address nor a network, for example 10.0.0.0/8'
+        ) from err
+
+
+def _label(text: str) -> str:
+    if not _LABEL.fullmatch(text):
+        raise ValueError(f'"{text}" is not the value of a label, for example eu-west-1a')
+    return text
 
 
 def _service_name(text: str) -> tuple[str, str]:

@@ -2,77 +2,15 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 from eventually import until
 from k8s_objects import Object, endpoint_slice, ingress, path, service
-
-MAIN = "import sys; from ingress_controller.cli import main; sys.exit(main())"
-
-
-_given: set[str] = set()
-
-
-def free_address() -> str:
-    """One that nothing listens on now, and never the same twice."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
-        if address not in _given:
-            _given.add(address)
-            return address
-
-
-def write(directory: Path, *objects: Object) -> None:
-    """Replaces the manifests at once, as an editor does."""
-    items = {"apiVersion": "v1", "kind": "List", "items": objects}
-    (directory / "new").write_text(json.dumps(items))
-    (directory / "new").replace(directory / "shop.json")
-
-
-@asynccontextmanager
-async def spanway(*argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SPANWAY_"))}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", MAIN, "run", "--workers", "1", *argv),
-        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-@asynccontextmanager
-async def answering(text: str) -> AsyncIterator[int]:
-    """An upstream that answers `text`; gives its port."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=text)
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+from spanway_process import answering, free_address, spanway, write
 
 
 async def test_a_directory_is_served_and_followed_until_sigterm(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from ingress_controller.addresses import ServiceListener
 from ingress_controller.settings import (
+    CertificateFiles,
     CheckSettings,
     KubernetesSource,
     ManifestsSource,
@@ -54,6 +55,35 @@ def test_each_flag_is_a_variable_too_and_the_flag_wins() -> None:
     assert settings.workers == 2
 
 
+def test_a_cluster_is_served_on_both_ports_unless_one_is_named(tmp_path: Path) -> None:
+    by_default, only_http = run_settings(), run_settings("--http", "0.0.0.0:8080")
+
+    assert (by_default.http, by_default.https) == (("0.0.0.0:80",), ("0.0.0.0:443",))
+    assert (only_http.http, only_http.https) == (("0.0.0.0:8080",), ())
+    assert run_settings("--manifests", str(tmp_path)).https == ()
+
+
+def test_what_is_about_connections_and_places_is_read(tmp_path: Path) -> None:
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).touch()
+    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
+    env = IN_CLUSTER | {
+        "SPANWAY_ZONE": "eu-1a",
+        "SPANWAY_NODE": "n1",
+        "SPANWAY_TRUSTED_PROXIES": "10.0.0.1/8, 2001:db8::1",
+        "SPANWAY_DEFAULT_CERTIFICATE": f"{files.chain},{files.private_key}",
+    }
+
+    settings = run_settings("--proxy-protocol", env=env)
+
+    assert (settings.zone, settings.node) == ("eu-1a", "n1")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "2001:db8::1/128")
+    assert settings.proxy_protocol
+    assert settings.default_certificate == files
+    of_secret = run_settings("--default-certificate", "ingress/default")
+    assert of_secret.default_certificate == ("ingress", "default")
+
+
 def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_ours() -> None:
     env = IN_CLUSTER | {
         "SPANWAY_PORT": "tcp://10.96.0.5:80",
@@ -100,9 +130,27 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             '--http: "::1:80" is ambiguous, write an IPv6 address as [::1]:8080.',
         ),
         (
-            ["run", "--manifests", "{dir}", "--https", "0.0.0.0:443"],
-            '--https "0.0.0.0:443": TLS certificates are not supported yet; leave the flag out'
-            " and end TLS in front of Spanway.",
+            ["run", "--manifests", "{dir}", "--https", "127.0.0.1:8080"],
+            "--https 127.0.0.1:8080 is already used by --http; choose another port.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--default-certificate", "cert"],
+            '--default-certificate: "cert" is neither NS/NAME of a Secret nor CERT.pem,KEY.pem,'
+            " for example ingress/default or /tls/tls.crt,/tls/tls.key.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--default-certificate", "/nope.crt,/nope.key"],
+            '--default-certificate: "/nope.crt" is not a file; name the certificate and the key,'
+            " in PEM form.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--default-certificate", "ingress/default"],
+            "--default-certificate has no effect without an HTTPS listener; add --https.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--trusted-proxies", "10.0.0.0/33"],
+            '--trusted-proxies: "10.0.0.0/33" is neither an IP address nor a network,'
+            " for example 10.0.0.0/8.",
         ),
         (
             ["run", "--manifests", "{dir}", "--admin", "127.0.0.1:8080"],

@@ -1,0 +1,103 @@
+"""Annotations and Secrets of a directory, as clients of the running process meet them."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import aiohttp
+import pem
+from k8s_objects import Object, endpoint_slice, ingress, path, secret, service
+from spanway_process import answering, free_address, spanway, write
+
+HOST = {"Host": "shop.example"}
+
+
+def world(port: int, annotations: dict[str, str] | None = None, **spec: object) -> list[Object]:
+    return [
+        ingress(path("/"), annotations=annotations, **spec),
+        service(),
+        endpoint_slice("api", "127.0.0.1", ports=[{"port": port}]),
+    ]
+
+
+async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An upstream that reads and never answers."""
+    await reader.read()
+    writer.close()
+
+
+async def test_a_read_timeout_of_an_ingress_ends_the_wait_for_its_endpoint(tmp_path: Path) -> None:
+    http = free_address()
+    flags = ["--manifests", str(tmp_path), "--http", http, "--admin", free_address()]
+    async with await asyncio.start_server(hold, "127.0.0.1") as silent:
+        port = silent.sockets[0].getsockname()[1]
+        write(tmp_path, *world(port, {"spanway.io/read-timeout": "50ms"}))
+        async with spanway(*flags) as process, aiohttp.ClientSession(headers=HOST) as client:
+            assert process.stdout is not None
+            await process.stdout.readline()
+            async with client.get(f"http://{http}/") as answer:
+                assert answer.status == 504
+
+
+async def test_the_admin_server_shows_what_tls_is_served_and_no_key(tmp_path: Path) -> None:
+    https, admin = free_address(), free_address()
+    flags = ["--manifests", str(tmp_path), "--http", free_address(), "--admin", admin]
+    chain, private_key = pem.pair("shop.example")
+    write(tmp_path, *world(1, tls=[{"secretName": "cert"}]), secret((chain, private_key)))
+    async with spanway(*flags, "--https", https) as process, aiohttp.ClientSession() as client:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        assert f", https {https}, admin " in line
+        async with client.get(f"http://{admin}/api/routes") as answer:
+            shown = await answer.json()
+
+        listener = next(one for one in shown["listeners"] if one["address"] == https)
+        assert (listener["tls"], listener["certificate"]) == (True, "+default")
+        assert shown["certificates"] == ["+default", "shop/cert"]
+        assert "PRIVATE" not in json.dumps(shown)
+
+
+async def test_annotations_of_a_directory_are_followed(tmp_path: Path) -> None:
+    http, admin = free_address(), free_address()
+    flags = ["--manifests", str(tmp_path), "--http", http, "--admin", admin]
+    edits = {"spanway.io/response-headers-set": "X-Served: $host"}
+    async with answering("one") as port:
+        write(tmp_path, *world(port, edits))
+        async with spanway(*flags) as process, aiohttp.ClientSession(headers=HOST) as client:
+            assert process.stdout is not None
+            await process.stdout.readline()
+
+            async def get() -> tuple[int, str | None]:
+                async with client.get(f"http://{http}/", allow_redirects=False) as answer:
+                    return answer.status, answer.headers.get("X-Served")
+
+            assert await get() == (200, "shop.example")
+
+            write(tmp_path, *world(port, {"spanway.io/redirect": "302 /elsewhere"}))
+            async with asyncio.timeout(10):
+                while (answer := await get()) != (302, None):
+                    assert answer == (200, "shop.example")
+
+            write(tmp_path, *world(port, {"spanway.io/allow": "office"}))
+            async with asyncio.timeout(10):
+                while (answer := await get()) != (403, None):
+                    assert answer == (302, None)
+
+
+async def test_a_pattern_that_the_engine_refuses_is_a_problem_of_its_ingress(
+    tmp_path: Path,
+) -> None:
+    http, admin = free_address(), free_address()
+    flags = ["--manifests", str(tmp_path), "--http", http, "--admin", admin]
+    write(tmp_path, *world(1, {"spanway.io/rewrite": "^/( => /x", "spanway.io/allow": "10.0.0.1"}))
+    async with spanway(*flags) as process, aiohttp.ClientSession(headers=HOST) as client:
+        assert process.stdout is not None
+        assert b", 1 problem\n" in await process.stdout.readline()
+        async with client.get(f"http://{admin}/api/problems") as answer:
+            [problem] = (await answer.json())["problems"]
+        async with client.get(f"http://{http}/") as answer:
+            status = answer.status
+
+    assert (problem["kind"], problem["name"]) == ("Ingress", "web")
+    assert "The engine refuses policy shop/web: " in problem["text"]
+    assert status == 503
