@@ -1,15 +1,21 @@
 """What each command of `spanway` does; returns its exit code."""
 
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ingress_controller.model.problem import ObjectKey, Problem, Severity
 from ingress_controller.model.values import Values
 from ingress_controller.plural import counted
+from ingress_controller.routing.annotations.annotation import Scope
+from ingress_controller.routing.annotations.reading import changed_names
 from ingress_controller.routing.builder import Builder, Built, Options
 from ingress_controller.settings import CheckSettings, Command, ExplainSettings, SettingsError
 from ingress_controller.watch.manifests import Directory
 from proxy.table import RouteTable, difference
+
+if TYPE_CHECKING:
+    from proxy.engine import Match
 
 
 def run_command(command: Command) -> int:
@@ -68,6 +74,8 @@ def explain(settings: ExplainSettings) -> int:
     print(f"  host       {match.host or 'any'}")
     print(f"  path       {match.kind} {match.path}")
     print(f"  rule       Ingress {match.namespace}/{match.ingress}, {match.rule}")
+    if changed := _changed_by_policy(built.table, match):
+        print(f"  policy     {', '.join(changed)}")
     print(f"  backend    {match.backend}")
     for endpoint in backend.endpoints:
         of = ", ".join(filter(None, (endpoint.pod, endpoint.node, endpoint.zone)))
@@ -82,6 +90,15 @@ def explain(settings: ExplainSettings) -> int:
         if problem.object in of_backend:
             print(f"  {problem.severity:10} {problem}")
     return 0
+
+
+def _changed_by_policy(table: RouteTable, match: "Match") -> list[str]:
+    """Names of the annotations that say something about the route; values may be credentials."""
+    of_match = (match.namespace, match.ingress, match.rule)
+    for route in table.hosts[match.host].routes:
+        if route.policy and (route.namespace, route.ingress, route.rule) == of_match:
+            return changed_names(Scope.ROUTE, table.policies[route.policy])
+    return []
 
 
 def _built(directory: Directory, ingress_class: str) -> tuple[Built, tuple[Problem, ...]]:

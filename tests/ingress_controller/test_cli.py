@@ -80,6 +80,20 @@ def test_explain_names_rule_backend_and_endpoints(
     )
 
 
+def test_explain_names_what_annotations_change_and_no_value(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edits = {"spanway.io/request-headers-set": "X: hunter2", "spanway.io/read-timeout": "5s"}
+    asks = ingress(path("/b"), name="b", annotations=edits)
+    (manifests / "b.json").write_text(json.dumps(asks))
+
+    assert cli.main(["explain", "--manifests", str(manifests), "http://shop.example/b"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "\n  policy     read-timeout, request-headers-set\n" in shown
+    assert "hunter2" not in shown
+
+
 @pytest.mark.parametrize("url", ["http://other.example/", "http://[::1]:80/"])
 def test_explain_of_what_no_rule_matches_is_a_404(
     manifests: Path, url: str, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ _HEAD = f"""\
 
 Made from `ingress_controller/routing/annotations/table.py` by `make format`; edit that. All names
 start with `{PREFIX}`, left out below. `spanway check` says what is wrong with them before they are
-applied.
+applied, `spanway explain` names those that change something for a URL.
 
 - **A value that cannot be read** is a Problem of its object, and the default stays in force. Only
   where the annotation guards something the strict side is taken instead, as the last column says.

@@ -76,6 +76,22 @@ def strays(
     return tuple(problems)
 
 
+def changed_names(scope: Scope, value: msgspec.Struct) -> list[str]:
+    """Names of the annotations of `scope` whose fields in `value` differ from the default."""
+    root = ROOTS[scope]
+    return [
+        one.name
+        for one in ANNOTATIONS
+        if one.scope is scope and _at(value, one.sets) != _at(root, one.sets)
+    ]
+
+
+def _at(value: object, sets: str) -> object:
+    for name in sets.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
 def _unknown(owner: ObjectKey, names: list[str]) -> Iterator[Problem]:
     for name in names[:UNKNOWN_MAX]:
         field = f"metadata.annotations[{name}]"
