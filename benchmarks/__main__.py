@@ -13,7 +13,6 @@ from pathlib import Path
 
 from benchmarks.children import BenchError, Children, cores
 from benchmarks.machine import machine
-from benchmarks.plot import draw
 from benchmarks.report import as_json, table, verdicts_text
 from benchmarks.runner import Effort, Measured, run
 from benchmarks.scenarios import SCENARIOS, Scenario
@@ -74,6 +73,8 @@ def write(measured: Sequence[Measured], effort: Effort, target: Path) -> None:
     result = as_json(measured, verdicts, setup=setup, machine=machine())
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    from benchmarks.plot import draw  # noqa: PLC0415, matplotlib is only there for `make bench`
+
     draw(target.with_suffix(".png"), result)
     print(f"\nTargets\n{verdicts_text(verdicts)}")
     print(f"Written: {target}, {target.with_suffix('.png')}")
