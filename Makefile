@@ -56,6 +56,7 @@ lint: build ## what CI checks beside the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict docs/limits.py
 	MYPYPATH=tests/real $(BIN)/mypy --strict tests/real
 	MYPYPATH=deploy/demo $(BIN)/mypy --strict deploy/demo
 	MYPYPATH=.:deploy/demo:deploy/demo-hotrod $(BIN)/mypy --strict deploy/demo-hotrod/*.py
@@ -63,10 +64,11 @@ lint: build ## what CI checks beside the tests
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 
-format: build ## put the sources into their one form, and write docs/ANNOTATIONS.md
+format: build ## put the sources into their one form, and write what of docs/ is made from them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/python -m ingress_controller.routing.annotations.page >docs/ANNOTATIONS.md
+	$(BIN)/python docs/limits.py >docs/LIMITS.md
 	cargo fmt
 
 bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 15 minutes; writes benchmarks/results/

@@ -14,8 +14,8 @@ import msgspec
 import yaml
 from kubernetes_asyncio import client, config
 
-REQUEST_TIMEOUT_S = 30.0
-CONNECT_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 30.0  # of one that is no watch; controller-runtime: none
+CONNECT_TIMEOUT_S = 5.0  # client-go: 30 s; another address may answer sooner
 IDLE_TIMEOUT_S = 90.0  # a watch: bookmarks come every minute, so silence means a dead connection
 LINE_BYTES_MAX = 16 * 1024 * 1024  # an object is at most 1.5 MiB in etcd; JSON of it is larger
 MERGE_PATCH = "application/merge-patch+json"

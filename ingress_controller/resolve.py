@@ -14,8 +14,8 @@ from ingress_controller.routing.backends import Resolved
 
 REFRESH_S = 30.0  # getaddrinfo does not tell the TTL; CoreDNS answers with 30 s
 TIMEOUT_S = 5.0  # resolv.conf's default for one question
-AT_ONCE_MAX = 8
-NAMES_MAX = 1_000
+AT_ONCE_MAX = 8  # questions; glibc asks one after the other
+NAMES_MAX = 1_000  # external names that are resolved; the others have no endpoint, and say so
 ADDRESSES_MAX = 64  # of one name
 
 

@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
 from ingress_controller.telemetry.events import Event, emit
 
-LEASE_S = 15
-RENEW_DEADLINE_S = 10.0
-RETRY_S = 2.0
+LEASE_S = 15  # client-go: 15 s
+RENEW_DEADLINE_S = 10.0  # client-go: 10 s
+RETRY_S = 2.0  # client-go: 2 s
 
 _FORBIDDEN, _NOT_FOUND, _CONFLICT = 403, 404, 409
 

@@ -19,7 +19,7 @@ from ingress_controller.status.recorder import EventRecorder
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
 
-RETRY_S = 5.0
+RETRY_S = 5.0  # after a write that failed
 KEYS_AT_ONCE = 500  # looked at before others run: below 1 ms
 _NOT_FOUND = 404
 _DENIED = 403

@@ -19,7 +19,7 @@ from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.files import SUFFIXES, FileError, FileObjects, read_file
 
-RESCAN_S = 2.0
+RESCAN_S = 2.0  # where the file system tells nothing; kubelet rescans after 20 s
 FILES_MAX = 10_000  # more is a wrong directory, such as /
 _DEBOUNCE_MS = 100  # editors and `kubectl apply`-like tools write several files at once
 _STEP_MS = 20

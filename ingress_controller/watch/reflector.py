@@ -22,7 +22,7 @@ from ingress_controller.watch.cache import Cache
 
 PAGE_OBJECTS = 500  # client-go's default
 WATCH_S = 300  # client-go: 5 to 10 min; the server ends the watch then, so that watches spread
-BACKOFF_FIRST_S = 0.2
+BACKOFF_FIRST_S = 0.2  # client-go: 0.8 s; a server that restarts is back soon
 BACKOFF_S_MAX = 5.0  # client-go: 30 s; requests fail on stale endpoints meanwhile, so shorter
 _GONE = 410
 _DENIED = frozenset({401, 403})

@@ -20,7 +20,7 @@ HEADER_EDITS_MAX = 64  # of one annotation; the engine takes as many for one hea
 HEADER_VALUE_BYTES_MAX = 4_096  # the engine's own bound; nginx: 4 KiB a directive
 PATTERN_CHARS_MAX = 1_024  # of a regular expression; the paths it is for have at most 4 KiB
 DURATION_MS_MAX = 30 * 24 * 3_600_000  # a month; beyond it, no bound at all is what is meant
-SIZE_BYTES_MAX = 1 << 50
+SIZE_BYTES_MAX = 1 << 50  # 1 PiB; beyond it, no bound at all is what is meant
 COUNT_MAX = 1_000_000  # of requests, connections, waiting requests
 WEIGHT_MAX = 1_000  # the table's own bound
 

@@ -47,7 +47,7 @@ pub async fn begin(
         }
         Begun::PassThrough(passing) => {
             is_idle.set(false);
-            Box::pin(pass(worker, passing, timer)).await;
+            Box::pin(pass(worker, *passing, timer)).await;
             None
         }
     }

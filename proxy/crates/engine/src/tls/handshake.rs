@@ -27,7 +27,7 @@ pub enum Begun {
     /// It speaks HTTP without TLS.
     Plain(TcpStream),
     /// It speaks TLS with somebody else.
-    PassThrough(Passing),
+    PassThrough(Box<Passing>),
 }
 
 /// How a handshake ended.
@@ -104,13 +104,13 @@ async fn shake(worker: &Worker, stream: TcpStream, origin: &Origin) -> Shaken {
         .tls_terms(origin.listener, server_name.as_bytes())
     {
         TlsTerms::Serve(server) => serve(stream, *accepted, server).await,
-        TlsTerms::PassThrough(backend) => Shaken::Done(Begun::PassThrough(Passing {
+        TlsTerms::PassThrough(backend) => Shaken::Done(Begun::PassThrough(Box::new(Passing {
             stream,
             first_bytes: input,
             server_name,
             backend,
             origin: origin.clone(),
-        })),
+        }))),
         TlsTerms::Unknown => Shaken::Refused(stream, alert(AlertDescription::UnrecognisedName)),
     }
 }
