@@ -177,13 +177,13 @@ impl Lease {
                     let opening = Opening(self);
                     let made = opening.0.open(dial, handshake_started).await;
                     drop(opening);
-                    return self.made(made?);
+                    return Ok(self.made(made?));
                 }
                 None => break,
             }
         }
         let made = self.open(dial, handshake_started).await?;
-        self.made(made)
+        Ok(self.made(made))
     }
 
     /// Opens a connection; one of HTTP/2 is there for others, too, unless it is for one client.
@@ -211,14 +211,14 @@ impl Lease {
         Ok(Made::Http2(channel))
     }
 
-    fn made(&mut self, made: Made) -> Result<Connection, Failure> {
-        Ok(match made {
+    fn made(&mut self, made: Made) -> Connection {
+        match made {
             Made::Http1(stream, counted) => {
                 self.counted = counted;
                 Connection::Http1(stream)
             }
             Made::Http2(channel) => Connection::Http2(channel),
-        })
+        }
     }
 
     /// Whether it is known before that a connection will be one of HTTP/2, which others may use.
