@@ -5,14 +5,19 @@ small backends that listen on their addresses.
 """
 
 import json
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trustme
 from scene.backend import Backend
 from scene.client import Traffic
 from scene.kubernetes import Kubernetes
+from scene.namespace import free_port
 from scene.objects import ingress, ingress_class, service
 from scene.pods import add_ready_pod, remove_pod, set_pod_status
 from scene.process import SceneError, wait_until
@@ -348,6 +353,46 @@ def test_documented_rights_are_enough(
 
 
 @pytest.mark.usefixtures("account")
+def test_certificate_of_a_secret_is_shown_and_so_is_its_successor(
+    kubernetes: Kubernetes, account: str, shop: Shop, tmp_path: Path
+) -> None:
+    kubeconfig, https = tmp_path / "kubeconfig", f"127.0.0.1:{free_port()}"
+    kubernetes.write_kubeconfig(kubeconfig, token=account)
+    shop.open()
+    tls = {"tls": [{"hosts": [shop.host], "secretName": "cert"}]}
+    with Spanway(tmp_path, "--kubeconfig", kubeconfig, "--https", https) as spanway:
+        spanway.wait_until_ready()
+        for _ in ("first", "renewed"):
+            leaf = trustme.CA().issue_cert(shop.host)
+            shop.apply(tls_secret("cert", shop.namespace, leaf))
+            shop.apply(shop.ingress() | {"spec": shop.ingress()["spec"] | tls})  # type: ignore[operator]
+            chain = leaf.cert_chain_pems[0].bytes().decode()
+
+            spanway.process.wait_until(partial(shows, https, shop.host, chain))
+        assert spanway.ask(host=shop.host).status == 308
+
+
+def tls_secret(name: str, namespace: str, leaf: trustme.LeafCert) -> dict[str, object]:
+    chain, key = leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes()
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": {"tls.crt": chain.decode(), "tls.key": key.decode()},
+    }
+
+
+def shows(address: str, host: str, chain: str) -> bool:
+    """Whether a client who asks for `host` is shown this certificate, PEM."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    ip, _, port = address.rpartition(":")
+    connecting = socket.create_connection((ip, int(port)), timeout=5)
+    with connecting, context.wrap_socket(connecting, server_hostname=host) as stream:
+        return ssl.DER_cert_to_PEM_cert(stream.getpeercert(binary_form=True) or b"") == chain
+
+
 def test_missing_right_is_named_until_it_is_granted(
     kubernetes: Kubernetes, shop: Shop, tmp_path: Path
 ) -> None:
@@ -358,7 +403,7 @@ def test_missing_right_is_named_until_it_is_granted(
     flags = ("--kubeconfig", kubeconfig, "--lease-namespace", shop.namespace)
     with Spanway(tmp_path, *flags) as spanway:
         status, text = spanway.process.wait_until(
-            lambda: found if (found := spanway.readiness)[1].count("403") == 4 else None
+            lambda: found if (found := spanway.readiness)[1].count("403") == 5 else None
         )
         assert status == 503
         rule = "apiGroups: ['discovery.k8s.io'], resources: [endpointslices], verbs: [list, watch]"

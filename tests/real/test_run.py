@@ -235,7 +235,6 @@ def test_second_spanway_does_not_share_the_address_of_the_first(
         (["--kubeconfig", "/no/such/file"], '"/no/such/file" is not a file'),
         (["--sample-ratio", "2"], "is not a number from 0 to 1"),
         (["--service", "api=127.0.0.1:1"], "is not NS/NAME:PORT=ADDR:PORT"),
-        (["--https", "127.0.0.1:443"], "TLS certificates are not supported yet"),
         ([], "give --manifests DIR or --kubeconfig FILE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
