@@ -57,6 +57,7 @@ KNOWN_TRACES_MAX = 1_000
 def options_of(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--http", default="127.0.0.1:8080", metavar="ADDR:PORT")
+    parser.add_argument("--https", default="127.0.0.1:8443", metavar="ADDR:PORT")
     parser.add_argument("--admin", default="127.0.0.1:9901", metavar="ADDR:PORT")
     parser.add_argument("--once", action="store_true", help="end after the first trace")
     return parser.parse_args(argv)
@@ -67,6 +68,7 @@ class Demo:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._http: str = options.http
+        self._https: str = options.https
         self._admin: str = options.admin
         self._is_once: bool = options.once
         self._console = Console()
@@ -76,7 +78,10 @@ class Demo:
 
     async def play(self) -> None:
         require_free(
-            self._http, self._admin, *(url.removeprefix("http://") for url in CALLEES.values())
+            self._http,
+            self._https,
+            self._admin,
+            *(url.removeprefix("http://") for url in CALLEES.values()),
         )
         require_free(*(f"127.0.0.1:{port}" for port in PODS.values()))
         self._console.say("Starting a shop of three services and Spanway before it …")
@@ -101,7 +106,8 @@ class Demo:
                 group.create_task(self._report_strangers())
 
     def _spanway(self, traces_url: str) -> Child:
-        argv = [SPANWAY, "run", "--manifests", str(HERE), "--http", self._http]
+        argv = [SPANWAY, "run", "--manifests", str(HERE)]
+        argv += ["--http", self._http, "--https", self._https]
         return Child("spanway", [*argv, "--admin", self._admin, "--otlp-endpoint", traces_url])
 
     def _introduce(self, children: list[Child]) -> None:
@@ -132,6 +138,7 @@ class Demo:
         manifest = HERE / "shop.yaml"
         if manifest.is_relative_to(Path.cwd()):
             manifest = manifest.relative_to(Path.cwd())
+        secure = f"https://{HOST}:{self._https.rpartition(':')[2]}/"
         own = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         self._console.heading("What to try; each request of yours is a line below")
         self._console.facts(
@@ -140,6 +147,7 @@ class Demo:
                 ("a request", f"curl -i {self._url}"),
                 ("as part of your own trace", f"curl -H 'traceparent: {own}' {self._url}"),
                 ("another route", f"curl -i {self._url}items"),
+                ("HTTPS, and HTTP/2 by it", f"curl -ik {secure}"),
                 ("what is routed now", f"curl http://{self._admin}/api/routes"),
                 ("change a route while it runs", f"in {manifest}, make /items /things; then"),
                 ("", f"curl -i {self._url}things"),

@@ -19,7 +19,8 @@ DEADLINE_S = 60.0
 
 
 def command(demo: str, *arguments: str) -> Sequence[str]:
-    addresses = ["--http", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"]
+    flags = ["--http", "--admin", *(["--https"] if demo == "demo" else [])]
+    addresses = [word for flag in flags for word in (flag, f"127.0.0.1:{free_port()}")]
     return [sys.executable, str(DEPLOY / demo), *addresses, *arguments]
 
 
