@@ -3,6 +3,7 @@
 No Python runs per request. Every method may be called from any thread.
 """
 
+import socket
 from collections.abc import Mapping
 
 import msgspec
@@ -130,9 +131,30 @@ class Engine:
         taken = self._engine.take_spans(BATCH_BYTES_MAX)
         return [SpanBatch(otlp, count) for otlp, count in taken]
 
-    def stop(self, *, deadline_s: float) -> None:
-        """Stops accepting, lets requests finish, cuts what is left after `deadline_s`. Blocks.
+    def adopt(self, address: str, listening: socket.socket) -> None:
+        """Takes a listening socket of another process, for the table that is published next.
 
-        Afterwards the last spans can be taken. Calling it again does nothing.
+        An address that this table wants is not bound then; a socket that it does not want is
+        closed. With fewer workers than sockets of an address some accept on several, with more
+        further sockets are opened.
+
+        Raises:
+            ValueError: the socket is not bound to `address`.
         """
-        self._engine.stop(deadline_s)
+        self._engine.adopt(address, listening.detach())
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        """A duplicate of each listening socket with its address; the caller closes them."""
+        return [
+            (address, socket.socket(fileno=descriptor))
+            for address, descriptor in self._engine.listening()
+        ]
+
+    def stop(self, *, deadline_s: float, idle_s: float = 0.0) -> None:
+        """Stops accepting, serves what was accepted, cuts what is left after `deadline_s`. Blocks.
+
+        A connection without a request may bring one within `idle_s`, then it is closed; every
+        answer says that its connection is. Connections that wait to be accepted are. Afterwards
+        the last spans can be taken. Calling it again does nothing.
+        """
+        self._engine.stop(deadline_s, idle_s)

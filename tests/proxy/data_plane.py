@@ -176,8 +176,8 @@ class DataPlane:
             await client.send(b"\0")
             await client.rest()
 
-    async def stop(self, deadline_s: float = STOP_DEADLINE_S) -> None:
-        await asyncio.to_thread(self.engine.stop, deadline_s=deadline_s)
+    async def stop(self, deadline_s: float = STOP_DEADLINE_S, idle_s: float = 0.0) -> None:
+        await asyncio.to_thread(self.engine.stop, deadline_s=deadline_s, idle_s=idle_s)
 
     async def spans(self) -> list[Span]:
         """Every span since the last call. Stops the engine, which seals the last batch."""

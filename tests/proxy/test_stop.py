@@ -1,10 +1,12 @@
-"""Stopping: what runs may finish, what is idle goes at once, what takes too long is cut."""
+"""Stopping: what was accepted is served, what is idle has its time, what takes too long is cut."""
 
 import asyncio
+import socket
+from contextlib import AsyncExitStack
 
 import pytest
 from client import Client, refusal
-from data_plane import DataPlane
+from data_plane import STOP_DEADLINE_S, DataPlane
 from message import request, response, within
 from upstream import Exchange, Upstream
 
@@ -20,6 +22,13 @@ class Held:
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
         await within(self.may_answer.wait())
         await exchange.send(b"hello")
+
+
+async def assert_answered(clients: list[Client]) -> None:
+    for client in clients:
+        assert (await client.response()).status == 200
+        client.writer.close()
+        await client.writer.wait_closed()
 
 
 @pytest.fixture
@@ -80,6 +89,76 @@ async def test_idle_connections_are_closed_at_once(data_plane: DataPlane, client
 
         assert await client.rest() == b""
         assert await unused.rest() == b""
+
+
+async def test_idle_connection_may_bring_one_more_request_and_is_told_to_close(
+    data_plane: DataPlane, client: Client
+) -> None:
+    await client.get()
+    async with await data_plane.client() as unused, asyncio.TaskGroup() as stopping:
+        await data_plane.turn()
+        stopping.create_task(data_plane.stop(idle_s=STOP_DEADLINE_S))
+        await refusal(data_plane.ingress.address)
+        for each in client, unused:
+            answered = await each.get()
+            assert (answered.status, answered.head.one("connection")) == (200, "close")
+            assert await each.rest() == b""
+            each.writer.close()  # or it is waited for, lest the answer is lost
+
+
+async def test_requests_that_are_in_the_kernel_are_no_idle_connections(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.serve(upstream)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(await data_plane.client()) for _ in range(50)]
+        await data_plane.turn()
+        for client in clients:
+            client.writer.write(request())
+        async with asyncio.TaskGroup() as stopping:
+            stopping.create_task(data_plane.stop())
+            await assert_answered(clients)
+
+
+async def test_connections_that_wait_to_be_accepted_are_served(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    # They wait in a socket that the engine is given just before it is told to stop.
+    address = data_plane.ingress.address
+    host, port = address.rsplit(":", 1)
+    listening = socket.create_server((host, int(port)), backlog=128)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(await data_plane.client()) for _ in range(100)]
+        for client in clients:
+            await client.send(request())
+        data_plane.engine.adopt(address, listening)
+        data_plane.serve(upstream)
+        async with asyncio.TaskGroup() as stopping:
+            stopping.create_task(data_plane.stop())
+            await assert_answered(clients)
+
+
+async def test_tunnel_is_cut_at_the_deadline(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    async def switch(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+        )
+        while part := await exchange.reader.read(100):
+            await exchange.send(part)
+
+    upstream.answer = switch
+    await client.send(request("GET", "/", "Connection: upgrade", "Upgrade: echo"))
+    await client.interim()
+    async with asyncio.TaskGroup() as stopping:
+        stopping.create_task(data_plane.stop(deadline_s=0.2))
+        await refusal(data_plane.ingress.address)
+        await client.send(b"still here")
+        assert await client.receive(len(b"still here")) == b"still here"
+
+        assert await client.rest() == b""
 
 
 async def test_request_that_takes_too_long_is_cut(

@@ -6,6 +6,8 @@ use pyo3::pymodule;
 
 #[pymodule]
 mod _engine {
+    use std::net::TcpListener;
+    use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
     use std::time::Duration;
 
     use pyo3::exceptions::{PyOSError, PyValueError};
@@ -97,13 +99,41 @@ mod _engine {
             joined
         }
 
-        /// Stops accepting, lets requests finish for that long, then cuts them.
-        fn stop(&self, py: Python<'_>, deadline_s: f64) -> PyResult<()> {
-            let deadline = Duration::try_from_secs_f64(deadline_s)
-                .map_err(|err| PyValueError::new_err(err.to_string()))?;
-            py.detach(|| self.0.stop(deadline));
+        /// Takes over a listening socket that is bound to this address, and its descriptor.
+        fn adopt(&self, address: &str, descriptor: RawFd) -> PyResult<()> {
+            if descriptor < 0 {
+                return Err(PyValueError::new_err("the socket is closed"));
+            }
+            // SAFETY: it is no niche of OwnedFd. `proxy/engine.py` detaches the descriptor from a Python socket that it owns
+            // and passes it here only, so that it is open and nobody else's.
+            let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            let address = address.parse().map_err(|_| {
+                PyValueError::new_err("the address is not an IP address and a port")
+            })?;
+            let socket = TcpListener::from(socket);
+            let adopted = self.0.adopt(address, socket);
+            adopted.map_err(|err| PyValueError::new_err(err.to_string()))
+        }
+
+        /// Duplicates of all listening sockets with their addresses; they are the caller's.
+        fn listening(&self, py: Python<'_>) -> Vec<(String, RawFd)> {
+            let sockets = py.detach(|| self.0.listening());
+            sockets
+                .into_iter()
+                .map(|(address, socket)| (address.to_string(), socket.into_raw_fd()))
+                .collect()
+        }
+
+        /// Stops accepting, serves what was accepted for that long, then cuts it.
+        fn stop(&self, py: Python<'_>, deadline_s: f64, idle_s: f64) -> PyResult<()> {
+            let (deadline, idle) = (duration(deadline_s)?, duration(idle_s)?);
+            py.detach(|| self.0.stop(deadline, idle));
             Ok(())
         }
+    }
+
+    fn duration(seconds: f64) -> PyResult<Duration> {
+        Duration::try_from_secs_f64(seconds).map_err(|err| PyValueError::new_err(err.to_string()))
     }
 
     /// The batches in runs of at most `bytes_max` bytes, or of one batch.

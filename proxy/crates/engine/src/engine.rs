@@ -1,25 +1,25 @@
 //! The engine: its threads, and the swap of the table under them.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::downstream::bind;
+use crate::downstream;
 use crate::limits::WORKER_COMMANDS_MAX;
 use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
 use crate::table::{Backend, PathKind, Rejected, Table, normalise};
 use crate::trace::{Recorder, Resource, SpanQueue};
-use crate::worker::{Command, Worker};
+use crate::worker::{Command, Drain, Worker};
 
 /// A running data plane. Dropping it stops it at once; [`Engine::stop`] lets requests finish.
 pub struct Engine {
@@ -28,6 +28,8 @@ pub struct Engine {
     workers: Vec<WorkerHandle>,
     /// Addresses that are listened on. Also serialises publishing.
     listening: Mutex<FxHashSet<SocketAddr>>,
+    /// Listening sockets of a process before, until the first table says which are wanted.
+    adopted: Mutex<FxHashMap<SocketAddr, Vec<TcpListener>>>,
 }
 
 /// The route that answers a request: `proxy.engine.Match`.
@@ -86,17 +88,42 @@ impl Engine {
             spans,
             workers,
             listening: Mutex::default(),
+            adopted: Mutex::default(),
         })
+    }
+
+    /// Gives a listening socket of another process to the table that is published next: an
+    /// address that it wants is not bound then, and what it does not want is closed.
+    ///
+    /// # Errors
+    /// The socket is not bound to `address`.
+    pub fn adopt(&self, address: SocketAddr, socket: TcpListener) -> io::Result<()> {
+        if socket.local_addr()? != address {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        socket.set_nonblocking(true)?;
+        locked(&self.adopted)
+            .entry(address)
+            .or_default()
+            .push(socket);
+        Ok(())
+    }
+
+    /// A duplicate of every socket that is listened on, by its address, for another process.
+    #[must_use]
+    pub fn listening(&self) -> Vec<(SocketAddr, TcpListener)> {
+        let (duplicate, duplicates) = channel();
+        self.tell_all(|| Command::Duplicate(duplicate.clone()));
+        drop(duplicate);
+        // It ends when the last worker has dropped its end.
+        duplicates.iter().collect()
     }
 
     /// Applies an update in its wire form (JSON, see `proxy/table.py`) and opens and closes
     /// listeners accordingly. What cannot be done comes back; everything else is in force when
     /// this returns. Blocks for as long as building and closing listeners take, never a request.
     pub fn publish(&self, update: &[u8]) -> Vec<Rejected> {
-        let mut listening = self
-            .listening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut listening = locked(&self.listening);
         let update: Update = match serde_json::from_slice(update) {
             Ok(update) => update,
             Err(err) => return vec![Rejected::table(format!("the update is unreadable: {err}"))],
@@ -124,6 +151,7 @@ impl Engine {
                 }
             }
         }
+        locked(&self.adopted).clear();
         rejected
     }
 
@@ -197,18 +225,19 @@ impl Engine {
         backends.flat_map(|backend| of_backend(backend)).collect()
     }
 
-    /// Accepts no more, closes idle connections, waits for requests at most until `deadline` from
-    /// now, then cuts them. Blocks. Afterwards the last spans are in the queue. A second call
+    /// Accepts no more, serves what was accepted and tells its clients to come anew. A connection
+    /// without a request has `idle` from now to bring one, requests have until `deadline` from
+    /// now; then they are cut. Blocks. Afterwards the last spans are in the queue. A second call
     /// returns at once.
-    pub fn stop(&self, deadline: Duration) {
-        let until = Instant::now() + deadline;
-        self.tell_all(|| Command::Drain(until));
+    pub fn stop(&self, deadline: Duration, idle: Duration) {
+        let now = Instant::now();
+        let drain = Drain {
+            idle_until: now + idle,
+            until: now + deadline,
+        };
+        self.tell_all(|| Command::Drain(drain));
         for worker in &self.workers {
-            let thread = worker
-                .thread
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let thread = locked(&worker.thread).take();
             // A worker that panicked has nothing left to wait for.
             thread.map(JoinHandle::join);
         }
@@ -223,10 +252,12 @@ impl Engine {
         let _ = closed.recv();
     }
 
-    /// Opens a socket per worker: all of them or none.
+    /// Opens a socket per worker: all of them or none. A worker gets several where a process
+    /// before had more.
     fn listen(&self, address: SocketAddr) -> io::Result<()> {
-        let sockets = bind(address, self.workers.len())?;
-        for (worker, socket) in self.workers.iter().zip(sockets) {
+        let adopted = locked(&self.adopted).remove(&address).unwrap_or_default();
+        let sockets = downstream::open(address, self.workers.len(), adopted)?;
+        for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             worker.tell(Command::Listen(address, socket));
         }
         Ok(())
@@ -237,6 +268,11 @@ impl Engine {
             worker.tell(command());
         }
     }
+}
+
+/// A lock's value; a thread that panicked with it left it whole.
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl WorkerHandle {

@@ -180,6 +180,10 @@ pub const SPARE_BYTES_MAX: usize = 16 * 1024;
 /// How often a worker hands its spans over and looks after idle connections.
 pub const TICK: Duration = Duration::from_millis(200);
 
+/// How long the event loop is let look at its sockets before idle connections are closed: the
+/// shortest time that it can wait for.
+pub const EVENT_LOOP_TURN: Duration = Duration::from_millis(1);
+
 /// Commands from the control plane that wait for one worker; a publisher then waits.
 pub const WORKER_COMMANDS_MAX: usize = 64;
 

@@ -1,22 +1,21 @@
 //! A worker: one thread, one single-threaded runtime, and what the requests on it share.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
 use crate::buffer::Buffer;
-use crate::downstream;
-use crate::limits::{SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
+use crate::downstream::Listeners;
+use crate::limits::{EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
 use crate::message::{RequestHead, ResponseHead};
 use crate::stats::WorkerStats;
 use crate::table::Table;
@@ -26,11 +25,22 @@ use crate::upstream::{Balancer, Pool};
 /// What the control plane tells a worker.
 pub enum Command {
     /// Accept connections on this socket, which is bound to this address.
-    Listen(SocketAddr, std::net::TcpListener),
+    Listen(SocketAddr, TcpListener),
     /// Accept no more on this address; the sender is dropped once its socket is closed.
     Unlisten(SocketAddr, SyncSender<()>),
-    /// Accept no more at all, finish what is being served, then end; at the instant, cut the rest.
-    Drain(Instant),
+    /// Send a duplicate of each listening socket.
+    Duplicate(Sender<(SocketAddr, TcpListener)>),
+    /// Accept no more at all, finish what is being served, then end.
+    Drain(Drain),
+}
+
+/// When what is still being served ends.
+#[derive(Clone, Copy)]
+pub struct Drain {
+    /// Until then a connection without a request may still bring one.
+    pub idle_until: Instant,
+    /// Then everything is cut.
+    pub until: Instant,
 }
 
 /// What the requests of one thread share. Nothing in it is shared with another thread but the
@@ -56,6 +66,8 @@ pub struct Worker {
     pub draining: Notify,
     /// Over it: 503, and the connection is closed. `proxy/engine.py` has the usual value.
     requests_live_max: u64,
+    /// Whether a connection that has no request now is not to wait for one either.
+    pub is_closing_idle: Cell<bool>,
 }
 
 /// A table as the requests of one worker hold it: holding it writes to no memory that another
@@ -114,6 +126,7 @@ impl Worker {
             is_draining: Cell::new(false),
             draining: Notify::new(),
             requests_live_max,
+            is_closing_idle: Cell::new(false),
         })
     }
 
@@ -183,51 +196,59 @@ impl Worker {
 
     /// Serves until told to drain and the last connection has ended.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
-        let mut listeners: FxHashMap<SocketAddr, JoinHandle<()>> = FxHashMap::default();
+        let mut listeners = Listeners::new(Rc::clone(&self));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let deadline = loop {
+        let drain = loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Listen(address, socket)) => {
-                        if let Ok(socket) = TcpListener::from_std(socket) {
-                            let accepting = downstream::accept(Rc::clone(&self), socket, address);
-                            listeners.insert(address, tokio::task::spawn_local(accepting));
-                        }
-                    }
-                    Some(Command::Unlisten(address, _closed)) => {
-                        if let Some(accepting) = listeners.remove(&address) {
-                            accepting.abort();
-                            // The socket goes with the task; that it was aborted is no news.
-                            drop(accepting.await);
-                        }
-                    }
-                    Some(Command::Drain(until)) => break until,
-                    None => break Instant::now(),
+                    Some(Command::Listen(address, socket)) => listeners.add(address, socket),
+                    Some(Command::Unlisten(address, _closed)) => listeners.close(address).await,
+                    Some(Command::Duplicate(to)) => listeners.duplicate(&to),
+                    Some(Command::Drain(drain)) => break Some(drain),
+                    None => break None,
                 },
                 _ = ticks.tick() => self.tick(),
             }
         };
         drop(commands); // Who publishes now must not wait for the drain.
-        listeners.values().for_each(JoinHandle::abort);
-        self.drain(deadline).await;
+        if let Some(drain) = drain {
+            listeners.close_all().await;
+            self.drain(drain).await;
+        }
         self.recorder.borrow_mut().flush();
     }
 
-    async fn drain(&self, deadline: Instant) {
+    async fn drain(&self, drain: Drain) {
         self.is_draining.set(true);
         self.draining.notify_waiters();
-        for connection in self.connections.borrow().values() {
-            if connection.is_idle.get() {
-                connection.task.abort();
-            }
-        }
+        self.serve_until(drain.idle_until.min(drain.until)).await;
+        self.close_idle().await;
+        self.serve_until(drain.until).await;
+    }
+
+    /// Returns when no connection is left, at the latest at `until`.
+    async fn serve_until(&self, until: Instant) {
         let mut ticks = tokio::time::interval(TICK);
-        while self.connection_count() > 0 && Instant::now() < deadline {
+        while self.connection_count() > 0 && Instant::now() < until {
             tokio::select! {
                 () = self.connection_closed.notified() => {}
                 _ = ticks.tick() => self.tick(),
-                () = tokio::time::sleep_until(deadline.into()) => {}
+                () = tokio::time::sleep_until(until.into()) => {}
+            }
+        }
+    }
+
+    /// Closes the connections without a request; one that is in the kernel by now is a request.
+    async fn close_idle(&self) {
+        // The event loop looks at its sockets while this waits; the tasks that it wakes are run
+        // before the one that is spawned after them.
+        tokio::time::sleep(EVENT_LOOP_TURN).await;
+        drop(tokio::task::spawn_local(async {}).await);
+        self.is_closing_idle.set(true);
+        for connection in self.connections.borrow().values() {
+            if connection.is_idle.get() {
+                connection.task.abort();
             }
         }
     }

@@ -103,7 +103,7 @@ pub async fn serve(
         }
         // An idle connection holds no memory but its task.
         worker.return_workspace(workspace);
-        if worker.is_draining.get() {
+        if worker.is_closing_idle.get() {
             return close(&stream, &mut client.timer).await;
         }
         is_idle.set(true);

@@ -5,27 +5,46 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::serve;
 use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_PER_WORKER_MAX, LISTEN_BACKLOG};
 use crate::worker::Worker;
 
-/// Opens `count` listening sockets on `address`, one per worker: all of them or none.
+/// Opens listening sockets on `address`, `count` or more, one per worker: all of them or none.
+/// Those of `adopted` come first; they are open already, and none of them is left out, since
+/// connections may wait in each.
 ///
 /// # Errors
 /// What the kernel says, most often that the address is in use or not ours.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // With SO_REUSEPORT alone, another process of the same user that has it too would share the
-    // address: a second Spanway started by mistake would get a part of the connections.
-    drop(bound(address, Sharing::Refused)?);
-    (0..count)
-        .map(|_| {
-            let socket = bound(address, Sharing::Allowed)?;
-            socket.listen(LISTEN_BACKLOG)?;
-            Ok(socket.into())
-        })
-        .collect()
+pub fn open(
+    address: SocketAddr,
+    count: usize,
+    adopted: Vec<std::net::TcpListener>,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    if adopted.is_empty() {
+        // With SO_REUSEPORT alone, another process of the same user that has it too would share
+        // the address: a second Spanway started by mistake would get a part of the connections.
+        drop(bound(address, Sharing::Refused)?);
+    }
+    let mut sockets = adopted;
+    while sockets.len() < count {
+        let socket = match (listening(address), sockets.first()) {
+            (Ok(socket), _) => socket,
+            // An address that may not be bound any more, as :80 without the privilege for it, is
+            // shared by several workers.
+            (Err(_), Some(shared)) => shared.try_clone()?,
+            (Err(err), None) => return Err(err),
+        };
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn listening(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = bound(address, Sharing::Allowed)?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Whether an address may be that of other listening sockets, too.
@@ -55,21 +74,29 @@ fn bound(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
 }
 
 /// Accepts connections and serves each in a task of its own, until this task is aborted.
-pub async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) {
+pub async fn accept(worker: Rc<Worker>, listener: Rc<TcpListener>, address: SocketAddr) {
     loop {
         if worker.connection_count() >= CONNECTIONS_PER_WORKER_MAX {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         }
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let worker_of_task = Rc::clone(&worker);
-                worker.spawn_connection(|idle| serve(worker_of_task, stream, peer, address, idle));
-            }
+            Ok((stream, peer)) => serve_accepted(&worker, stream, peer, address),
             Err(err) if is_about_one_connection(&err) => {}
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+}
+
+/// Serves a connection that was accepted on `address` in a task of its own.
+pub fn serve_accepted(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    address: SocketAddr,
+) {
+    let worker_of_task = Rc::clone(worker);
+    worker.spawn_connection(|idle| serve(worker_of_task, stream, peer, address, idle));
 }
 
 /// Errors of `accept` that belong to the connection that was to be accepted.

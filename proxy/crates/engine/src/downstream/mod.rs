@@ -6,9 +6,11 @@ mod client;
 mod connection;
 mod http2;
 mod listener;
+mod listeners;
 pub mod reply;
 mod request_text;
 
 pub use client::{Client, Origin, Side, Waited};
 pub use connection::{linger, serve};
-pub use listener::{accept, bind};
+pub use listener::open;
+pub use listeners::Listeners;
