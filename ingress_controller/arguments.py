@@ -17,6 +17,7 @@ examples:
   spanway run --manifests . --http 127.0.0.1:8000 --otlp-endpoint http://127.0.0.1:4318
   spanway run --kubeconfig ~/.kube/config --context dev  a cluster, from outside
   spanway run --service shop/api:80=127.0.0.1:18080      in a pod; also serve one Service locally
+  spanway run --manifests . --takeover /run/spanway.sock again: replace the running one
   spanway check --manifests deploy/demo                  what is wrong with these objects?
   spanway explain --manifests deploy/demo http://shop.example/cart
 
@@ -118,6 +119,16 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         "where this runs, for Services that prefer near endpoints",
         ("--zone", "NAME", "topology.kubernetes.io/zone of the node; default: unknown"),
         ("--node", "NAME", "the node's name; default: unknown"),
+    )
+    group(
+        "how it ends",
+        ("--drain-timeout", "S", "after SIGTERM requests have so long to finish; default: 20"),
+        (
+            "--drain-delay",
+            "S",
+            "of these, accept on for so long while not ready; default: 5 in a pod, else 0",
+        ),
+        ("--takeover", "PATH", "a Unix socket: take over from the process there, if one is"),
     )
     group(
         "what is recorded",

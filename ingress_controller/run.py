@@ -1,8 +1,9 @@
 """`spanway run`: builds the parts, wires them, starts and stops them in order.
 
 Start: admin server, engine, sources, first table, listeners, ready line. Stop: not ready any more,
-the engine finishes its requests, the last spans are exported, the rest ends. With `forward.rs`, the
-only place that sees everything.
+the engine finishes its requests, the last spans are exported, the rest ends. Where it takes over
+from another process, sockets come first and the admin server last. With `forward.rs`, the only
+place that sees everything.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import uvloop
 
@@ -30,7 +32,6 @@ from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder, Options
 from ingress_controller.routing.listening import DefaultCertificate
 from ingress_controller.settings import (
-    SHUTDOWN_DEADLINE_S,
     CertificateFiles,
     ManifestsSource,
     Settings,
@@ -41,6 +42,9 @@ from ingress_controller.settings import (
 from ingress_controller.status.leader import Leader
 from ingress_controller.status.recorder import EventRecorder
 from ingress_controller.status.writer import Address, StatusWriter, address_of, addresses_of
+from ingress_controller.takeover.channel import TakeoverError
+from ingress_controller.takeover.giving import Giver, Listening, TakeoverFailed
+from ingress_controller.takeover.taking import Taken, bound_address, take_over
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.traces.export import Exporter, ExportLimits
 from ingress_controller.watch.cache import Cache
@@ -51,9 +55,11 @@ from proxy.engine import Engine
 from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing
 
+IDLE_S = 1.0  # for the requests that are on their way when it stops
 FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
 UNCOLLECTED_BYTES_MAX = 1024 * 1024  # of spans that nobody takes, since no endpoint is named
 WAITING_LINE_S = 5.0  # after which a start that waits says for what
+_HANDED_OVER = "hand-over"
 
 
 class OptionIgnored(Event, frozen=True):
@@ -82,6 +88,8 @@ class _Process:
     def __init__(self, settings: Settings, engine: Engine, source: Source, cache: Cache) -> None:
         self.version = version()
         self.is_stopping = False
+        self.admin = AdminServer(self)
+        self.admin_address = settings.admin
         self.cache = cache
         self.source = source
         self.engine = engine
@@ -141,7 +149,8 @@ def _leaf(err: BaseException) -> BaseException:
 
 
 async def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Serves until SIGTERM or SIGINT, of which the second ends the process at once, or until
+    another process has taken over.
 
     Raises:
         StartError: it could not start.
@@ -154,6 +163,7 @@ async def run(settings: Settings) -> None:
         cache = Cache()
         api = await _api(settings, stack)
         source = _source(settings, api, cache)
+        taken = await _taken(settings, stack)
         engine = Engine(
             workers=settings.workers,
             resource=_resource(settings),
@@ -161,9 +171,11 @@ async def run(settings: Settings) -> None:
         )
         stack.callback(engine.stop, deadline_s=0)
         process = _Process(settings, engine, source, cache)
-        admin = AdminServer(process)
-        stack.push_async_callback(admin.stop)
-        admin_address = await _start_admin(admin, settings.admin)
+        stack.push_async_callback(process.admin.stop)
+        if taken is None:
+            await _start_admin(process, settings.admin)
+        else:
+            _adopt(engine, taken)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(process.source.run(), name="source"),
@@ -179,14 +191,31 @@ async def run(settings: Settings) -> None:
             if await _first_table(process, stop):
                 gc.collect()
                 gc.freeze()  # it stays: each full collection walked it, 30 ms at 10,000 hosts
-                _refuse_unbound(settings, process.outcome)
-                print(_ready_line(settings, admin_address, process.outcome), flush=True)
-            emit(Stopping(await stop))
-            await _shut_down(process, exporting)
-            if leader is not None:
-                await leader.release()
+                try:
+                    giver = await _go_live(settings, process, taken)
+                except StartError:
+                    # What was accepted meanwhile is finished: the process before serves on.
+                    await _shut_down(process, exporting, _drain(settings, _HANDED_OVER))
+                    raise
+                if giver is not None:
+                    stack.callback(giver.close)
+                    tasks.append(group.create_task(_hand_over(giver, stop)))
+                print(_ready_line(settings, process), flush=True)
+            reason = await stop
+            if reason == _HANDED_OVER:
+                await process.admin.stop()  # who asks for it gets the new process
+            else:
+                emit(Stopping(reason))
+            releasing = group.create_task(_release(leader))
+            await _shut_down(process, exporting, _drain(settings, reason))
+            await releasing
             for task in tasks:
                 task.cancel()
+
+
+async def _release(leader: Leader | None) -> None:
+    if leader is not None:
+        await leader.release()
 
 
 async def _api(settings: Settings, stack: AsyncExitStack) -> KubernetesApi | None:
@@ -260,9 +289,98 @@ async def _first_table(process: _Process, stop: asyncio.Future[str]) -> bool:
     return process.reconciler.is_published.is_set()
 
 
-async def _shut_down(process: _Process, exporting: asyncio.Task[None] | None) -> None:
+async def _taken(settings: Settings, stack: AsyncExitStack) -> Taken | None:
+    """The sockets of the process that is to be replaced, if there is one."""
+    if settings.takeover is None:
+        return None
+    try:
+        taken = await take_over(settings.takeover, version())
+    except TakeoverError as err:
+        raise _no_takeover(settings.takeover, err) from err
+    if taken is not None:
+        stack.callback(taken.close)
+    return taken
+
+
+def _adopt(engine: Engine, taken: Taken) -> None:
+    for each in taken.sockets:
+        if not each.is_admin:
+            engine.adopt(each.address, each.socket)
+
+
+async def _go_live(settings: Settings, process: _Process, taken: Taken | None) -> Giver | None:
+    """Replaces the process before, since requests are served here by now, and waits for the next.
+
+    Raises:
+        StartError: and then the process before serves on.
+    """
+    _refuse_unbound(settings, process.outcome)
+    path = settings.takeover
+    if path is None:
+        return None
+    if taken is not None:
+        await _start_admin(process, settings.admin, taken.take_admin(settings.admin))
+        try:
+            await taken.finish()
+        except TakeoverError as err:
+            raise _no_takeover(path, err) from err
+        taken.close()
+    giver = Giver(path, partial(_listening, process))
+    try:
+        giver.open()
+    except TakeoverError as err:
+        if taken is None:
+            raise StartError(f"--takeover {path}: {err}; name another path.") from err
+        emit(TakeoverFailed(str(err)))  # nobody else is left to serve
+        return None
+    return giver
+
+
+def _listening(process: _Process) -> list[Listening]:
+    sockets = [Listening(*each) for each in process.engine.listening()]
+    if (admin := process.admin.duplicate()) is not None:
+        sockets.append(Listening(bound_address(admin), admin, is_admin=True))
+    return sockets
+
+
+def _no_takeover(path: Path, err: TakeoverError) -> StartError:
+    return StartError(
+        f"The process at {path} cannot be replaced: {err};"
+        " stop it first, or name another socket with --takeover."
+    )
+
+
+async def _hand_over(giver: Giver, stop: asyncio.Future[str]) -> None:
+    await giver.run()
+    giver.close()
+    if not stop.done():
+        stop.set_result(_HANDED_OVER)
+
+
+class _Drain(NamedTuple):
+    """How long it accepts on, then serves what was accepted, and waits for another request on a
+    connection without one."""
+
+    delay_s: float
+    timeout_s: float
+    idle_s: float
+
+
+def _drain(settings: Settings, reason: str) -> _Drain:
+    if reason == _HANDED_OVER:
+        # Nobody waits for this process: a client comes anew when it has its next answer.
+        return _Drain(0, settings.drain_timeout_s, settings.drain_timeout_s)
+    delay_s = settings.drain_delay_s if reason == signal.SIGTERM.name else 0
+    return _Drain(delay_s, settings.drain_timeout_s - delay_s, IDLE_S)
+
+
+async def _shut_down(
+    process: _Process, exporting: asyncio.Task[None] | None, drain: _Drain
+) -> None:
     process.is_stopping = True
-    await asyncio.to_thread(process.engine.stop, deadline_s=SHUTDOWN_DEADLINE_S)
+    if process.reconciler.is_published.is_set():
+        await asyncio.sleep(drain.delay_s)
+    await asyncio.to_thread(process.engine.stop, deadline_s=drain.timeout_s, idle_s=drain.idle_s)
     if process.exporter is not None and exporting is not None:
         # What is being posted, or waits for its next attempt, is the flush's from now on.
         exporting.cancel()
@@ -270,9 +388,11 @@ async def _shut_down(process: _Process, exporting: asyncio.Task[None] | None) ->
         await process.exporter.flush(FLUSH_DEADLINE_S)
 
 
-async def _start_admin(admin: AdminServer, address: str) -> str:
+async def _start_admin(
+    process: _Process, address: str, listening: socket.socket | None = None
+) -> None:
     try:
-        return await admin.start(address)
+        process.admin_address = await process.admin.start(address, listening)
     except OSError as err:
         reason = os.strerror(err.errno).lower() if err.errno else str(err)
         raise StartError(
@@ -297,14 +417,15 @@ def _refuse_unbound(settings: Settings, outcome: Outcome) -> None:
             )
 
 
-def _ready_line(settings: Settings, admin_address: str, outcome: Outcome) -> str:
+def _ready_line(settings: Settings, process: _Process) -> str:
+    outcome = process.outcome
     table = outcome.table
     service = [x.address for x in table.listeners if x.kind is ListenerKind.SERVICE]
     parts = [f"http {address}" for address in settings.http]
     parts += [f"https {address}" for address in settings.https]
     parts += [f"service {address}" for address in service]
     parts += [
-        f"admin http://{admin_address}",
+        f"admin http://{process.admin_address}",
         f"{counted(table.route_count, 'route')} for {counted(len(table.hosts), 'host')}",
         counted(len(outcome.problems), "problem"),
     ]
@@ -374,11 +495,15 @@ def _resource(settings: Settings) -> dict[str, str]:
 
 
 def _on_signals(stop: asyncio.Future[str]) -> None:
-    def received(name: str) -> None:
-        if stop.done():
+    received: list[str] = []
+
+    def receive(name: str) -> None:
+        if received:
             os._exit(1)  # the operator does not want to wait for requests under way
-        stop.set_result(name)
+        received.append(name)
+        if not stop.done():  # after a hand-over it stops already
+            stop.set_result(name)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received, number.name)
+        loop.add_signal_handler(number, receive, number.name)

@@ -32,9 +32,12 @@ from ingress_controller.arguments import (
     parser,
 )
 from ingress_controller.otel import Export, telemetry
+from ingress_controller.takeover.channel import PATH_BYTES_MAX
 
 WORKERS_MAX = 256  # one is one thread on one core
-SHUTDOWN_DEADLINE_S = 20.0  # Kubernetes kills after 30 s
+DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
+DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
+DRAIN_S_MAX = 86_400.0
 
 __all__ = [
     "CertificateFiles",
@@ -101,6 +104,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     admin: str = ADMIN_ADDRESS
     workers: int = 1
+    drain_timeout_s: float = DRAIN_TIMEOUT_S
+    drain_delay_s: float = 0.0  # a part of the timeout
+    takeover: Path | None = None
     service_listeners: tuple[ServiceListener, ...] = ()
     ingress_class: str = "spanway"
     forwarded: bool = False
@@ -210,6 +216,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     if ratio is None:
         ratio = otel.sample_ratio
     http, https = _listeners(given, is_manifests=is_manifests)
+    drain_timeout_s, drain_delay_s = _drain(given, source)
     settings = Settings(
         source=source,
         http=http,
@@ -221,6 +228,9 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
+        drain_timeout_s=drain_timeout_s,
+        drain_delay_s=drain_delay_s,
+        takeover=given.one("--takeover", _takeover_path),
         service_listeners=given.all("--service", service_listener),
         ingress_class=_ingress_class(given),
         forwarded=given.one("--forwarded-header", _switch) or False,
@@ -269,6 +279,22 @@ def _source(given: _Given, env: Mapping[str, str]) -> ManifestsSource | Kubernet
         )
     namespaces = given.all("--watch-namespace", _object_name)
     return KubernetesSource(kubeconfig, context, tuple(dict.fromkeys(namespaces)))
+
+
+def _drain(given: _Given, source: ManifestsSource | KubernetesSource) -> tuple[float, float]:
+    """Timeout and delay. Only in a pod somebody else has to learn that it is leaving."""
+    timeout_s = given.one("--drain-timeout", _seconds)
+    timeout_s = DRAIN_TIMEOUT_S if timeout_s is None else timeout_s
+    delay_s = given.one("--drain-delay", _seconds)
+    if delay_s is None:
+        is_pod = isinstance(source, KubernetesSource) and source.kubeconfig is None
+        return timeout_s, min(DRAIN_DELAY_POD_S, timeout_s) if is_pod else 0.0
+    if delay_s > timeout_s:
+        raise SettingsError(
+            f"--drain-delay {delay_s:g} is a part of --drain-timeout {timeout_s:g} and longer;"
+            " raise the timeout."
+        )
+    return timeout_s, delay_s
 
 
 def _directory(given: _Given) -> Path:
@@ -343,6 +369,25 @@ def _ratio(text: str) -> float:
     if not 0 <= ratio <= 1:
         raise ValueError(f'"{text}" is not a number from 0 to 1, for example 0.1')
     return ratio
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= DRAIN_S_MAX:
+        raise ValueError(f'"{text}" is not a number of seconds from 0 to {DRAIN_S_MAX:g}')
+    return seconds
+
+
+def _takeover_path(text: str) -> Path:
+    path = Path(text).absolute()
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        raise ValueError(f'"{path}" is longer than the {PATH_BYTES_MAX} bytes of a socket\'s path')
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f'"{text}" is no place for a socket; name a file in a directory there is')
+    return path
 
 
 def _switch(text: str) -> bool:

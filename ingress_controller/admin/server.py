@@ -3,6 +3,7 @@
 Rules: handlers read what others own and change nothing. Answers are built on request.
 """
 
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ Spanway {version}
 /api/stats      counters of the data plane, the export and the cache
 """
 
+_BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
 _SHUTDOWN_S = 2.0  # for answers under way; scrapes take milliseconds
 
 
@@ -48,10 +50,13 @@ class AdminServer:
     def __init__(self, state: State) -> None:
         self._state = state
         self._runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
 
-    async def start(self, address: str) -> str:
+    async def start(self, address: str, listening: socket.socket | None = None) -> str:
         """Listens on `address`; returns it with the port that port 0 became.
 
+        Args:
+            listening: a socket that is bound to it already; else one is opened.
         Raises:
             OSError: the address cannot be bound.
         """
@@ -60,15 +65,24 @@ class AdminServer:
         self._runner = runner
         await runner.setup()
         host, _, port = address.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
-        await site.start()
+        self._socket = listening or _bound(host.strip("[]"), int(port))
+        await web.SockSite(runner, self._socket).start()
         return f"{host}:{runner.addresses[0][1]}"
+
+    def duplicate(self) -> socket.socket | None:
+        """A duplicate of the listening socket, for another process; None if not started."""
+        return self._socket.dup() if self._socket is not None else None
 
     async def stop(self) -> None:
         """Answers what is under way, then closes. Does nothing if not started."""
         if self._runner is not None:
             await self._runner.cleanup()
-            self._runner = None
+            self._runner = self._socket = None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 def application(state: State) -> web.Application:

@@ -80,6 +80,7 @@ class Leader:
         self._leads_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)  # the Lease's version, and when it was new
         self._was_leader = False
+        self._is_released = False
         self._failure = ""
 
     @property
@@ -88,13 +89,13 @@ class Leader:
         return self._clock() < self._leads_until
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
+        """Until cancelled or released."""
+        while not self._is_released:
             begun = self._clock()
             failure = ""
             try:
                 async with asyncio.timeout(RENEW_DEADLINE_S):
-                    if await self._acquire():
+                    if await self._acquire() and not self._is_released:
                         self._leads_until = begun + RENEW_DEADLINE_S
             except ApiError as err:
                 failure = self._denied if err.status == _FORBIDDEN else str(err)
@@ -104,7 +105,8 @@ class Leader:
             await self._sleep(RETRY_S)
 
     async def release(self) -> None:
-        """Lets another replica lead at once; best effort, for the shutdown."""
+        """Leads no more and lets another replica do so at once; best effort."""
+        self._is_released = True
         if not self.is_leader:
             return
         self._leads_until = 0.0

@@ -54,6 +54,32 @@ async def test_a_directory_is_served_and_followed_until_sigterm(tmp_path: Path) 
             assert await process.wait() == 0
 
 
+async def test_requests_are_accepted_until_others_know_that_it_is_not_ready(tmp_path: Path) -> None:
+    http, admin = free_address(), free_address()
+    async with answering("hello") as port, aiohttp.ClientSession() as client:
+        ports = [{"port": port}]
+        write(
+            tmp_path, ingress(path("/")), service(), endpoint_slice("api", "127.0.0.1", ports=ports)
+        )
+        flags = ["--manifests", str(tmp_path), "--http", http, "--admin", admin]
+        async with spanway(*flags, "--drain-delay", "20") as process:
+            assert process.stdout is not None
+            assert b" ready: " in await process.stdout.readline()
+
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            while b"Stopping" not in await process.stderr.readline():
+                pass
+
+            async with client.get(f"http://{admin}/readyz") as answer:
+                assert answer.status == 503
+            headers = {"Host": "shop.example"}
+            async with client.get(f"http://{http}/", headers=headers) as answer:
+                assert (answer.status, await answer.text()) == (200, "hello")
+            process.send_signal(signal.SIGTERM)  # who sends a second one does not want to wait
+            assert await process.wait() == 1
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

@@ -37,6 +37,16 @@ def test_a_pod_follows_its_own_cluster() -> None:
     assert settings.http == ("0.0.0.0:80",)
 
 
+def test_only_a_pod_serves_on_until_others_know_that_it_leaves(tmp_path: Path) -> None:
+    in_pod = run_settings()
+    short = run_settings("--drain-timeout", "2")
+    outside = run_settings("--manifests", str(tmp_path))
+
+    assert (in_pod.drain_timeout_s, in_pod.drain_delay_s) == (20, 5)
+    assert (short.drain_timeout_s, short.drain_delay_s) == (2, 2)
+    assert (outside.drain_timeout_s, outside.drain_delay_s) == (20, 0)
+
+
 def test_each_flag_is_a_variable_too_and_the_flag_wins() -> None:
     env = IN_CLUSTER | {
         "SPANWAY_HTTP": "127.0.0.1:1, [::1]:2",
@@ -179,6 +189,18 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             " (lower-case letters, digits, - and .).",
         ),
         (
+            ["run", "--manifests", "{dir}", "--drain-timeout", "-1"],
+            '--drain-timeout: "-1" is not a number of seconds from 0 to 86400.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--drain-delay", "9", "--drain-timeout", "8"],
+            "--drain-delay 9 is a part of --drain-timeout 8 and longer; raise the timeout.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--takeover", "{dir}"],
+            '--takeover: "{dir}" is no place for a socket; name a file in a directory there is.',
+        ),
+        (
             ["serve"],
             "argument COMMAND: invalid choice: 'serve' (choose from 'run', 'check', 'explain')"
             " (`spanway --help` shows what there is)",
@@ -197,7 +219,7 @@ def test_what_does_not_fit_is_one_sentence(argv: list[str], message: str, tmp_pa
     with pytest.raises(SettingsError) as caught:
         read_settings([x.format(dir=tmp_path, file=file) for x in argv], {})
 
-    assert str(caught.value) == message
+    assert str(caught.value) == message.replace("{dir}", str(tmp_path))
 
 
 def test_a_bad_variable_is_named_as_such() -> None:

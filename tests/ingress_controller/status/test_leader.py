@@ -118,6 +118,8 @@ async def test_a_leader_that_stops_hands_the_lease_over() -> None:
 
         assert written(server, "PUT")[-1]["spec"]["holderIdentity"] == ""
         assert not leader.is_leader
+        await leader.run()  # returns: it does not take the Lease again while requests are finished
+        assert not leader.is_leader
 
 
 async def test_denied_access_names_the_rule_and_what_came_of_it(
