@@ -209,6 +209,9 @@ REFUSED = {
     "connect": ((":method", "CONNECT"), (":authority", "shop.example:443")),
     "two lengths": (*POST, ("content-length", "3"), ("content-length", "4")),
     "expectation": with_fields(POST, ("expect", "nothing")),
+    "line end in a protocol": with_fields(
+        GET, (":method", "CONNECT"), (":protocol", "websocket\r\nx-smuggled: 1")
+    ),
 }
 
 

@@ -74,7 +74,11 @@ fn upgrade(out: &mut Vec<u8>, parts: &Parts) {
     let protocol = parts.extensions.get::<h2::ext::Protocol>();
     let protocol = protocol.map_or("", h2::ext::Protocol::as_str);
     encode::field(out, b"connection", b"upgrade");
-    encode::field(out, b"upgrade", protocol.as_bytes());
+    // Of all values this is the one that the h2 crate does not look into. Whatever is no printable
+    // text, a line end above all, becomes what the parser refuses.
+    let is_text = protocol.bytes().all(|byte| byte.is_ascii_graphic());
+    let named = if is_text { protocol.as_bytes() } else { b"\0" };
+    encode::field(out, b"upgrade", named);
     if protocol.eq_ignore_ascii_case("websocket") {
         encode::field(out, b"sec-websocket-key", &websocket_key());
     }
