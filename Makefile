@@ -10,7 +10,7 @@ ENGINE := $(VENV)/.engine
 SOURCES := Cargo.toml Cargo.lock $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-hotrod test test-rust test-python test-real lint format bench lock clean
+.PHONY: help build demo demo-hotrod test test-rust test-python test-real fuzz lint format bench lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,11 @@ test-real: build ## against the real apiserver, Jaeger, HotROD
 	@if command -v go >/dev/null && command -v etcd >/dev/null; then tests/parts/build all >/dev/null; fi
 	@tests/real/in-namespace $(BIN)/pytest tests/real || { code=$$?; \
 	  test $$code = 77 -a -z "$$CI" && echo "spanway: the real-part tests were skipped, see above"; }
+
+SECONDS ?= 60
+
+fuzz: ## each parser and the matching for SECONDS=60 each, with libFuzzer; needs Rust nightly
+	@proxy/crates/engine/fuzz/run $(SECONDS)
 
 lint: build ## what CI checks beside the tests
 	$(BIN)/ruff format --check .

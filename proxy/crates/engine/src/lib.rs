@@ -41,3 +41,7 @@ mod worker;
 pub use engine::{EndpointHealth, Engine, Explained};
 pub use health::Finding;
 pub use upstream::{Asker, Balancer, Earlier, Picked};
+
+/// For fuzzing, which has to get at it from outside.
+#[doc(hidden)]
+pub use downstream::request_text as http2_request_text;

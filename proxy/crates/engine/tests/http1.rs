@@ -10,10 +10,8 @@
 mod body;
 #[path = "http1/encode.rs"]
 mod encode;
-#[path = "http1/exchange.rs"]
+#[path = "../fuzz/src/exchange.rs"]
 mod exchange;
-#[path = "http1/mutated.rs"]
-mod mutated;
 #[path = "http1/paths.rs"]
 mod paths;
 #[path = "http1/request.rs"]

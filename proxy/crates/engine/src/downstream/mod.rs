@@ -8,7 +8,7 @@ mod http2;
 mod listener;
 mod listeners;
 pub mod reply;
-mod request_text;
+pub mod request_text;
 
 pub use client::{Client, Origin, Side, Waited};
 pub use connection::{linger, serve};
