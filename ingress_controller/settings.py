@@ -37,7 +37,7 @@ from ingress_controller.takeover.channel import PATH_BYTES_MAX
 WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
 DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
-DRAIN_S_MAX = 86_400.0
+DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
 
 __all__ = [
     "CertificateFiles",

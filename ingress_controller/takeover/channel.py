@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 PROTOCOL = 1
-MESSAGE_BYTES_MAX = 4096
+MESSAGE_BYTES_MAX = 4096  # the longest is an offer: 64 addresses
 SOCKETS_PER_MESSAGE_MAX = 64  # the kernel allows 253 (SCM_MAX_FD)
 SOCKETS_MAX = 16_384  # of one hand-over: 64 addresses of 256 workers
 REPLY_TIMEOUT_S = 5.0  # until the other process says the next word
