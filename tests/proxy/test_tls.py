@@ -101,6 +101,7 @@ async def test_client_that_knows_no_protocol_of_ours_is_refused(
     context = authority.context(alpn=["acme-tls/1"])
     with pytest.raises(ssl.SSLError):  # OpenSSL has no name for `no_application_protocol`.
         await connected(shop, context, "shop.example")
+    await shop.stop()  # What is counted is counted by then.
     assert shop.engine.stats().tls_handshakes_failed == 1
 
 
@@ -191,6 +192,7 @@ async def test_name_without_a_certificate_ends_with_an_alert(
     async with await connected(data_plane, authority.context(), "shop.example") as client:
         assert (await client.get()).status == 200
 
+    await data_plane.stop()  # What is counted is counted by then.
     assert data_plane.engine.stats().tls_handshakes_failed == 2
     assert len(await data_plane.segments()) == 1
 
@@ -366,6 +368,7 @@ async def test_what_is_no_handshake_gets_an_alert_and_is_counted(
 
     assert answer[:1] == b"\x15", answer  # Alert
     assert answer[5:6] == b"\x02", answer  # Fatal
+    await shop.stop()  # What is counted is counted by then.
     assert shop.engine.stats().tls_handshakes_failed == 1
     assert await shop.spans() == []
 
@@ -376,6 +379,7 @@ async def test_connection_that_says_nothing_is_no_failed_handshake(shop: DataPla
     async with await shop.client() as client:
         client.writer.write_eof()
         assert await client.rest() == b""
+    await shop.stop()  # What is counted is counted by then.
     assert shop.engine.stats().tls_handshakes_failed == 0
 
 
@@ -402,6 +406,7 @@ async def test_handshake_that_takes_too_long_is_given_up(
             await client.rest()
 
     assert data_plane.engine.stats().tls_handshakes == 0
+    await data_plane.stop()  # What is counted is counted by then.
     assert data_plane.engine.stats().tls_handshakes_failed == 3
 
 
