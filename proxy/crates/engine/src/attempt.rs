@@ -189,10 +189,9 @@ impl Try<'_, '_> {
         buffer.reset();
         headers::encode_request(&mut out, request, &self.told(tried));
         let stream = Shared::new(stream);
-        let sides = (
-            Sink::Http1(Http1Sink::new(&stream, &mut out, request.framing)),
-            Source::Http1(Http1Source::new(&stream, &mut buffer, Framing::None)),
-        );
+        let mut sink = Sink::Http1(Http1Sink::new(&stream, &mut out, request.framing));
+        let mut source = Source::Http1(Http1Source::new(&stream, &mut buffer, Framing::None));
+        let sides = (&mut sink, &mut source);
         let finished = self.exchange(client, workspace, sides, tried).await;
         (workspace.to_upstream, workspace.from_upstream) = (out, buffer);
         if let Ok(Finished::Delivered {
@@ -224,23 +223,22 @@ impl Try<'_, '_> {
             send: Some(send),
         });
         let mut receive = None;
-        let sides = (
-            Sink::Http2(Http2Sink::of_request(&send, !request.has_body())),
-            Source::Http2(Http2Source::of_response(&mut receive, Some(answer))),
-        );
+        let mut sink = Sink::Http2(Http2Sink::of_request(&send, !request.has_body()));
+        let mut source = Source::Http2(Http2Source::of_response(&mut receive, Some(answer)));
+        let sides = (&mut sink, &mut source);
         self.exchange(client, workspace, sides, tried).await
     }
 
-    async fn exchange(
+    async fn exchange<'s>(
         &self,
-        client: &mut Client,
-        workspace: &mut Workspace,
-        (to_upstream, from_upstream): (Sink<'_>, Source<'_>),
+        client: &'s mut Client,
+        workspace: &'s mut Workspace,
+        (to_upstream, from_upstream): (&mut Sink<'s>, &mut Source<'s>),
         tried: &Tried,
     ) -> Result<Finished, Flag> {
         let (request, policy) = (self.job.request, self.target.policy);
         let editor = self.job.editor(policy.response_headers.as_ref());
-        let opened = client.open(
+        let mut opened = client.open(
             request.framing,
             &mut workspace.input,
             &mut workspace.to_client,
@@ -248,10 +246,10 @@ impl Try<'_, '_> {
         let exchange = Exchange {
             request,
             response: &mut workspace.response,
-            from_client: opened.body,
+            from_client: &mut opened.body,
             to_upstream,
             from_upstream,
-            to_client: opened.reply,
+            to_client: &mut opened.reply,
             timer: opened.timer,
             bounds: self.bounds(),
             body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),

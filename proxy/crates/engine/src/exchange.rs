@@ -22,16 +22,16 @@ use crate::timer::Timer;
 use crate::trace::Flag;
 use crate::upstream::answer;
 
-/// Everything that one exchange uses.
-pub struct Exchange<'a> {
+/// Everything that one exchange uses. Sources and sinks are lent: they are large, and this is moved.
+pub struct Exchange<'a, 's> {
     pub request: &'a RequestHead,
     pub response: &'a mut ResponseHead,
     /// The request's body.
-    pub from_client: Source<'a>,
+    pub from_client: &'a mut Source<'s>,
     /// Begins with the head of the request.
-    pub to_upstream: Sink<'a>,
-    pub from_upstream: Source<'a>,
-    pub to_client: Sink<'a>,
+    pub to_upstream: &'a mut Sink<'s>,
+    pub from_upstream: &'a mut Source<'s>,
+    pub to_client: &'a mut Sink<'s>,
     pub timer: &'a mut Timer,
     pub bounds: Bounds,
     /// No more bytes of the request's body than that.
@@ -89,7 +89,7 @@ pub enum Finished {
     HeldBack,
 }
 
-impl Exchange<'_> {
+impl Exchange<'_, '_> {
     /// Runs the exchange to its end.
     ///
     /// # Errors
@@ -101,14 +101,14 @@ impl Exchange<'_> {
         let (at, mut expiry) = self.timer.parts();
         let pace = Pace::new(at, self.bounds, self.connected);
         pace.awaits_continue.set(self.request.expects_continue);
-        let upload = Upload {
+        let mut upload = Upload {
             from_client: self.from_client,
             to_upstream: self.to_upstream,
             body_bytes_max: self.body_bytes_max,
             marks,
             pace: &pace,
         };
-        let download = Download {
+        let mut download = Download {
             request: self.request,
             response: self.response,
             from_upstream: self.from_upstream,
@@ -156,17 +156,17 @@ impl Finished {
 }
 
 /// The request's way.
-struct Upload<'a> {
-    from_client: Source<'a>,
-    to_upstream: Sink<'a>,
+struct Upload<'a, 's> {
+    from_client: &'a mut Source<'s>,
+    to_upstream: &'a mut Sink<'s>,
     body_bytes_max: u64,
     marks: &'a Marks,
     pace: &'a Pace<'a>,
 }
 
-impl Upload<'_> {
+impl Upload<'_, '_> {
     /// Returns why the exchange cannot go on; `None` where the response may still come.
-    async fn run(mut self) -> Option<Flag> {
+    async fn run(&mut self) -> Option<Flag> {
         if let Err(failure) = self.relay().await {
             return upload_failure(&failure, self.marks);
         }
@@ -193,8 +193,8 @@ impl Upload<'_> {
             pace.upload.set(Some(side));
         };
         Relay {
-            source: &mut self.from_client,
-            sink: &mut self.to_upstream,
+            source: self.from_client,
+            sink: self.to_upstream,
             moved: &self.marks.request_body_bytes,
             bytes_max: self.body_bytes_max,
             pace,
@@ -232,11 +232,11 @@ fn upload_failure(failure: &RelayError, marks: &Marks) -> Option<Flag> {
 }
 
 /// The response's way: head, perhaps interim heads before it, body.
-struct Download<'a> {
+struct Download<'a, 's> {
     request: &'a RequestHead,
     response: &'a mut ResponseHead,
-    from_upstream: Source<'a>,
-    to_client: Sink<'a>,
+    from_upstream: &'a mut Source<'s>,
+    to_client: &'a mut Sink<'s>,
     is_held_back: &'a dyn Fn(u16) -> bool,
     editor: Option<&'a Editor<'a>>,
     is_draining: &'a Cell<bool>,
@@ -245,11 +245,11 @@ struct Download<'a> {
     pace: &'a Pace<'a>,
 }
 
-impl Download<'_> {
-    async fn run(mut self) -> Result<Finished, Flag> {
+impl Download<'_, '_> {
+    async fn run(&mut self) -> Result<Finished, Flag> {
         for _ in 0..=INTERIM_RESPONSES_MAX {
             let head = answer::read_head(
-                &mut self.from_upstream,
+                self.from_upstream,
                 self.request,
                 self.response,
                 self.marks,
@@ -271,7 +271,7 @@ impl Download<'_> {
 
     async fn pass_interim(&mut self) -> Result<(), Flag> {
         self.pace.awaits_continue.set(false);
-        reply::interim(&mut self.to_client, self.request, self.response);
+        reply::interim(self.to_client, self.request, self.response);
         self.pace.download.set(Side::Client);
         let flushed = self.to_client.flush(self.pace).await;
         flushed.map_err(|_| Flag::ClientGone)?;
@@ -279,14 +279,14 @@ impl Download<'_> {
         Ok(())
     }
 
-    async fn deliver(mut self) -> Result<Finished, Flag> {
+    async fn deliver(&mut self) -> Result<Finished, Flag> {
         let marks = self.marks;
         if let Some(stay) = self.stay {
             let fields = &mut self.response.fields;
             stay.affinity.set(fields, stay.endpoint, stay.over_tls);
         }
         let keep_alive = reply::head(
-            &mut self.to_client,
+            self.to_client,
             self.request,
             self.response,
             !self.is_draining.get(),
@@ -298,17 +298,17 @@ impl Download<'_> {
         let is_request_done = marks.sent.get().is_some();
         Ok(Finished::Delivered {
             keep_client: keep_alive && is_request_done,
-            keep_upstream: is_request_done && answer::is_over(&self.from_upstream, self.response),
+            keep_upstream: is_request_done && answer::is_over(self.from_upstream, self.response),
         })
     }
 
     /// Passes on that the endpoint switched protocols, then whatever it sends.
-    async fn tunnel(mut self) -> Result<Finished, Flag> {
+    async fn tunnel(&mut self) -> Result<Finished, Flag> {
         let is_asked_for = self.request.upgrade().is_some() && self.marks.sent.get().is_some();
         if !is_asked_for || self.response.upgrade().is_none() {
             return Err(Flag::UpstreamProtocolError); // Nobody may grant what nobody asked for.
         }
-        reply::switch(&mut self.to_client, self.response);
+        reply::switch(self.to_client, self.response);
         self.marks.status.set(self.response.status);
         self.marks.first_response.set(Some(self.pace.moved()));
         self.from_upstream.open_tunnel();
@@ -328,8 +328,8 @@ impl Download<'_> {
             });
         };
         let relay = Relay {
-            source: &mut self.from_upstream,
-            sink: &mut self.to_client,
+            source: self.from_upstream,
+            sink: self.to_client,
             moved: &self.marks.response_body_bytes,
             bytes_max: u64::MAX,
             pace,
