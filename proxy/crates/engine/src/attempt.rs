@@ -101,15 +101,18 @@ impl Try<'_, '_> {
             Instant::now()
         };
         tried.connected = Some(connected);
+        tried.end = connected;
         workspace.to_client.clear();
         let finished = match connection {
             Connection::Http1(stream) => {
-                self.over_http1(client, workspace, (lease, stream), &tried)
+                self.over_http1(client, workspace, (lease, stream), &mut tried)
                     .await
             }
-            Connection::Http2(channel) => self.over_http2(client, workspace, channel, &tried).await,
+            Connection::Http2(channel) => {
+                self.over_http2(client, workspace, channel, &mut tried)
+                    .await
+            }
         };
-        tried.end = Instant::now();
         let ended = match finished {
             Ok(Finished::Delivered { keep_client, .. }) => Ended::Answered(if keep_client {
                 After::KeepAlive
@@ -176,7 +179,7 @@ impl Try<'_, '_> {
         client: &mut Client,
         workspace: &mut Workspace,
         (lease, stream): (Lease, Stream),
-        tried: &Tried,
+        tried: &mut Tried,
     ) -> Result<Finished, Flag> {
         let request = self.job.request;
         let Workspace {
@@ -199,7 +202,7 @@ impl Try<'_, '_> {
             ..
         }) = finished
         {
-            lease.keep(stream.into_inner(), Instant::now());
+            lease.keep(stream.into_inner(), tried.end);
         }
         finished
     }
@@ -209,13 +212,14 @@ impl Try<'_, '_> {
         client: &mut Client,
         workspace: &mut Workspace,
         mut channel: Channel,
-        tried: &Tried,
+        tried: &mut Tried,
     ) -> Result<Finished, Flag> {
         let request = self.job.request;
         let head = headers::request(request, &self.told(tried)).ok_or(Flag::BadRequest)?;
         let begun = channel.begin(head, !request.has_body()).await;
         let Ok((_stream, answer, send)) = begun else {
             tried.marks.is_unprocessed.set(true);
+            tried.end = Instant::now();
             return Err(Flag::UpstreamClosed);
         };
         let send = RefCell::new(Http2Stream {
@@ -234,7 +238,7 @@ impl Try<'_, '_> {
         client: &'s mut Client,
         workspace: &'s mut Workspace,
         (to_upstream, from_upstream): (&mut Sink<'s>, &mut Source<'s>),
-        tried: &Tried,
+        tried: &mut Tried,
     ) -> Result<Finished, Flag> {
         let (request, policy) = (self.job.request, self.target.policy);
         let editor = self.job.editor(policy.response_headers.as_ref());
@@ -262,7 +266,9 @@ impl Try<'_, '_> {
             is_draining: &self.job.worker.is_draining,
             stay: self.stay(),
         };
-        exchange.run(&tried.marks).await
+        let finished = exchange.run(&tried.marks).await;
+        tried.end = Instant::now();
+        finished
     }
 
     fn told(&self, tried: &Tried) -> Told<'_> {

@@ -293,7 +293,7 @@ impl Download<'_, '_> {
             self.editor,
         );
         marks.status.set(self.response.status);
-        marks.first_response.set(Some(self.pace.moved()));
+        marks.first_response.set(Some(self.pace.last_moved()));
         self.relay().await?;
         let is_request_done = marks.sent.get().is_some();
         Ok(Finished::Delivered {

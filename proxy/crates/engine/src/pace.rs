@@ -84,6 +84,11 @@ impl<'a> Pace<'a> {
         now
     }
 
+    /// When something moved last.
+    pub fn last_moved(&self) -> Instant {
+        self.moved.get()
+    }
+
     /// The endpoint began to answer.
     pub fn answered(&self) {
         self.has_answer.set(true);

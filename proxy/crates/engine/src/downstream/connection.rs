@@ -167,12 +167,12 @@ async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Wor
     let Client { timer, origin, .. } = client;
     let Workspace { input, request, .. } = workspace;
     let start = Instant::now();
+    let mut head_read = start;
     timer.set(start + origin.times.head);
     loop {
         match parse_request(input.unread(), request) {
             Ok(Parsed::Complete { head_bytes }) => {
                 input.consume(head_bytes);
-                let head_read = Instant::now();
                 return Arrived::Request(Arrival { start, head_read });
             }
             Ok(Parsed::Incomplete) => {}
@@ -180,7 +180,7 @@ async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Wor
         }
         match timer.limit(input.fill(&mut stream)).await {
             None => return Arrived::Late,
-            Some(Ok(read)) if read > 0 => {}
+            Some(Ok(read)) if read > 0 => head_read = Instant::now(),
             Some(_) => return Arrived::Nothing,
         }
     }
