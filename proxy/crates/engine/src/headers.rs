@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::editor::Editor;
 use crate::grpc;
 use crate::http1::encode;
+use crate::ip_text::IpText;
 use crate::message::{Fields, Framing, Method, Name, NameSet, RequestHead, ResponseHead, Version};
 use crate::origin::continue_fields;
 use crate::propagation::Propagation;
@@ -212,10 +213,9 @@ pub fn header_map(fields: &Fields) -> HeaderMap {
 
 /// Where the request came from, and who its client is, as nginx-style applications read it.
 fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
-    let mut peer = Value::new();
-    write_ip(&mut peer, ends.peer.ip());
-    out.field(b"x-forwarded-for", &peer);
-    out.field(b"x-real-ip", &peer);
+    let peer = IpText::of(ends.peer.ip());
+    out.field(b"x-forwarded-for", peer.as_bytes());
+    out.field(b"x-real-ip", peer.as_bytes());
     out.field(b"x-forwarded-host", request.authority());
     out.field(b"x-forwarded-proto", ends.scheme.as_bytes());
     let mut port = itoa::Buffer::new();
@@ -247,19 +247,7 @@ pub type Value = SmallVec<[u8; 128]>;
 
 /// Writes an address as text.
 pub fn write_ip(out: &mut Value, ip: IpAddr) {
-    match ip {
-        IpAddr::V4(ip) => {
-            let mut digits = itoa::Buffer::new();
-            for (index, octet) in ip.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                out.extend_from_slice(digits.format(octet).as_bytes());
-            }
-        }
-        // Writing to memory cannot fail.
-        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
-    }
+    out.extend_from_slice(IpText::of(ip).as_bytes());
 }
 
 /// Whether the client's connection goes on after a response, and if so, with what body framing.

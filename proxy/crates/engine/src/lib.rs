@@ -19,6 +19,7 @@ mod grpc;
 mod headers;
 mod health;
 pub mod http1;
+mod ip_text;
 pub mod limits;
 pub mod message;
 mod origin;
