@@ -224,7 +224,7 @@ fn segment<'a>(
         trace_state: b"",
         sampled_flags: 1,
         method: b"GET",
-        is_known_method: true,
+        known_method: Some("GET"),
         path: b"/api/v1/part-1/items/42",
         scheme: "http",
         tls_attributes: b"",

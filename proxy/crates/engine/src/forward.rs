@@ -16,7 +16,7 @@ use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
-use crate::message::{Method, Name, RequestHead};
+use crate::message::{Name, RequestHead};
 use crate::origin;
 use crate::propagation::Trace;
 use crate::queueing::Queued;
@@ -455,7 +455,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         trace_state: &trace.state,
         sampled_flags: trace.flags,
         method: request.method_bytes(),
-        is_known_method: request.method != Method::Other,
+        known_method: request.method.name(),
         path: request.path(),
         scheme: ends.scheme,
         tls_attributes: job.tls.map_or(&[], |tls| &tls.attributes),

@@ -72,6 +72,23 @@ impl Method {
             _ => Self::Other,
         }
     }
+
+    /// Its name; `None` for [`Method::Other`].
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Patch => "PATCH",
+            Self::Other => return None,
+        })
+    }
 }
 
 /// How the end of a message's body is found (RFC 9112 section 6.3).

@@ -118,7 +118,7 @@ impl World {
             trace_state: b"",
             sampled_flags: 1,
             method: b"GET",
-            is_known_method: true,
+            known_method: Some("GET"),
             path: b"/api/x",
             scheme: "http",
             tls_attributes: b"",
@@ -489,7 +489,7 @@ fn an_unknown_method_names_no_span() {
     let attempts = [world.attempt()];
     let segment = Segment {
         method: b"FROBNICATE",
-        is_known_method: false,
+        known_method: None,
         ..world.segment(&attempts)
     };
     let spans = spans(&segment);

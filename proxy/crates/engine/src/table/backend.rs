@@ -399,7 +399,7 @@ impl Endpoint {
 
 fn balance_span(wire: &wire::Backend, key: &str) -> Box<[u8]> {
     let mut span = Vec::new();
-    put_span_name(&mut span, [b"balance ", key.as_bytes()]);
+    put_span_name(&mut span, ["balance ", key]);
     put_text(&mut span, key!("k8s.namespace.name"), &wire.namespace);
     put_text(&mut span, key!("k8s.service.name"), &wire.service);
     span.into_boxed_slice()

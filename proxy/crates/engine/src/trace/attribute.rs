@@ -30,9 +30,9 @@ pub(super) const fn field(number: u8, wire_type: u8) -> u8 {
     number << 3 | wire_type
 }
 
-/// Appends the name of a span, made of parts that need not be valid UTF-8.
-pub(crate) fn put_span_name<const N: usize>(out: &mut Vec<u8>, parts: [&[u8]; N]) {
-    put_string_field(out, SPAN_NAME, parts);
+/// Appends the name of a span, made of parts.
+pub(crate) fn put_span_name<const N: usize>(out: &mut Vec<u8>, parts: [&str; N]) {
+    put_texts(out, SPAN_NAME, parts.map(Text::of));
 }
 
 /// Encodes the name of a span attribute at compile time: what [`put_text`] and the like begin with.
@@ -89,6 +89,17 @@ pub(crate) fn put_text<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: 
         put_short_text(out, key, value.as_bytes());
     } else {
         put_long_text(out, SPAN_ATTRIBUTE, name_of(key), value.as_bytes());
+    }
+}
+
+/// Appends a span attribute whose value is known to be ASCII, which need not be looked at again.
+#[inline]
+pub(super) fn put_ascii<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
+    debug_assert!(value.is_ascii());
+    if N - PREFIX_BYTES + value.len() <= SHORT_BYTES_MAX {
+        put_short_text(out, key, value);
+    } else {
+        put_long_text(out, SPAN_ATTRIBUTE, name_of(key), value);
     }
 }
 
@@ -154,7 +165,11 @@ fn put_long_text(out: &mut Vec<u8>, tag: u8, key: &[u8], value: &[u8]) {
 
 /// Appends a string field made of parts; each may be any bytes.
 pub(super) fn put_string_field<const N: usize>(out: &mut Vec<u8>, tag: u8, parts: [&[u8]; N]) {
-    let parts = parts.map(Text::new);
+    put_texts(out, tag, parts.map(Text::new));
+}
+
+#[inline]
+fn put_texts<const N: usize>(out: &mut Vec<u8>, tag: u8, parts: [Text<'_>; N]) {
     out.push(tag);
     put_varint(out, parts.iter().map(|part| part.bytes as u64).sum());
     for part in &parts {
@@ -222,6 +237,16 @@ struct Text<'a> {
 const REPLACEMENT: &str = "\u{fffd}";
 
 impl<'a> Text<'a> {
+    #[inline]
+    fn of(value: &'a str) -> Self {
+        let value = cut(value.as_bytes());
+        Self {
+            value,
+            is_valid: true,
+            bytes: value.len(),
+        }
+    }
+
     #[inline]
     fn new(value: &'a [u8]) -> Self {
         let value = cut(value);

@@ -71,11 +71,10 @@ pub struct ConnectionAttempt {
 /// Appends the spans of `connection`, as fields of a `ScopeSpans`; returns how many.
 pub(super) fn put_connection(out: &mut Vec<u8>, connection: &Connection<'_>) -> usize {
     let common = Common {
-        clock: connection.clock,
         trace_id: connection.trace_id,
         trace_state: b"",
         sampled_flags: connection.sampled_flags,
-        start: connection.start,
+        start_unix_ns: connection.clock.unix_ns(connection.start),
     };
     let interval = Interval {
         start: 0,
@@ -103,9 +102,9 @@ fn put_server(
     };
     let span = head.open(out, common);
     match connection.server_name {
-        "" => put_span_name(out, [b"tls"]),
+        "" => put_span_name(out, ["tls"]),
         name => {
-            put_span_name(out, [b"tls ", name.as_bytes()]);
+            put_span_name(out, ["tls ", name]);
             put_text(out, key!("server.address"), name);
         }
     }
@@ -176,7 +175,7 @@ fn put_attempt(
         interval,
     };
     let span = head.open(out, common);
-    put_span_name(out, [b"tcp"]);
+    put_span_name(out, ["tcp"]);
     put_text(out, key!("network.transport"), "tcp");
     let endpoint = connection
         .backend

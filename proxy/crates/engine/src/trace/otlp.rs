@@ -5,18 +5,16 @@
 //!
 //! Source: opentelemetry-proto 1.x, `trace.proto`; OpenTelemetry semantic conventions for HTTP.
 
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use super::attribute::{
-    FIXED64, LENGTH, LengthGap, VARINT, field, key, put_bool, put_bytes, put_int, put_lossy,
-    put_span_name, put_string_field, put_text,
+    FIXED64, LENGTH, LengthGap, VARINT, field, key, put_ascii, put_bool, put_bytes, put_int,
+    put_lossy, put_span_name, put_string_field, put_text,
 };
-use super::clock::Anchor;
 use super::id::{SpanId, TraceId};
 use super::segment::{Attempt, Balance, Choice, Fault, Flag, Segment};
-use super::timing::{Interval, Timeline};
+use super::timing::{AttemptLine, Interval, Timeline};
+use crate::ip_text::IpText;
 
 /// `ScopeSpans.spans`.
 const SPAN: u8 = field(2, LENGTH);
@@ -41,7 +39,7 @@ const PARENT_IS_REMOTE: u32 = 0x200;
 
 /// The name and method of a request whose method is not to name anything.
 const METHOD_OTHER: &str = "_OTHER";
-const METHOD_NAME_OTHER: &[u8] = b"HTTP";
+const METHOD_NAME_OTHER: &str = "HTTP";
 
 #[derive(Clone, Copy)]
 #[repr(u8)]
@@ -54,19 +52,20 @@ pub(super) enum Kind {
 /// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many.
 pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
     let timeline = Timeline::new(segment);
-    put_server(out, segment, &timeline);
+    let common = Common::of(segment);
+    put_server(out, segment, &common, &timeline);
     let mut parent = segment.root;
     if let Some(balance) = &segment.balance {
-        put_balance(out, segment, balance, &timeline);
+        put_balance(out, segment, balance, (&common, timeline.balance));
         parent = balance.id;
     }
-    for attempt in segment.attempts {
-        put_attempt(out, segment, attempt, parent, &timeline);
+    for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
+        put_attempt(out, segment, (attempt, line), (&common, parent));
     }
     1 + usize::from(segment.balance.is_some()) + segment.attempts.len()
 }
 
-fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
+fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, common: &Common<'_>, timeline: &Timeline) {
     let head = SpanHead {
         id: segment.root,
         parent: segment.parent,
@@ -74,10 +73,10 @@ fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
         kind: Kind::Server,
         interval: timeline.root,
     };
-    let span = head.open(out, &Common::of(segment));
+    let span = head.open(out, common);
     let method = method_name(segment);
     match segment.route {
-        Some(route) => put_span_name(out, [method, b" ", route.path.as_bytes()]),
+        Some(route) => put_span_name(out, [method, " ", &route.path]),
         None => put_span_name(out, [method]),
     }
     put_request(out, segment);
@@ -197,18 +196,23 @@ fn put_tls_phase(out: &mut Vec<u8>, tls_us: u64) {
     }
 }
 
-fn put_balance(out: &mut Vec<u8>, segment: &Segment<'_>, balance: &Balance, timeline: &Timeline) {
+fn put_balance(
+    out: &mut Vec<u8>,
+    segment: &Segment<'_>,
+    balance: &Balance,
+    (common, interval): (&Common<'_>, Interval),
+) {
     let head = SpanHead {
         id: balance.id,
         parent: Some(segment.root),
         parent_is_remote: false,
         kind: Kind::Internal,
-        interval: timeline.balance,
+        interval,
     };
-    let span = head.open(out, &Common::of(segment));
+    let span = head.open(out, common);
     match segment.backend {
         Some(backend) => out.extend_from_slice(&backend.span_name_and_attributes),
-        None => put_span_name(out, [b"balance"]),
+        None => put_span_name(out, ["balance"]),
     }
     put_text(out, key!("spanway.lb.policy"), balance.policy.as_str());
     put_int(
@@ -252,11 +256,9 @@ fn put_choice(out: &mut Vec<u8>, choice: Choice) {
 fn put_attempt(
     out: &mut Vec<u8>,
     segment: &Segment<'_>,
-    attempt: &Attempt<'_>,
-    parent: SpanId,
-    timeline: &Timeline,
+    (attempt, line): (&Attempt<'_>, &AttemptLine),
+    (common, parent): (&Common<'_>, SpanId),
 ) {
-    let line = timeline.attempt(attempt);
     let head = SpanHead {
         id: attempt.id,
         parent: Some(parent),
@@ -264,7 +266,7 @@ fn put_attempt(
         kind: Kind::Client,
         interval: line.interval,
     };
-    let span = head.open(out, &Common::of(segment));
+    let span = head.open(out, common);
     put_span_name(out, [method_name(segment)]);
     put_method(out, segment);
     out.extend_from_slice(&attempt.endpoint.attributes);
@@ -317,22 +319,20 @@ pub(super) struct SpanHead {
 
 /// What the spans of one segment have in common.
 pub(super) struct Common<'a> {
-    pub(super) clock: Anchor,
     pub(super) trace_id: TraceId,
     pub(super) trace_state: &'a [u8],
     pub(super) sampled_flags: u8,
-    /// What intervals are counted from.
-    pub(super) start: Instant,
+    /// What intervals are counted from, on the wall clock.
+    pub(super) start_unix_ns: u64,
 }
 
 impl<'a> Common<'a> {
     fn of(segment: &Segment<'a>) -> Self {
         Self {
-            clock: segment.clock,
             trace_id: segment.trace_id,
             trace_state: segment.trace_state,
             sampled_flags: segment.sampled_flags,
-            start: segment.start,
+            start_unix_ns: segment.clock.unix_ns(segment.start),
         }
     }
 }
@@ -352,7 +352,7 @@ impl SpanHead {
             put_bytes(out, PARENT_SPAN_ID, parent.as_bytes());
         }
         out.extend_from_slice(&[KIND, self.kind as u8]);
-        let origin = common.clock.unix_ns(common.start);
+        let origin = common.start_unix_ns;
         put_time(out, START, origin.saturating_add(self.interval.start));
         put_time(out, END, origin.saturating_add(self.interval.end));
         let remote = if self.parent_is_remote {
@@ -372,18 +372,13 @@ fn put_time(out: &mut Vec<u8>, tag: u8, unix_ns: u64) {
     out.extend_from_slice(&unix_ns.to_le_bytes());
 }
 
-fn method_name<'a>(segment: &Segment<'a>) -> &'a [u8] {
-    if segment.is_known_method {
-        segment.method
-    } else {
-        METHOD_NAME_OTHER
-    }
+fn method_name(segment: &Segment<'_>) -> &'static str {
+    segment.known_method.unwrap_or(METHOD_NAME_OTHER)
 }
 
 fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
-    if segment.is_known_method {
-        put_lossy(out, key!("http.request.method"), segment.method);
-        return;
+    if let Some(method) = segment.known_method {
+        return put_text(out, key!("http.request.method"), method);
     }
     put_text(out, key!("http.request.method"), METHOD_OTHER);
     if !segment.method.is_empty() {
@@ -391,34 +386,8 @@ fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
     }
 }
 
-/// The longest IPv6 address as text.
-const IP_TEXT_BYTES: usize = 45;
-
 pub(super) fn put_ip<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], ip: IpAddr) {
-    let mut text = [0; IP_TEXT_BYTES];
-    let length = match ip.to_canonical() {
-        IpAddr::V4(ip) => write_ipv4(&mut text, ip.octets()),
-        IpAddr::V6(ip) => {
-            let mut rest = &mut text[..];
-            // An address always fits, and a slice has no other error.
-            let _ = write!(rest, "{ip}");
-            IP_TEXT_BYTES - rest.len()
-        }
-    };
-    put_lossy(out, key, &text[..length]);
-}
-
-/// As `Display` does it, which takes longer than a whole span.
-fn write_ipv4(text: &mut [u8; IP_TEXT_BYTES], octets: [u8; 4]) -> usize {
-    let mut length = 0;
-    for octet in octets {
-        let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(octet).as_bytes();
-        text[length..length + digits.len()].copy_from_slice(digits);
-        text[length + digits.len()] = b'.';
-        length += digits.len() + 1;
-    }
-    length - 1
+    put_ascii(out, key, IpText::of(ip.to_canonical()).as_bytes());
 }
 
 pub(super) fn put_error_type(out: &mut Vec<u8>, flag: Flag) {

@@ -27,8 +27,8 @@ pub struct Segment<'a> {
 
     /// The method as it came; empty if no request line was understood.
     pub method: &'a [u8],
-    /// Whether the method is one of RFC 9110 or PATCH; others must not name spans.
-    pub is_known_method: bool,
+    /// The same if it is one of RFC 9110 or PATCH; others must not name spans.
+    pub known_method: Option<&'static str>,
     /// The path without query.
     pub path: &'a [u8],
     /// `http` or `https`.

@@ -6,6 +6,8 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::clock::nanoseconds;
 use super::segment::{Attempt, Segment};
 
@@ -42,11 +44,13 @@ pub(super) struct Phases {
 }
 
 /// The line of time of one segment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Timeline {
     origin: Instant,
     pub(super) root: Interval,
     pub(super) balance: Interval,
+    /// One for each attempt, in order.
+    pub(super) attempts: SmallVec<[AttemptLine; 1]>,
 }
 
 impl Timeline {
@@ -62,18 +66,23 @@ impl Timeline {
                 offset_ns(origin, balance.end),
             )
         });
-        Self {
+        let mut timeline = Self {
             origin,
             root,
             balance,
+            attempts: SmallVec::new(),
+        };
+        for attempt in segment.attempts {
+            timeline.attempts.push(timeline.attempt(attempt));
         }
+        timeline
     }
 
     /// An attempt on the line; its interval lies in that of the balance span.
     ///
     /// An early response, which comes while the request is still being sent, ends the send phase:
     /// from then on the client gets bytes.
-    pub(super) fn attempt(&self, attempt: &Attempt<'_>) -> AttemptLine {
+    fn attempt(&self, attempt: &Attempt<'_>) -> AttemptLine {
         let interval = self
             .balance
             .clamped(self.offset(attempt.started), self.offset(attempt.end));
@@ -105,8 +114,7 @@ impl Timeline {
                 &mut phases.queue,
             );
         }
-        for attempt in segment.attempts {
-            let attempt = self.attempt(attempt);
+        for attempt in &self.attempts {
             cursor.advance(attempt.interval.start, &mut phases.route);
             attempt.walk(&mut cursor, &mut phases);
         }
