@@ -167,9 +167,9 @@ impl Worker {
         self.connections.borrow().len()
     }
 
-    /// Runs a connection in a task of its own. `serve` gets a flag which says, at any time,
-    /// whether the connection may be cut without harm.
-    pub fn spawn_connection<F>(self: &Rc<Self>, serve: impl FnOnce(Rc<Cell<bool>>) -> F)
+    /// Runs a connection in a task of its own. What `serve` makes is the task, nothing is around it:
+    /// a future that another one was given takes its room twice.
+    pub fn spawn_connection<F>(self: &Rc<Self>, serve: impl FnOnce(Registered) -> F)
     where
         F: Future<Output = ()> + 'static,
     {
@@ -178,15 +178,12 @@ impl Worker {
         self.stats.connections.add(1);
         self.stats.connections_open.add(1);
         let is_idle = Rc::new(Cell::new(true));
-        let served = serve(Rc::clone(&is_idle));
         let registered = Registered {
             id,
             worker: Rc::clone(self),
+            is_idle: Rc::clone(&is_idle),
         };
-        let task = tokio::task::spawn_local(async move {
-            let _registered = registered;
-            served.await;
-        });
+        let task = tokio::task::spawn_local(serve(registered));
         let connection = Connection {
             is_idle,
             task: task.abort_handle(),
@@ -266,9 +263,11 @@ impl Worker {
 }
 
 /// A connection's entry in the worker's list; it goes with the task, however that ends.
-struct Registered {
+pub struct Registered {
     id: u64,
-    worker: Rc<Worker>,
+    pub worker: Rc<Worker>,
+    /// Whether the connection may be cut without harm, at any time.
+    pub is_idle: Rc<Cell<bool>>,
 }
 
 impl Drop for Registered {

@@ -1,6 +1,5 @@
 //! One client connection: requests one after the other, each read, forwarded and answered.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +22,7 @@ use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::message::RequestHead;
 use crate::stream::Shared;
 use crate::timer::Timer;
-use crate::worker::{Worker, Workspace};
+use crate::worker::{Registered, Worker, Workspace};
 
 /// How waiting for a request ended.
 enum Arrived {
@@ -35,15 +34,17 @@ enum Arrived {
     Nothing,
 }
 
-/// Serves `stream` until either side closes it. `is_idle` is true while no request is under way.
+/// Serves `stream` until either side closes it. It is idle while no request is under way.
 pub async fn serve(
-    worker: Rc<Worker>,
+    connection: Registered,
     mut stream: TcpStream,
     peer: SocketAddr,
     listener: SocketAddr,
-    is_idle: Rc<Cell<bool>>,
 ) {
-    let Some(ends) = ends(&worker, &mut stream, peer, listener).await else {
+    let Registered {
+        worker, is_idle, ..
+    } = &connection;
+    let Some(ends) = ends(worker, &mut stream, peer, listener).await else {
         return;
     };
     let mut origin = Origin {
@@ -56,7 +57,7 @@ pub async fn serve(
         tls: None,
     };
     let mut timer = Timer::new(origin.times.idle);
-    let begun = begin(&worker, stream, &mut origin, &mut timer, &is_idle).await;
+    let begun = begin(worker, stream, &mut origin, &mut timer, is_idle).await;
     let Some(stream) = begun else {
         return;
     };
@@ -71,7 +72,7 @@ pub async fn serve(
     loop {
         let mut workspace = match kept.take() {
             Some(workspace) => workspace,
-            None => match first_bytes(&worker, &stream, &mut client).await {
+            None => match first_bytes(worker, &stream, &mut client).await {
                 Some(workspace) => workspace,
                 None => return close(&stream, &mut client.timer).await,
             },
@@ -86,11 +87,17 @@ pub async fn serve(
             drop(side);
             if let Ok(stream) = Rc::try_unwrap(stream) {
                 // In a box of its own: no task is to be as large as this for HTTP/1.
-                Box::pin(serve_http2(worker, stream.into_inner(), read, origin)).await;
+                Box::pin(serve_http2(
+                    Rc::clone(worker),
+                    stream.into_inner(),
+                    read,
+                    origin,
+                ))
+                .await;
             }
             return;
         }
-        let after = serve_one(&worker, &stream, &mut client, &mut workspace).await;
+        let after = serve_one(worker, &stream, &mut client, &mut workspace).await;
         if after == After::Linger {
             linger(&stream, &mut client.timer).await;
         }

@@ -95,8 +95,7 @@ pub fn serve_accepted(
     peer: SocketAddr,
     address: SocketAddr,
 ) {
-    let worker_of_task = Rc::clone(worker);
-    worker.spawn_connection(|idle| serve(worker_of_task, stream, peer, address, idle));
+    worker.spawn_connection(|registered| serve(registered, stream, peer, address));
 }
 
 /// Errors of `accept` that belong to the connection that was to be accepted.
