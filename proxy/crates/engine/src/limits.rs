@@ -146,6 +146,10 @@ pub const INTERIM_RESPONSES_MAX: u32 = 5;
 /// `http2_max_concurrent_streams`: 128; RFC 9113 section 6.5.2 asks for at least 100.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
 
+/// Tasks that a client's HTTP/2 connection keeps for its next streams, some 7 KiB each; more end with
+/// their stream.
+pub const HTTP2_SPARE_TASKS_MAX: usize = 16;
+
 /// Requests at once on one HTTP/2 connection to an endpoint, if it allows as many; for more another
 /// one is opened. nginx `http2_max_concurrent_streams`: 128; Go: 100.
 pub const HTTP2_UPSTREAM_STREAMS_MAX: usize = 100;

@@ -30,12 +30,12 @@ use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_RESET_STREAMS_MAX, HTTP2_SEND_BUFFER_BYTES,
-    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
+    HTTP2_SPARE_TASKS_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
 };
 use crate::message::{Framing, RequestHead, Version};
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
-use crate::worker::Worker;
+use crate::worker::{Worker, Workspace};
 
 /// What an HTTP/2 client sends first. Source: RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -103,11 +103,13 @@ struct Served {
     streams: Rc<Streams>,
 }
 
-/// How many streams a connection is serving.
+/// The streams that a connection is serving, and the tasks that wait for the next ones.
 #[derive(Default)]
 struct Streams {
     count: Cell<usize>,
     ended: Notify,
+    waiting: RefCell<Vec<Rc<Seat>>>,
+    is_over: Cell<bool>,
 }
 
 impl Served {
@@ -164,15 +166,26 @@ impl Served {
         timer.limit(work).await.unwrap_or(Event::TimeOut)
     }
 
+    /// Has a task serve the request: one that waits for the next, or a new one.
     fn serve(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let streams = Rc::clone(&self.streams);
-        streams.count.set(streams.count.get() + 1);
-        let worker = Rc::clone(&self.worker);
-        let origin = self.origin.clone();
-        tokio::task::spawn_local(async move {
-            let _live = LiveStream(streams);
-            serve_stream(&worker, origin, request, respond).await;
-        });
+        self.streams.count.set(self.streams.count.get() + 1);
+        let job = Job { request, respond };
+        if let Some(seat) = self.streams.waiting.borrow_mut().pop() {
+            return seat.give(job);
+        }
+        let seat = Rc::new(Seat::default());
+        seat.give(job);
+        let (worker, streams) = (Rc::clone(&self.worker), Rc::clone(&self.streams));
+        tokio::task::spawn_local(serve_streams(worker, self.origin.clone(), streams, seat));
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.streams.is_over.set(true);
+        for seat in self.streams.waiting.borrow_mut().drain(..) {
+            seat.told.notify_one();
+        }
     }
 }
 
@@ -186,32 +199,65 @@ enum Event {
     TimeOut,
 }
 
-struct LiveStream(Rc<Streams>);
+/// A request that came on a stream.
+struct Job {
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+}
 
-impl Drop for LiveStream {
+/// Where a task gets its next request. Tasks are kept, because making one for each request would
+/// allocate and move its future's some thousand bytes each time.
+#[derive(Default)]
+struct Seat {
+    job: Cell<Option<Job>>,
+    told: Notify,
+}
+
+impl Seat {
+    fn give(&self, job: Job) {
+        self.job.set(Some(job));
+        self.told.notify_one();
+    }
+
+    /// The next request; `None` when the connection is over.
+    async fn next(&self) -> Option<Job> {
+        self.told.notified().await;
+        self.job.take()
+    }
+}
+
+struct LiveStream<'a>(&'a Streams);
+
+impl Drop for LiveStream<'_> {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get() - 1);
         self.0.ended.notify_one();
     }
 }
 
-async fn serve_stream(
-    worker: &Worker,
-    origin: Origin,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
+/// Serves one request after the other, as the connection has them for this task.
+async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>, seat: Rc<Seat>) {
+    while let Some(job) = seat.next().await {
+        let live = LiveStream(&streams);
+        serve_stream(&worker, origin.clone(), job).await;
+        drop(live);
+        let mut waiting = streams.waiting.borrow_mut();
+        if streams.is_over.get() || waiting.len() >= HTTP2_SPARE_TASKS_MAX {
+            return;
+        }
+        waiting.push(Rc::clone(&seat));
+    }
+}
+
+async fn serve_stream(worker: &Worker, origin: Origin, job: Job) {
     let start = Instant::now();
-    let (parts, receive) = request.into_parts();
     let mut workspace = worker.take_workspace();
-    let read = read_request(
-        &parts,
-        &receive,
-        &mut workspace.to_client,
-        &mut workspace.request,
-    );
+    let Workspace {
+        to_client, request, ..
+    } = &mut *workspace;
+    let (read, receive) = read_request(job.request, to_client, request);
     let send = Http2Stream {
-        respond: Some(respond),
+        respond: Some(job.respond),
         send: None,
     };
     let mut client = Client {
@@ -241,33 +287,28 @@ async fn serve_stream(
     worker.return_workspace(workspace);
 }
 
-/// Makes the head that HTTP/1 has for this request; `text` is a buffer to work in.
-///
-/// # Errors
-/// What [`parse_request`] says of it.
+/// Makes the head that HTTP/1 has for this request, or says why there is none as
+/// [`parse_request`] does; and gives its body. `text` is a buffer to work in.
 fn read_request(
-    parts: &http::request::Parts,
-    receive: &RecvStream,
+    request: Request<RecvStream>,
     text: &mut Vec<u8>,
     head: &mut RequestHead,
-) -> Result<(), Malformed> {
-    request_text::write(text, parts);
+) -> (Result<(), Malformed>, RecvStream) {
+    let (parts, receive) = request.into_parts();
+    request_text::write(text, &parts);
     head.clear();
-    let parsed = parse_request(text, head);
-    let has_more = parsed?
-        != (Parsed::Complete {
-            head_bytes: text.len(),
-        });
+    let parsed = parse_request(text, head).and_then(|parsed| {
+        let head_bytes = text.len();
+        let is_whole = parsed == Parsed::Complete { head_bytes };
+        is_whole.then_some(()).ok_or(Malformed::RequestLine)
+    });
     text.clear();
-    if has_more {
-        return Err(Malformed::RequestLine);
-    }
     head.version = Version::Http2;
-    let is_tunnel = request_text::is_tunnel(parts);
+    let is_tunnel = request_text::is_tunnel(&parts);
     if head.framing == Framing::None && !receive.is_end_stream() && !is_tunnel {
         head.framing = Framing::Chunked; // Its length is not known.
     }
-    Ok(())
+    (parsed, receive)
 }
 
 async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> After {
