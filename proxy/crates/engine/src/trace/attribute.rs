@@ -109,28 +109,18 @@ pub(super) fn put_ascii<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value:
 pub(crate) fn put_int<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: u64) {
     let value = value.min(i64::MAX as u64);
     let value_bytes = varint_bytes(value);
-    let mut head = *key;
-    head[1] = (N - 3 + value_bytes) as u8;
-    head[N - 3] = 1 + value_bytes as u8;
-    head[N - 2] = INT_VALUE;
-    head[N - 1] = value as u8; // All of it, usually.
     if value_bytes == 1 {
-        out.extend_from_slice(&head);
-        return;
+        return put_key(out, key, [INT_VALUE, value as u8], 0);
     }
-    out.extend_from_slice(&head[..N - 1]);
-    put_varint(out, value);
+    let first = value as u8 | 0x80;
+    put_key(out, key, [INT_VALUE, first], value_bytes - 1);
+    put_varint(out, value >> 7);
 }
 
 /// Appends a span attribute whose value is true or false.
 #[inline]
 pub(crate) fn put_bool<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: bool) {
-    let mut head = *key;
-    head[1] = (N - 2) as u8;
-    head[N - 3] = 2;
-    head[N - 2] = BOOL_VALUE;
-    head[N - 1] = u8::from(value);
-    out.extend_from_slice(&head);
+    put_key(out, key, [BOOL_VALUE, u8::from(value)], 0);
 }
 
 /// Appends a resource attribute whose value is text.
@@ -140,13 +130,20 @@ pub(super) fn put_resource_text(out: &mut Vec<u8>, key: &str, value: &str) {
 
 #[inline]
 fn put_short_text<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
-    let mut head = *key;
-    head[1] = (N - 2 + value.len()) as u8;
-    head[N - 3] = (2 + value.len()) as u8;
-    head[N - 2] = STRING_VALUE;
-    head[N - 1] = value.len() as u8;
-    out.extend_from_slice(&head);
+    put_key(out, key, [STRING_VALUE, value.len() as u8], value.len());
     out.extend_from_slice(value);
+}
+
+/// Appends an encoded key and the first two bytes of its value, after which `rest_bytes` follow: in
+/// place, for a patched copy on the stack would have to be read again right after it was written.
+#[inline]
+fn put_key<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], first: [u8; 2], rest_bytes: usize) {
+    out.extend_from_slice(key);
+    if let Some(end) = out.last_chunk_mut::<N>() {
+        end[1] = (N - 2 + rest_bytes) as u8;
+        end[N - 3] = (2 + rest_bytes) as u8;
+        [end[N - 2], end[N - 1]] = first;
+    }
 }
 
 fn put_long_text(out: &mut Vec<u8>, tag: u8, key: &[u8], value: &[u8]) {
