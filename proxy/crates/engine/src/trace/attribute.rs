@@ -32,7 +32,7 @@ pub(super) const fn field(number: u8, wire_type: u8) -> u8 {
 
 /// Appends the name of a span, made of parts.
 pub(crate) fn put_span_name<const N: usize>(out: &mut Vec<u8>, parts: [&str; N]) {
-    put_texts(out, SPAN_NAME, parts.map(Text::of));
+    put_texts(out, SPAN_NAME, &parts.map(Text::of));
 }
 
 /// Encodes the name of a span attribute at compile time: what [`put_text`] and the like begin with.
@@ -162,14 +162,14 @@ fn put_long_text(out: &mut Vec<u8>, tag: u8, key: &[u8], value: &[u8]) {
 
 /// Appends a string field made of parts; each may be any bytes.
 pub(super) fn put_string_field<const N: usize>(out: &mut Vec<u8>, tag: u8, parts: [&[u8]; N]) {
-    put_texts(out, tag, parts.map(Text::new));
+    put_texts(out, tag, &parts.map(Text::new));
 }
 
 #[inline]
-fn put_texts<const N: usize>(out: &mut Vec<u8>, tag: u8, parts: [Text<'_>; N]) {
+fn put_texts(out: &mut Vec<u8>, tag: u8, parts: &[Text<'_>]) {
     out.push(tag);
     put_varint(out, parts.iter().map(|part| part.bytes as u64).sum());
-    for part in &parts {
+    for part in parts {
         part.put(out);
     }
 }
