@@ -112,7 +112,8 @@ pub struct RequestHead {
     pub version: Version,
     /// [`Method::Other`] keeps its name in [`RequestHead::method_bytes`].
     pub method: Method,
-    /// Every field as received, but for those that imitate a known one with `_`, which are dropped.
+    /// Every field as received, but for those that imitate a known one with `_` and an `Expect` of
+    /// HTTP/1.0, which are dropped.
     ///
     /// `Host` is here too when only the target named it.
     pub fields: Fields,

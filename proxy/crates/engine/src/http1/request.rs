@@ -112,9 +112,13 @@ fn start_line<'b>(
 }
 
 /// RFC 9110 section 10.1.1. Anything but the one expectation is refused: servers disagree on what
-/// `Expect: y 100-continue` means, and so on where the body starts.
-fn expects_continue(head: &RequestHead) -> Result<bool, Malformed> {
-    let is_meant = head.fields.has(Name::Expect) && head.version == Version::Http11;
+/// `Expect: y 100-continue` means, and so on where the body starts. In HTTP/1.0 it means nothing,
+/// whatever it says; the endpoint, which is asked in another version, must not see it.
+fn expects_continue(head: &mut RequestHead) -> Result<bool, Malformed> {
+    if head.version == Version::Http10 {
+        head.fields.remove(Name::Expect);
+    }
+    let is_meant = head.fields.has(Name::Expect);
     let mut values = head.fields.get_all(Name::Expect);
     match (values.next(), values.next()) {
         _ if !is_meant => Ok(false),

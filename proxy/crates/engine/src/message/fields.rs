@@ -208,6 +208,14 @@ impl Fields {
         }
     }
 
+    /// Forgets all fields of that name.
+    pub(crate) fn remove(&mut self, id: Name) {
+        if self.has(id) {
+            self.list.retain(|field| field.id != id);
+            self.present = self.present.without(id);
+        }
+    }
+
     /// Where the value of the first field of that name lies.
     pub(crate) fn part_of(&self, id: Name) -> Option<Part> {
         self.list

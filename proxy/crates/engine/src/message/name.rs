@@ -200,6 +200,12 @@ impl NameSet {
         Self(self.0 | 1 << name as u8)
     }
 
+    /// This set but for one name.
+    #[must_use]
+    pub const fn without(self, name: Name) -> Self {
+        Self(self.0 & !(1 << name as u8))
+    }
+
     /// The members of either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
