@@ -106,6 +106,7 @@ mod _engine {
             }
             // SAFETY: it is no niche of OwnedFd. `proxy/engine.py` detaches the descriptor from a Python socket that it owns
             // and passes it here only, so that it is open and nobody else's.
+            #[expect(unsafe_code, reason = "a descriptor is taken over in no other way")]
             let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
             let address = address.parse().map_err(|_| {
                 PyValueError::new_err("the address is not an IP address and a port")
