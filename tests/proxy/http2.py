@@ -123,8 +123,9 @@ class Peer:
             await self.writer.drain()
 
     async def send(self, stream_id: int, fields: Fields, *, is_end: bool = True) -> None:
-        """A head, or trailers."""
-        self.h2.send_headers(stream_id, list(fields), end_stream=is_end)
+        """A head, or trailers. Each character is one byte."""
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
+        self.h2.send_headers(stream_id, encoded, end_stream=is_end)
         await self.flush()
 
     async def send_body(self, stream_id: int, body: bytes, *, is_end: bool = True) -> None:
