@@ -15,6 +15,8 @@ mod engine;
 mod exchange;
 mod failure;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod grpc;
 mod headers;
 mod health;

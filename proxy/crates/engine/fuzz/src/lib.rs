@@ -37,7 +37,7 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// All of them; `fuzz/targets` has one file for each.
+/// Those of what the engine exports; `fuzz/targets` has one file for each.
 pub const TARGETS: [Target; 10] = [
     of("request_head", request_head, seeds::requests),
     of("response_head", response_head, seeds::responses),
@@ -57,10 +57,15 @@ const fn of(name: &'static str, check: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -
 
 /// Writes a target's seeds to `corpus/NAME/`, from where libFuzzer reads them next.
 pub fn write_seeds(name: &str) {
+    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+    write_seeds_of(name, &(target.seeds)());
+}
+
+/// The same for a target whose check is in the engine (`src/fuzzing`), for what it does not export.
+pub fn write_seeds_of(name: &str, seeds: &[Vec<u8>]) {
     let corpus = Path::new("corpus").join(name);
     std::fs::create_dir_all(&corpus).unwrap();
-    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
-    for (index, seed) in (target.seeds)().iter().enumerate() {
+    for (index, seed) in seeds.iter().enumerate() {
         std::fs::write(corpus.join(format!("seed-{index}")), seed).unwrap();
     }
 }

@@ -14,7 +14,7 @@ impl Networks {
     ///
     /// # Errors
     /// One sentence: which of them is no network. `name` is what they are.
-    pub(super) fn compile(name: &str, wire: &[String]) -> Result<Self, String> {
+    pub(crate) fn compile(name: &str, wire: &[String]) -> Result<Self, String> {
         let read = |text: &String| {
             let address = || text.parse::<IpAddr>().map(IpNet::from);
             text.parse::<IpNet>()

@@ -50,7 +50,7 @@ pub async fn read_opening(stream: &TcpStream, input: &mut Vec<u8>) -> Opening {
 }
 
 /// What the bytes so far begin, once that is clear.
-fn look(acceptor: &mut Acceptor, input: &[u8], taken: &mut usize) -> Option<Opening> {
+pub(crate) fn look(acceptor: &mut Acceptor, input: &[u8], taken: &mut usize) -> Option<Opening> {
     let wrong = || Opening::Wrong(alert(AlertDescription::UnexpectedMessage));
     match *input.first()? {
         HANDSHAKE => {}

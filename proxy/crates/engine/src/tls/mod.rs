@@ -14,6 +14,10 @@ mod verification;
 pub(crate) use certificate::certificates;
 pub use certificate::{Certificate, Server};
 pub(crate) use handshake::{Begun, begin};
+#[cfg(any(test, fuzzing))]
+pub(crate) use hello::{Opening, look};
+#[cfg(any(test, fuzzing))]
+pub(crate) use name::Names;
 pub(crate) use session::Tls;
 pub use verification::{Verification, Verifications};
 

@@ -28,7 +28,7 @@ impl Redirect {
     ///
     /// # Errors
     /// The end of a sentence: what is wrong with the status or the location.
-    pub(super) fn compile(wire: &wire::Redirect) -> Result<Self, String> {
+    pub(crate) fn compile(wire: &wire::Redirect) -> Result<Self, String> {
         let (text, status) = (&wire.location, wire.status);
         let status = u16::try_from(status)
             .ok()

@@ -51,7 +51,7 @@ impl Rewrite {
     ///
     /// # Errors
     /// The end of a sentence: what is wrong with the pattern or the replacement.
-    pub(super) fn compile(wire: &wire::Rewrite) -> Result<Self, String> {
+    pub(crate) fn compile(wire: &wire::Rewrite) -> Result<Self, String> {
         for (name, text) in [
             ("pattern", &wire.pattern),
             ("replacement", &wire.replacement),
