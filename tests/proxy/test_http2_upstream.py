@@ -34,6 +34,8 @@ async def test_request_and_response_are_translated(
             request("POST", "/cart?a=1", "Connection: x-hop", "X-Hop: 1", "X-Own: 2", body=b"body")
         )
 
+    (attempt,) = (await data_plane.segment()).attempts
+    assert attempt.attributes["network.protocol.version"] == "2"
     assert (answered.status, answered.body) == (201, b"hello")
     assert answered.head.start_line == "HTTP/1.1 201 "
     assert answered.head.one("x-own") == "1"

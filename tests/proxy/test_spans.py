@@ -120,6 +120,7 @@ async def test_client_span_says_where_the_attempt_went(
         told = {k: v for k, v in attempt.attributes.items() if ".phase." not in k}
         assert told == {
             "http.request.method": "GET",
+            "network.protocol.version": "1.1",
             "http.response.status_code": 200,
             "server.address": "127.0.0.1",
             "server.port": pod.port,

@@ -193,6 +193,7 @@ fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant)
         error: None,
         reason: None,
         tls: None,
+        http_version: "1.1",
         reused: true,
         resend_count: 0,
     }

@@ -46,6 +46,7 @@ pub struct Tried {
     error: Option<Flag>,
     reason: Option<Box<str>>,
     tls: Option<TlsSession>,
+    http_version: &'static str,
 }
 
 /// How an attempt ended.
@@ -76,6 +77,7 @@ impl Try<'_, '_> {
             error: None,
             reason: None,
             tls: None,
+            http_version: "",
         };
         let (lease, connection) = match self.connection(&tried.handshake_started).await {
             Ok(connection) => connection,
@@ -93,6 +95,7 @@ impl Try<'_, '_> {
             }
         };
         tried.tls = connection.tls();
+        tried.http_version = connection.http_version();
         tried.is_reused = lease.is_reused;
         // A connection that was there is had in no time: no reason to ask for it.
         let connected = if lease.is_reused {
@@ -383,6 +386,7 @@ impl Tried {
             error: self.error,
             reason: self.reason.as_deref(),
             tls: self.tls,
+            http_version: self.http_version,
             reused: self.is_reused,
             resend_count,
         }

@@ -91,6 +91,7 @@ impl World {
             error: None,
             reason: None,
             tls: None,
+            http_version: "1.1",
             reused: true,
             resend_count: 0,
         }
@@ -308,6 +309,7 @@ fn a_client_span_has_every_attribute_of_a_plain_request() {
             ("k8s.pod.name", text("api-1")),
             ("k8s.node.name", text("n1")),
             ("cloud.availability_zone", text("z1")),
+            ("network.protocol.version", text("1.1")),
             ("spanway.connection.reused", Value::Bool(true)),
             ("http.response.status_code", Value::Int(200)),
             ("spanway.phase.connect_us", Value::Int(100)),
@@ -344,6 +346,7 @@ fn a_retried_request_has_one_client_span_per_attempt() {
         end: world.at(150),
         status: None,
         error: Some(Flag::ConnectRefused),
+        http_version: "",
         reused: false,
         endpoint: &world.backend.endpoints[1],
         ..world.attempt()
@@ -420,6 +423,7 @@ fn a_handshake_is_a_phase_of_its_own_and_its_session_is_told() {
     let world = World::new();
     let attempts = [Attempt {
         handshake_started: Some(world.at(150)),
+        http_version: "2",
         reused: false,
         tls: Some(TlsSession {
             version: "1.3",
@@ -433,6 +437,7 @@ fn a_handshake_is_a_phase_of_its_own_and_its_session_is_told() {
         assert_eq!(span.int("spanway.phase.tls_us"), Some(70));
         assert_eq!(span.phases_us(), total_us(span));
     }
+    assert_eq!(spans[2].text("network.protocol.version"), Some("2"));
     assert_eq!(spans[2].text("tls.protocol.version"), Some("1.3"));
     assert_eq!(spans[2].attributes["tls.resumed"], Value::Bool(true));
 }

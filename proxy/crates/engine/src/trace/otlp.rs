@@ -270,6 +270,10 @@ fn put_attempt(
     put_span_name(out, [method_name(segment)]);
     put_method(out, segment);
     out.extend_from_slice(&attempt.endpoint.attributes);
+    if !attempt.http_version.is_empty() {
+        let version = attempt.http_version;
+        put_text(out, key!("network.protocol.version"), version);
+    }
     put_bool(out, key!("spanway.connection.reused"), attempt.reused);
     if attempt.resend_count != 0 {
         put_int(

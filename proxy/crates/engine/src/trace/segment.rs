@@ -211,6 +211,8 @@ pub struct Attempt<'a> {
     pub reason: Option<&'a str>,
     /// The TLS session of the connection; `None` without one.
     pub tls: Option<TlsSession>,
+    /// What was spoken on the connection, `1.1` or `2`; empty if there never was one.
+    pub http_version: &'static str,
     /// Whether the connection had served a request before.
     pub reused: bool,
     /// 0 for the first attempt.

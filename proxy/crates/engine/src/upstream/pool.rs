@@ -11,6 +11,7 @@ use super::Counted;
 use super::connect::{ConnectError, Dial, Failure};
 use super::http2::{Channel, Channels, Turn};
 use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
+use crate::message::Version;
 use crate::stream::Stream;
 use crate::table::{Destination, Table};
 use crate::trace::TlsSession;
@@ -47,6 +48,14 @@ pub enum Connection {
 }
 
 impl Connection {
+    /// As `network.protocol.version` has it.
+    pub fn http_version(&self) -> &'static str {
+        match self {
+            Self::Http1(_) => Version::Http11.as_str(),
+            Self::Http2(_) => Version::Http2.as_str(),
+        }
+    }
+
     /// Its TLS session; `None` without one.
     pub fn tls(&self) -> Option<TlsSession> {
         match self {
