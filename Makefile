@@ -6,7 +6,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TARGET := $(CURDIR)/target
 SETUP  := $(VENV)/.set-up
-ENGINE := $(VENV)/.engine
+# PROFILE=quick builds the engine in seconds after a change, several times slower at run time.
+PROFILE ?= release
+ENGINE := $(VENV)/.engine-$(PROFILE)
 SOURCES := Cargo.toml Cargo.lock $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -27,10 +29,11 @@ $(SETUP): requirements.lock pyproject.toml
 
 $(ENGINE): $(SETUP) $(SOURCES)
 	@command -v cargo >/dev/null || { echo "spanway: Rust is needed; see https://rustup.rs"; exit 1; }
-	@echo "spanway: building the engine, optimised (2 to 4 minutes the first time)"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" \
+	@echo "spanway: building the engine, profile $(PROFILE) (2 to 4 minutes the first time)"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked --profile $(PROFILE)" \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.engine-*
 	@touch $@
 
 demo: build ## a small traced shop behind Spanway, explained on the screen
