@@ -102,6 +102,8 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         ("--service", "NS/NAME:PORT=ADDR:PORT…", "serve one Service port at a local address"),
         ("--admin", "ADDR:PORT", f"health, routes and problems; default: {ADMIN_ADDRESS}"),
         ("--workers", "N", "threads that move requests; default: one per core"),
+        ("--head-timeout", "S", "for a client to send a request's head; default: 60"),
+        ("--idle-timeout", "S", "for a client's connection without a request; default: 75"),
     )
     run.add_argument(
         "--forwarded-header",

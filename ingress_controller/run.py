@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import uvloop
 
 from ingress_controller.admin.server import AdminServer
@@ -438,7 +439,7 @@ def _options(settings: Settings) -> Options:
         is_manifests=isinstance(settings.source, ManifestsSource),
         listeners=tuple(_listeners(settings)),
         service_listeners=settings.service_listeners,
-        forwarded=settings.forwarded,
+        service_listener=_listener(settings, ListenerKind.SERVICE),
         tracing=Tracing(settings.sample_ratio, settings.tracing_enabled),
         locality=Locality(settings.zone, settings.node),
         default_certificate=_default_certificate(settings),
@@ -448,14 +449,24 @@ def _options(settings: Settings) -> Options:
 def _listeners(settings: Settings) -> Iterator[Listener]:
     for has_tls, addresses in ((False, settings.http), (True, settings.https)):
         for address in addresses:
-            yield Listener(
-                address,
-                ListenerKind.INGRESS,
-                forwarded=settings.forwarded,
+            yield msgspec.structs.replace(
+                _listener(settings, ListenerKind.INGRESS),
+                address=address,
                 tls=has_tls,
                 proxy_protocol=settings.proxy_protocol,
                 trusted_proxies=settings.trusted_proxies,
             )
+
+
+def _listener(settings: Settings, kind: ListenerKind) -> Listener:
+    """What all listeners of a kind have in common."""
+    return Listener(
+        "",
+        kind,
+        forwarded=settings.forwarded,
+        head_timeout_ms=int(settings.head_timeout_s * 1_000),
+        idle_timeout_ms=int(settings.idle_timeout_s * 1_000),
+    )
 
 
 def _default_certificate(settings: Settings) -> DefaultCertificate:

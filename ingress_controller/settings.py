@@ -38,6 +38,10 @@ WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
 DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
 DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
+HEAD_TIMEOUT_S = 60.0  # nginx client_header_timeout
+IDLE_TIMEOUT_S = 75.0  # nginx keepalive_timeout
+CLIENT_S_MIN = 0.001  # the least that the table can say, since it counts milliseconds
+CLIENT_S_MAX = 86_400.0  # a day; whoever holds a connection for longer costs memory for nothing
 
 __all__ = [
     "CertificateFiles",
@@ -100,6 +104,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_certificate: tuple[str, str] | CertificateFiles | None = None
     proxy_protocol: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    head_timeout_s: float = HEAD_TIMEOUT_S
+    idle_timeout_s: float = IDLE_TIMEOUT_S
     zone: str = ""
     node: str = ""
     admin: str = ADMIN_ADDRESS
@@ -224,6 +230,8 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         default_certificate=given.one("--default-certificate", _default_certificate),
         proxy_protocol=given.one("--proxy-protocol", _switch) or False,
         trusted_proxies=tuple(dict.fromkeys(given.all("--trusted-proxies", _network))),
+        head_timeout_s=given.one("--head-timeout", _client_seconds) or HEAD_TIMEOUT_S,
+        idle_timeout_s=given.one("--idle-timeout", _client_seconds) or IDLE_TIMEOUT_S,
         zone=given.one("--zone", _label) or "",
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
@@ -372,12 +380,20 @@ def _ratio(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
+    return _seconds_within(text, 0, DRAIN_S_MAX)
+
+
+def _client_seconds(text: str) -> float:
+    return _seconds_within(text, CLIENT_S_MIN, CLIENT_S_MAX)
+
+
+def _seconds_within(text: str, least: float, most: float) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= DRAIN_S_MAX:
-        raise ValueError(f'"{text}" is not a number of seconds from 0 to {DRAIN_S_MAX:g}')
+    if not least <= seconds <= most:
+        raise ValueError(f'"{text}" is not a number of seconds from {least:g} to {most:g}')
     return seconds
 
 

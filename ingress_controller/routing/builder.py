@@ -45,6 +45,7 @@ from proxy.table import (
     Backend,
     Host,
     Listener,
+    ListenerKind,
     Locality,
     RouteTable,
     Tracing,
@@ -60,13 +61,14 @@ class Options(msgspec.Struct, frozen=True):
 
     `is_manifests`: the objects come from a directory and not from an API server. Then the class
     needs no object, Ingresses without class are ours, and Services may ask for listeners.
+    `service_listener` is what all of those are like, but for their address and backend.
     """
 
     ingress_class: str = "spanway"
     is_manifests: bool = False
     listeners: tuple[Listener, ...] = ()
     service_listeners: tuple[ServiceListener, ...] = ()
-    forwarded: bool = False
+    service_listener: Listener = Listener("", ListenerKind.SERVICE)
     tracing: Tracing = Tracing()
     locality: Locality = Locality()
     default_certificate: DefaultCertificate = DefaultCertificate()
@@ -248,9 +250,10 @@ class Builder:
             return set()
         options = self._options
         taken = [listener.address for listener in options.listeners]
-        served = service_listeners(options.service_listeners, taken, forwarded=options.forwarded)
+        like = options.service_listener
+        served = service_listeners(options.service_listeners, taken, like=like)
         taken += [one.listener.address for one in served]
-        more, problems = annotated(self._listening, taken, forwarded=options.forwarded)
+        more, problems = annotated(self._listening, taken, like=like)
         served += more
         unlike = set(self._served)
         self._served = {name: values.services.get(name) for name in map(service_name, served)}

@@ -13,7 +13,7 @@ from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.model.service import LISTEN_ANNOTATION, Service
 from ingress_controller.model.values import ServiceName
 from ingress_controller.routing.backends import Part
-from proxy.table import Listener, ListenerKind
+from proxy.table import Listener
 
 SERVICE_FLAG = "--service"
 _ANNOTATION_FIELD = f"metadata.annotations[{LISTEN_ANNOTATION}]"
@@ -38,20 +38,23 @@ class Served(msgspec.Struct, frozen=True):
 
 
 def service_listeners(
-    wanted: Iterable[ServiceListener], taken: Iterable[str], *, forwarded: bool
+    wanted: Iterable[ServiceListener], taken: Iterable[str], *, like: Listener
 ) -> list[Served]:
-    """What the settings ask for; `taken` are addresses that settings already use otherwise."""
+    """What the settings ask for: each is `like` that one, with an address and backend of its own.
+
+    `taken` are addresses that settings already use otherwise.
+    """
     served = []
     used = set(taken)
     for listener in wanted:
         assert listener.address not in used, "settings refuses an address that is given twice"
         used.add(listener.address)
-        served.append(_served(listener, SERVICE_FLAG, forwarded=forwarded))
+        served.append(_served(listener, SERVICE_FLAG, like))
     return served
 
 
 def annotated(
-    services: Mapping[ServiceName, Service], taken: Iterable[str], *, forwarded: bool
+    services: Mapping[ServiceName, Service], taken: Iterable[str], *, like: Listener
 ) -> tuple[list[Served], list[Problem]]:
     """What Services ask for in their annotation, as far as the addresses are not `taken`."""
     served: list[Served] = []
@@ -75,11 +78,11 @@ def annotated(
                 problems.append(Problem(key, _ANNOTATION_FIELD, message, "Choose another address."))
                 continue
             used[listener.address] = str(key)
-            served.append(_served(listener, _ANNOTATION_FIELD, forwarded=forwarded))
+            served.append(_served(listener, _ANNOTATION_FIELD, like))
     return served, problems
 
 
-def _served(listener: ServiceListener, field: str, *, forwarded: bool) -> Served:
+def _served(listener: ServiceListener, field: str, like: Listener) -> Served:
     port = listener.port
     ref = PortRef(number=int(port)) if port.isdigit() else PortRef(name=port)
     owner = ObjectKey("Service", listener.namespace, listener.service)
@@ -88,5 +91,5 @@ def _served(listener: ServiceListener, field: str, *, forwarded: bool) -> Served
         owner,
         field,
         ServiceRef(listener.service, ref),
-        Listener(listener.address, ListenerKind.SERVICE, backend, forwarded),
+        msgspec.structs.replace(like, address=listener.address, backend=backend),
     )

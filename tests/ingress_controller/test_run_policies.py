@@ -39,6 +39,23 @@ async def test_a_read_timeout_of_an_ingress_ends_the_wait_for_its_endpoint(tmp_p
                 assert answer.status == 504
 
 
+async def test_clients_have_the_time_that_the_flags_give_them(tmp_path: Path) -> None:
+    http, served = free_address(), free_address()
+    write(tmp_path, *world(1))
+    flags = ["--manifests", str(tmp_path), "--http", http, "--service", f"shop/api:http={served}"]
+    times = ["--admin", free_address(), "--head-timeout", "0.05", "--idle-timeout", "0.05"]
+    async with spanway(*flags, *times) as process:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        for address in (http, served):
+            for sent, status_line in ((b"", b""), (b"GET / HTTP/1.1\r\n", b"HTTP/1.1 408")):
+                host, _, port = address.rpartition(":")
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(sent)
+                assert (await reader.read())[:12] == status_line
+                writer.close()
+
+
 async def test_the_admin_server_shows_what_tls_is_served_and_no_key(tmp_path: Path) -> None:
     https, admin = free_address(), free_address()
     flags = ["--manifests", str(tmp_path), "--http", free_address(), "--admin", admin]

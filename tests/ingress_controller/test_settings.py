@@ -47,6 +47,12 @@ def test_only_a_pod_serves_on_until_others_know_that_it_leaves(tmp_path: Path) -
     assert (outside.drain_timeout_s, outside.drain_delay_s) == (20, 0)
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1d", "86401"])
+def test_a_client_has_a_bounded_time_that_is_not_zero(text: str) -> None:
+    with pytest.raises(SettingsError, match=f'^--idle-timeout: "{text}" is not a number of'):
+        run_settings("--idle-timeout", text)
+
+
 def test_each_flag_is_a_variable_too_and_the_flag_wins() -> None:
     env = IN_CLUSTER | {
         "SPANWAY_HTTP": "127.0.0.1:1, [::1]:2",
