@@ -135,6 +135,11 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
     group(
         "what is recorded",
         ("--otlp-endpoint", "URL", "send spans there, by OTLP/HTTP; default: nowhere"),
+        (
+            "--export",
+            "URL…",
+            "and there: otlp+grpc://host, file:/path, console, zipkin+http://…; docs/EXPORT.md",
+        ),
         ("--sample-ratio", "R", "share of new traces that are sampled, 0 to 1; default: 1"),
     )
     group(

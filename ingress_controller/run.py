@@ -47,7 +47,8 @@ from ingress_controller.takeover.channel import TakeoverError
 from ingress_controller.takeover.giving import Giver, Listening, TakeoverFailed
 from ingress_controller.takeover.taking import Taken, bound_address, take_over
 from ingress_controller.telemetry.events import Event, emit
-from ingress_controller.traces.export import Exporter, ExportLimits
+from ingress_controller.traces.export import making
+from ingress_controller.traces.export.exporters import Exporters
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWatch
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
@@ -94,7 +95,7 @@ class _Process:
         self.cache = cache
         self.source = source
         self.engine = engine
-        self.exporter = _exporter(settings, engine)
+        self.exporters = _exporters(settings, engine)
         self.resolver = Resolver(
             cache.touch, allow_loopback=isinstance(settings.source, ManifestsSource)
         )
@@ -125,7 +126,7 @@ class _Process:
         return {
             "generation": self.outcome.table.generation,
             "engine": self.engine.stats(),
-            "export": self.exporter.stats if self.exporter is not None else None,
+            "exporters": self.exporters.stats if self.exporters is not None else [],
             "objects": self.cache.object_count,
             "objects_refused": self.cache.refused_count,
         }
@@ -168,7 +169,7 @@ async def run(settings: Settings) -> None:
         engine = Engine(
             workers=settings.workers,
             resource=_resource(settings),
-            span_queue_bytes=QUEUE_BYTES_MAX if settings.export else UNCOLLECTED_BYTES_MAX,
+            span_queue_bytes=QUEUE_BYTES_MAX if settings.exports else UNCOLLECTED_BYTES_MAX,
         )
         stack.callback(engine.stop, deadline_s=0)
         process = _Process(settings, engine, source, cache)
@@ -187,8 +188,8 @@ async def run(settings: Settings) -> None:
                 settings, api, process, lambda work: tasks.append(group.create_task(work))
             )
             exporting = None
-            if process.exporter is not None:
-                exporting = group.create_task(process.exporter.run(), name="exporter")
+            if process.exporters is not None:
+                exporting = group.create_task(process.exporters.run(), name="exporters")
             if await _first_table(process, stop):
                 gc.collect()
                 gc.freeze()  # it stays: each full collection walked it, 30 ms at 10,000 hosts
@@ -382,11 +383,11 @@ async def _shut_down(
     if process.reconciler.is_published.is_set():
         await asyncio.sleep(drain.delay_s)
     await asyncio.to_thread(process.engine.stop, deadline_s=drain.timeout_s, idle_s=drain.idle_s)
-    if process.exporter is not None and exporting is not None:
+    if process.exporters is not None and exporting is not None:
         # What is being posted, or waits for its next attempt, is the flush's from now on.
         exporting.cancel()
         await asyncio.wait((exporting,))
-        await process.exporter.flush(FLUSH_DEADLINE_S)
+        await process.exporters.flush(FLUSH_DEADLINE_S)
 
 
 async def _start_admin(
@@ -481,17 +482,17 @@ def _default_certificate(settings: Settings) -> DefaultCertificate:
     return DefaultCertificate(wanted, self_signed())
 
 
-def _exporter(settings: Settings, engine: Engine) -> Exporter | None:
-    export = settings.export
-    if export is None or not settings.tracing_enabled:
+def _exporters(settings: Settings, engine: Engine) -> Exporters | None:
+    if not settings.exports or not settings.tracing_enabled:
         return None
-    limits = ExportLimits(timeout_s=export.timeout_s)
-    return Exporter(
-        engine.take_spans,
-        engine.spans_fd(),
-        export.endpoint,
-        headers=export.headers,
-        limits=limits,
+    exporters = []
+    for export in settings.exports:
+        try:
+            exporters.append(making.exporter(export, bridge_spans_max=settings.bridge_spans_max))
+        except ValueError as err:
+            raise StartError(f"Spans cannot be exported to {export.name}: {err}.") from err
+    return Exporters(
+        engine.take_spans, engine.spans_fd(), exporters, linger_s=settings.export_linger_s
     )
 
 

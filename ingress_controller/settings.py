@@ -31,8 +31,11 @@ from ingress_controller.arguments import (
     StartError,
     parser,
 )
-from ingress_controller.otel import Export, telemetry
+from ingress_controller.otel import telemetry
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
+from ingress_controller.traces.export import url
+from ingress_controller.traces.export.destination import Export
+from ingress_controller.traces.export.exporters import LINGER_S
 
 WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
@@ -118,7 +121,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded: bool = False
     publish: Publish = Publish()
     lease_namespace: str = "default"
-    export: Export | None = None
+    exports: tuple[Export, ...] = ()
+    export_linger_s: float = LINGER_S
+    bridge_spans_max: int | None = None
     resource: Mapping[str, str] = {}
     sample_ratio: float = 1.0
     tracing_enabled: bool = True
@@ -215,7 +220,9 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     is_manifests = isinstance(source, ManifestsSource)
     endpoint = given.texts("--otlp-endpoint")
     try:
-        otel = telemetry(env, endpoint[0][1] if endpoint else None)
+        otel = telemetry(
+            env, endpoint[0][1] if endpoint else None, given.all("--export", url.export)
+        )
     except ValueError as err:
         raise SettingsError(f"{endpoint[0][0]}: {err}.") from err
     ratio = given.one("--sample-ratio", _ratio)
@@ -244,7 +251,9 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         forwarded=given.one("--forwarded-header", _switch) or False,
         publish=_publish(given),
         lease_namespace=given.one("--lease-namespace", _object_name) or _own_namespace(env),
-        export=otel.export,
+        exports=otel.exports,
+        export_linger_s=otel.linger_s,
+        bridge_spans_max=otel.bridge_spans_max,
         resource=otel.resource,
         sample_ratio=1.0 if ratio is None else ratio,
         tracing_enabled=otel.enabled,
@@ -254,6 +263,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         name = given.texts("--default-certificate")[0][0]
         raise SettingsError(f"{name} has no effect without an HTTPS listener; add --https.")
     _refuse_twice(settings)
+    _refuse_alike(settings.exports)
     return settings
 
 
@@ -346,6 +356,17 @@ def _refuse_twice(settings: Settings) -> None:
                 f"{flag} {address} is already used by {seen[address]}; choose another port."
             )
         seen[address] = flag
+
+
+def _refuse_alike(exports: Sequence[Export]) -> None:
+    names = [export.name for export in exports]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"Spans would be exported to {name} twice; keep one of the two.")
+    spills = [export.spill.directory for export in exports if export.spill is not None]
+    for directory in spills:
+        if spills.count(directory) > 1:
+            raise SettingsError(f"--export: two share spill={directory}; give each its own.")
 
 
 def _existing_directory(text: str) -> Path:

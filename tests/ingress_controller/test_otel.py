@@ -1,6 +1,28 @@
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from ingress_controller.otel import Export, telemetry
+from ingress_controller.otel import telemetry
+from ingress_controller.traces.export import url
+from ingress_controller.traces.export.destination import (
+    Console,
+    Destination,
+    Export,
+    JaegerAgent,
+    JaegerCollector,
+    OtlpGrpc,
+    OtlpHttp,
+    Tls,
+    Zipkin,
+)
+
+
+def only(exports: tuple[Export, ...]) -> OtlpHttp:
+    """The one destination, which is OTLP/HTTP."""
+    (export,) = exports
+    assert isinstance(export.destination, OtlpHttp)
+    return export.destination
 
 
 @pytest.mark.parametrize(
@@ -32,17 +54,16 @@ from ingress_controller.otel import Export, telemetry
 def test_spans_go_where_the_specification_says(
     env: dict[str, str], flag: str | None, url: str | None
 ) -> None:
-    export = telemetry(env, flag).export
+    exports = telemetry(env, flag).exports
 
-    assert (export.endpoint if export else None) == url
+    assert (only(exports).url if exports else None) == url
 
 
 def test_headers_are_percent_decoded_pairs_and_never_shown() -> None:
     env = {"OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20abc, x-tenant = a"}
 
-    export = telemetry(env, "http://h").export
+    export = only(telemetry(env, "http://h").exports)
 
-    assert export is not None
     assert export.headers == {"Authorization": "Bearer abc", "x-tenant": "a"}
     assert "abc" not in repr(export)
 
@@ -101,7 +122,7 @@ def test_a_variable_without_sense_is_warned_about_and_ignored(
     read = telemetry(env, None)
 
     assert read.warnings == (warning,)
-    assert read.export is None
+    assert read.exports == ()
     assert read.sample_ratio is None
 
 
@@ -112,4 +133,191 @@ def test_the_sdk_can_be_disabled() -> None:
 def test_the_timeout_is_in_milliseconds() -> None:
     env = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2500"}
 
-    assert telemetry(env, "http://h").export == Export("http://h/v1/traces", {}, 2.5)
+    assert only(telemetry(env, "http://h").exports).timeout_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("env", "destinations"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "none"}, ()),
+        ({"OTEL_TRACES_EXPORTER": "console"}, (Console(),)),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, (OtlpHttp(url="http://localhost:4318/v1/traces"),)),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            (OtlpGrpc(address="localhost:4317"),),
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "zipkin, console"},
+            (Zipkin("http://localhost:9411/api/v2/spans"), Console()),
+        ),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "zipkin",
+                "OTEL_EXPORTER_ZIPKIN_ENDPOINT": "http://z:1/spans",
+                "OTEL_EXPORTER_ZIPKIN_TIMEOUT": "1500",
+            },
+            (Zipkin("http://z:1/spans", 1.5),),
+        ),
+        ({"OTEL_TRACES_EXPORTER": "jaeger"}, (JaegerAgent("localhost", 6831),)),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "jaeger",
+                "OTEL_EXPORTER_JAEGER_AGENT_HOST": "agent",
+                "OTEL_EXPORTER_JAEGER_AGENT_PORT": "6000",
+            },
+            (JaegerAgent("agent", 6000),),
+        ),
+        (
+            {
+                "OTEL_TRACES_EXPORTER": "jaeger",
+                "OTEL_EXPORTER_JAEGER_ENDPOINT": "http://j:14268/api/traces",
+                "OTEL_EXPORTER_JAEGER_USER": "ann",
+                "OTEL_EXPORTER_JAEGER_PASSWORD": "secret",
+            },
+            (JaegerCollector("http://j:14268/api/traces", "ann", "secret"),),
+        ),
+    ],
+)
+def test_the_exporters_of_the_variable_are_those_of_the_specification(
+    env: dict[str, str], destinations: tuple[Destination, ...]
+) -> None:
+    read = telemetry(env, None)
+
+    assert tuple(export.destination for export in read.exports) == destinations
+    assert read.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "insecure", "address", "has_tls"),
+    [
+        ("http://h:4317", "", "h:4317", False),
+        ("https://h", "", "h:4317", True),
+        ("https://h", "true", "h:4317", True),  # the scheme wins
+        ("h:1", "", "h:1", True),
+        ("h:1", "true", "h:1", False),
+        ("http://[::1]:1", "", "[::1]:1", False),
+    ],
+)
+def test_grpc_is_plain_by_its_scheme_or_by_the_variable(
+    endpoint: str, insecure: str, address: str, has_tls: bool
+) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_INSECURE": insecure,
+    }
+
+    (export,) = telemetry(env, None).exports
+
+    assert export.destination == OtlpGrpc(address=address, has_tls=has_tls)
+
+
+def test_compression_and_certificates_are_those_of_the_variables(tmp_path: Path) -> None:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).touch()
+    env = {
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "ca"),
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(tmp_path / "cert"),
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY": str(tmp_path / "key"),
+    }
+
+    export = only(telemetry(env, "https://h").exports)
+
+    assert export.gzip
+    assert export.tls == Tls(tmp_path / "ca", tmp_path / "cert", tmp_path / "key")
+    assert only(telemetry(env, "http://h").exports).tls == Tls()
+
+
+def test_variables_complete_the_only_otlp_url() -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://not-asked",
+        "OTEL_EXPORTER_OTLP_HEADERS": "key=secret",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2500",
+    }
+    given = [url.export("https://h?timeout=3"), url.export("console")]
+
+    completed, console = telemetry(env, None, given).exports
+
+    assert only((completed,)).headers == {"key": "secret"}
+    assert only((completed,)).timeout_s == 3
+    assert console == given[1]
+
+
+def test_headers_of_variables_are_sent_to_none_of_several_otlp_urls() -> None:
+    env = {"OTEL_EXPORTER_OTLP_HEADERS": "key=secret"}
+    given = (url.export("https://one"), url.export("otlp+grpcs://two"))
+
+    read = telemetry(env, None, given)
+
+    assert read.exports == given
+    assert "does not say which" in read.warnings[0]
+
+
+def test_headers_of_variables_are_for_their_endpoint_alone() -> None:
+    env = {"OTEL_EXPORTER_OTLP_HEADERS": "key=secret"}
+
+    short, other = telemetry(env, "http://short", [url.export("http://other")]).exports
+
+    assert only((short,)).headers == {"key": "secret"}
+    assert only((other,)).headers == {}
+
+
+def test_a_flag_wins_over_the_exporters_of_the_variable() -> None:
+    env = {"OTEL_TRACES_EXPORTER": "zipkin"}
+
+    assert telemetry(env, None, [url.export("console")]).exports == (url.export("console"),)
+
+
+@pytest.mark.parametrize(
+    ("env", "warning"),
+    [
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp_proto,console"},
+            'OTEL_TRACES_EXPORTER "otlp_proto" is ignored:'
+            " it is none of otlp, console, jaeger, zipkin, none",
+        ),
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},
+            "OTEL_BSP_MAX_QUEUE_SIZE has no meaning here;"
+            " queues are bounded in bytes: --export URL?queue_bytes=64Mi",
+        ),
+        (
+            {"OTEL_BSP_SCHEDULE_DELAY": "5000"},
+            "OTEL_BSP_SCHEDULE_DELAY 5000 is taken as 1000, the most",
+        ),
+        (
+            {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "²"},
+            'OTEL_BSP_MAX_EXPORT_BATCH_SIZE "²" is ignored: it is not a whole number above zero',
+        ),
+    ],
+)
+def test_what_cannot_be_done_as_a_variable_says_is_warned_about(
+    env: dict[str, str], warning: str
+) -> None:
+    assert telemetry(env, None).warnings == (warning,)
+
+
+def test_batches_grow_and_are_cut_as_the_variables_say() -> None:
+    env = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"}
+
+    read = telemetry(env, None)
+
+    assert (read.linger_s, read.bridge_spans_max) == (0.2, 64)
+    assert telemetry({}, None).warnings == ()
+
+
+def test_no_secret_is_in_what_is_shown_of_exports() -> None:
+    env = {
+        "OTEL_TRACES_EXPORTER": "otlp,jaeger",
+        "OTEL_EXPORTER_OTLP_HEADERS": "key=sesame",
+        "OTEL_EXPORTER_JAEGER_ENDPOINT": "http://j/api/traces",
+        "OTEL_EXPORTER_JAEGER_USER": "ann",
+        "OTEL_EXPORTER_JAEGER_PASSWORD": "sesame",
+    }
+
+    exports = telemetry(env, None).exports
+
+    assert len(exports) == 2
+    assert "sesame" not in repr(exports)
+    assert b"sesame" in msgspec.json.encode(exports, enc_hook=str)  # they are there

@@ -100,6 +100,15 @@ def test_what_is_about_connections_and_places_is_read(tmp_path: Path) -> None:
     assert of_secret.default_certificate == ("ingress", "default")
 
 
+def test_spans_go_wherever_a_flag_or_the_variable_says(tmp_path: Path) -> None:
+    file = f"file:{tmp_path}/spans.jsonl"
+    of_flags = run_settings("--otlp-endpoint", "http://h", "--export", "console", "--export", file)
+    of_variable = run_settings(env={**IN_CLUSTER, "SPANWAY_EXPORT": f"console, {file}"})
+
+    assert [export.name for export in of_flags.exports] == ["otlp+http://h", "console", file]
+    assert [export.name for export in of_variable.exports] == ["console", file]
+
+
 def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_ours() -> None:
     env = IN_CLUSTER | {
         "SPANWAY_PORT": "tcp://10.96.0.5:80",
@@ -113,6 +122,23 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (
+            ["run", "--manifests", "{dir}", "--export", "udp://h"],
+            '--export: "udp://h" has no scheme that spans can be sent by; use one of http, https,'
+            " otlp+http, otlp+https, otlp+grpc, otlp+grpcs, file, console, jaeger-thrift,"
+            " jaeger-thrift+http, jaeger-thrift+https, zipkin+http, zipkin+https, python.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--export", "console", "--export", "console"],
+            "Spans would be exported to console twice; keep one of the two.",
+        ),
+        (
+            [
+                *["run", "--manifests", "{dir}", "--export", "console?spill={dir}"],
+                *["--export", "http://h?spill={dir}"],
+            ],
+            "--export: two share spill={dir}; give each its own.",
+        ),
         (
             ["run"],
             "This is not a pod of a cluster; give --manifests DIR or --kubeconfig FILE.",

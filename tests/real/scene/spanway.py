@@ -154,7 +154,12 @@ class Spanway:
         return {endpoint["address"] for endpoint in of}
 
     def export_stats(self) -> Json:
-        return self.admin_answer("/api/stats")["export"]
+        """Of its only exporter."""
+        (stats,) = self.exporters_stats()
+        return stats
+
+    def exporters_stats(self) -> Json:
+        return self.admin_answer("/api/stats")["exporters"]
 
     def problems(self) -> Json:
         return self.admin_answer("/api/problems")["problems"]

@@ -1,0 +1,1 @@
+"""Spans on their way out: URL → destination → one exporter each, beside one another."""
