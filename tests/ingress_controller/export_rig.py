@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from ingress_controller.traces.export.destination import Spill
 from ingress_controller.traces.export.exporter import Exporter, ExportLimits
 from ingress_controller.traces.export.exporters import Exporters
 from ingress_controller.traces.export.sender import Sender
@@ -17,10 +18,12 @@ LIMITS = ExportLimits()
 class ExportRig:
     """A queue whose descriptor is readable while batches wait.
 
-    `waits` are the seconds that exporters asked to wait between attempts, none of which passed.
+    `waits` are the seconds that exporters asked to wait between attempts; of these `time_scale`
+    pass.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, time_scale: float = 0.0) -> None:
+        self._time_scale = time_scale
         self.waits: list[float] = []
         self._fd = os.eventfd(0, os.EFD_NONBLOCK)
         self._batches: list[SpanBatch] = []
@@ -33,9 +36,14 @@ class ExportRig:
         return Exporters(self._take, self._fd, exporters, linger_s=0.001)
 
     def exporter(
-        self, sender: Sender, limits: ExportLimits = LIMITS, *, name: str = NAME
+        self,
+        sender: Sender,
+        limits: ExportLimits = LIMITS,
+        *,
+        name: str = NAME,
+        spill: Spill | None = None,
     ) -> Exporter:
-        return Exporter(name, sender, limits=limits, sleep=self._note_wait)
+        return Exporter(name, sender, spill=spill, limits=limits, sleep=self._note_wait)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -48,7 +56,7 @@ class ExportRig:
 
     async def _note_wait(self, wait_s: float) -> None:
         self.waits.append(wait_s)
-        await asyncio.sleep(0)
+        await asyncio.sleep(wait_s * self._time_scale)
 
 
 @asynccontextmanager

@@ -1,21 +1,42 @@
 """One destination's queue, bounded in bytes, and the attempts to send what is in it.
 
-Rules: nothing waits for a destination but its own tasks. What does not fit the queue goes to the
-spill, if there is one, else it is dropped, counted by reason and logged once per interval. A batch
-that was cut off is repeated, so a destination may see it twice, which OTLP allows. Source:
-OpenTelemetry Protocol 1.x, "OTLP/HTTP Throttling", "OTLP/gRPC Throttling".
+Rules: nothing waits for a destination but its own tasks. A queue that is half full is relieved by
+the spill, if there is one; what does not fit is dropped, counted by reason and logged once per
+interval. What is new is sent first, what is on disk whenever nothing new waits. A batch that was
+cut off is repeated, so a destination may see it twice, which OTLP allows. Source: OpenTelemetry
+Protocol 1.x, "OTLP/HTTP Throttling", "OTLP/gRPC Throttling".
 """
 
 import asyncio
+import contextlib
+import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ingress_controller.traces.export.destination import QUEUE_BYTES
+from ingress_controller.telemetry.events import Event, emit
+from ingress_controller.traces.export.destination import QUEUE_BYTES, Spill
 from ingress_controller.traces.export.losses import DropReason, ExportStats, Losses
 from ingress_controller.traces.export.sender import Answer, Outcome, Sender
+from ingress_controller.traces.export.spill import SpilledBatch, SpillFiles
+from ingress_controller.traces.export.thread import CallingThread
 from proxy.spans import SpanBatch
+
+SPILL_RETRY_S = 10.0
+"""Until a directory that cannot be written, or is another process's, is tried again."""
+
+SPILL_LAST_S = 2.0
+"""For what is in memory at the end to be written, after the last flush: 32 MiB take 0.1 s."""
+
+
+class SpillUnusable(Event, frozen=True):
+    """It is tried again; until then the queue in memory has to suffice."""
+
+    level: ClassVar[int] = logging.WARNING
+    exporter: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +54,9 @@ class ExportLimits:
 
 
 class Exporter:
-    """Sends what it is offered by `sender`. `name` is for people and counters.
+    """Sends what it is offered by `sender`, with `spill` for what there is no room for.
+
+    `name` is for people and counters.
 
     `sleep` waits between attempts (tests replace it).
     """
@@ -43,6 +66,7 @@ class Exporter:
         name: str,
         sender: Sender,
         *,
+        spill: Spill | None = None,
         limits: ExportLimits = ExportLimits(),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -53,17 +77,28 @@ class Exporter:
         self._is_open = False
         self._waiting: deque[SpanBatch] = deque()
         self._waiting_bytes = 0
-        self._sending_bytes = 0
+        self._busy_bytes = 0  # of batches that are being sent or written
         self._arrived = asyncio.Event()
         self._sent_spans = 0
         self._retry_count = 0
         self._losses = Losses(name)
+        self._spill = None if spill is None else SpillFiles(spill, self._losses.count)
+        self._disk = CallingThread(f"spill of {name}")
+        self._is_crowded = asyncio.Event()
+        self._is_drained = asyncio.Event()
+        self._is_drained.set()
+        self._has_spilled = asyncio.Event()
+        self._spill_failure = ""
 
     @property
     def stats(self) -> ExportStats:
-        held_bytes = self._waiting_bytes + self._sending_bytes
         return ExportStats(
-            self.name, self._sent_spans, dict(self._losses.spans), self._retry_count, held_bytes
+            self.name,
+            self._sent_spans,
+            dict(self._losses.spans),
+            self._retry_count,
+            queue_bytes=self._waiting_bytes + self._busy_bytes,
+            spill_bytes=0 if self._spill is None else self._spill.byte_count,
         )
 
     def offer(self, batches: Iterable[SpanBatch]) -> None:
@@ -72,11 +107,13 @@ class Exporter:
             self._waiting.append(batch)
             self._waiting_bytes += len(batch.otlp)
         # The oldest goes first: in an outage, people look at what happens now.
-        room_bytes = self._limits.queue_bytes_max - self._sending_bytes
-        while self._waiting and self._waiting_bytes > room_bytes:
+        while self._waiting and self._is_over(self._limits.queue_bytes_max):
             self._drop_oldest(DropReason.QUEUE_FULL, "it is too slow for what is offered")
         if self._waiting:
             self._arrived.set()
+            self._is_drained.clear()
+        if self._is_over(self._limits.queue_bytes_max // 2):
+            self._is_crowded.set()
 
     async def run(self) -> None:
         """Sends until cancelled; what was not delivered then stays for `flush`."""
@@ -84,9 +121,12 @@ class Exporter:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._sender.in_flight_max):
                 group.create_task(self._send_forever())
+            if self._spill is not None:
+                group.create_task(self._spill_forever(self._spill))
 
     async def flush(self, deadline_s: float) -> None:
-        """Sends what is left, after `run` has ended; drops what `deadline_s` does not suffice for.
+        """Sends what is in memory, after `run` has ended. What `deadline_s` does not suffice for is
+        spilled or dropped; what is on disk stays there.
 
         Returns as soon as nothing is left, and is the last that is called.
         """
@@ -97,15 +137,28 @@ class Exporter:
                     for _ in range(self._sender.in_flight_max):
                         group.create_task(self._send_waiting())
         except TimeoutError:
-            while self._waiting:
-                self._drop_oldest(DropReason.SHUTDOWN, f"no answer within {deadline_s:g} s")
+            await self._give_up(f"no answer within {deadline_s:g} s")
         await self._sender.close()
+        if self._spill is not None:
+            self._spill.close()
+        self._disk.close()
         self._losses.log_now()
 
     async def _open(self) -> None:
         if not self._is_open:
             await self._sender.open()
             self._is_open = True
+
+    async def _give_up(self, why: str) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SPILL_LAST_S):
+                while self._waiting and await self._put_aside(self._pop_oldest()):
+                    pass
+        while self._waiting:
+            self._drop_oldest(DropReason.SHUTDOWN, why)
+
+    def _is_over(self, byte_count: int) -> bool:
+        return self._waiting_bytes + self._busy_bytes > byte_count
 
     def _pop_oldest(self) -> SpanBatch:
         batch = self._waiting.popleft()
@@ -119,35 +172,112 @@ class Exporter:
     def _drop_oldest(self, reason: DropReason, why: str) -> None:
         self._losses.count(reason, self._pop_oldest().span_count, why)
 
+    @contextlib.contextmanager
+    def _busy(self, batch: SpanBatch) -> Iterator[None]:
+        """Its bytes count while it is in no queue."""
+        self._busy_bytes += len(batch.otlp)
+        try:
+            yield
+        finally:
+            self._busy_bytes -= len(batch.otlp)
+
+    async def _spill_forever(self, spill: SpillFiles) -> None:
+        while not await self._has_opened(spill):
+            await self._sleep(SPILL_RETRY_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._relieve_forever())
+            group.create_task(self._recover_forever(spill))
+
+    async def _relieve_forever(self) -> None:
+        while True:
+            await self._is_crowded.wait()
+            self._is_crowded.clear()
+            while self._waiting and self._is_over(self._limits.queue_bytes_max // 2):
+                if not await self._put_aside(self._pop_oldest()):
+                    await self._sleep(SPILL_RETRY_S)
+                    break
+
+    async def _recover_forever(self, spill: SpillFiles) -> None:
+        """One at a time: a destination that is just back has enough to do."""
+        while True:
+            if not spill.has_some:
+                self._has_spilled.clear()
+            await self._has_spilled.wait()
+            await self._is_drained.wait()
+            oldest = await self._disk.call(spill.oldest)
+            if oldest is not None:
+                await self._recover(spill, oldest)
+
+    async def _recover(self, spill: SpillFiles, oldest: SpilledBatch) -> None:
+        with self._busy(oldest.batch):
+            last = await self._deliver(oldest.batch)
+        if last is None:
+            await self._disk.call(lambda: spill.remove(oldest.turn))
+
+    async def _has_opened(self, spill: SpillFiles) -> bool:
+        try:
+            if await self._disk.call(spill.open):
+                self._has_spilled.set()  # perhaps, from an earlier process
+                return True
+        except OSError as err:
+            self._note_spill_failure(err.strerror or str(err))
+        else:
+            self._note_spill_failure("another process has it")
+        return False
+
+    async def _put_aside(self, batch: SpanBatch) -> bool:
+        """Writes it to disk; False, with it back in the queue, where that is not possible."""
+        spill = self._spill
+        try:
+            if spill is not None and spill.is_open:
+                with self._busy(batch):
+                    await self._disk.call(lambda: spill.put(batch))
+                self._spill_failure = ""
+                self._has_spilled.set()
+                return True
+        except OSError as err:
+            self._note_spill_failure(err.strerror or str(err))
+        except asyncio.CancelledError:
+            self._put_back(batch)
+            raise
+        self._put_back(batch)
+        return False
+
+    def _note_spill_failure(self, reason: str) -> None:
+        if reason != self._spill_failure:
+            emit(SpillUnusable(self.name, reason))
+        self._spill_failure = reason
+
     async def _send_forever(self) -> None:
         while True:
             await self._arrived.wait()
-            await self._send_waiting()
             self._arrived.clear()
+            await self._send_waiting()
 
     async def _send_waiting(self) -> None:
         while self._waiting:
             batch = self._pop_oldest()
-            self._sending_bytes += len(batch.otlp)
             try:
-                await self._deliver(batch)
+                with self._busy(batch):
+                    last = await self._deliver(batch)
             except asyncio.CancelledError:
                 self._put_back(batch)
                 raise
-            finally:
-                self._sending_bytes -= len(batch.otlp)
+            if last is not None and not await self._put_aside(batch):
+                self._drop_oldest(DropReason.UNREACHABLE, last.message)
+        self._is_drained.set()
 
-    async def _deliver(self, batch: SpanBatch) -> None:
-        """Sends until the batch is accepted, refused, or out of attempts."""
+    async def _deliver(self, batch: SpanBatch) -> Answer | None:
+        """Sends until the batch is accepted or refused: None; or the last attempt's answer."""
         for attempt in range(1, self._limits.attempts_max + 1):
             answer = await self._sender.send(batch)
             if answer.outcome is not Outcome.UNAVAILABLE:
                 self._settle(batch, answer)
-                return
+                return None
             if attempt < self._limits.attempts_max:
                 self._retry_count += 1
                 await self._sleep(max(answer.retry_after_s, self._backoff_s(attempt)))
-        self._losses.count(DropReason.UNREACHABLE, batch.span_count, answer.message)
+        return answer
 
     def _settle(self, batch: SpanBatch, answer: Answer) -> None:
         if answer.outcome is Outcome.REFUSED:

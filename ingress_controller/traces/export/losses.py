@@ -1,6 +1,7 @@
 """Spans that were not delivered: counted by reason, logged once an interval and reason."""
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -49,25 +50,28 @@ class ExportStats(msgspec.Struct, frozen=True):
 
 
 class Losses:
-    """See the module; `exporter` is whose they are."""
+    """See the module; `exporter` is whose they are. Any thread may count."""
 
     def __init__(self, exporter: str) -> None:
         self.spans: Counter[DropReason] = Counter()
         self._exporter = exporter
+        self._lock = threading.Lock()
         self._unlogged: Counter[DropReason] = Counter()
         self._why: dict[DropReason, str] = {}
         self._quiet_until_s: dict[DropReason, float] = {}
 
     def count(self, reason: DropReason, span_count: int, why: str) -> None:
-        self.spans[reason] += span_count
-        self._unlogged[reason] += span_count
-        self._why[reason] = why
-        if time.monotonic() >= self._quiet_until_s.get(reason, 0.0):
-            self._log(reason)
+        with self._lock:
+            self.spans[reason] += span_count
+            self._unlogged[reason] += span_count
+            self._why[reason] = why
+            if time.monotonic() >= self._quiet_until_s.get(reason, 0.0):
+                self._log(reason)
 
     def log_now(self) -> None:
-        for reason in [reason for reason, count in self._unlogged.items() if count]:
-            self._log(reason)
+        with self._lock:
+            for reason in [reason for reason, count in self._unlogged.items() if count]:
+                self._log(reason)
 
     def _log(self, reason: DropReason) -> None:
         self._quiet_until_s[reason] = time.monotonic() + LOG_INTERVAL_S

@@ -20,7 +20,8 @@ def exporter(export: Export, *, bridge_spans_max: int | None = None) -> Exporter
         ValueError: its certificates cannot be used, or a package that it needs is missing.
     """
     limits = ExportLimits(queue_bytes_max=export.queue_bytes_max)
-    return Exporter(export.name, _sender(export.destination, bridge_spans_max), limits=limits)
+    sender = _sender(export.destination, bridge_spans_max)
+    return Exporter(export.name, sender, spill=export.spill, limits=limits)
 
 
 def _sender(destination: Destination, bridge_spans_max: int | None) -> Sender:

@@ -26,8 +26,10 @@ from ingress_controller.traces.export.destination import (
     Tls,
     Zipkin,
 )
+from proxy.spans import BATCH_BYTES_MAX
 
 TRACES_PATH = "/v1/traces"
+QUEUE_BYTES_LEAST = 8 * BATCH_BYTES_MAX  # four batches are under way, as many wait
 TIMEOUT_S_MAX = 300.0  # of one attempt; longer ones would outlive the shutdown by minutes
 FILES_LIMIT_MAX = 1_000  # files of one exporter; each rotation renames all of them
 HEADERS_FILE_BYTES_MAX = 64 * 1024  # a file of headers; a request has less room for them
@@ -59,7 +61,7 @@ def export(text: str) -> Export:
     made = Export(
         name=url.name,
         destination=destination,
-        **url.given(queue_bytes_max=("queue_bytes", _size)),
+        **url.given(queue_bytes_max=("queue_bytes", _queue_bytes)),
         spill=_spill(url),
     )
     url.refuse_rest()
@@ -294,6 +296,12 @@ def _size(text: str) -> int:
     if not total:
         raise ValueError(f'"{text}" is not a size above zero, for example 64Mi')
     return total
+
+
+def _queue_bytes(text: str) -> int:
+    if _size(text) < QUEUE_BYTES_LEAST:
+        raise ValueError(f'"{text}" is below {QUEUE_BYTES_LEAST} bytes: batches have up to 1 MiB')
+    return _size(text)
 
 
 def _seconds(text: str) -> float:

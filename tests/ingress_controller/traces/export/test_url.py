@@ -113,6 +113,7 @@ def test_headers_are_those_of_the_file(tmp_path: Path) -> None:
         ("https://h?ca=/not/there", 'ca: "/not/there" is not a file'),
         ("http://h?headers=/bin/sh", '"/bin/sh"'),
         ("console?queue_bytes=0", 'queue_bytes: "0" is not a size above zero, for example 64Mi'),
+        ("console?queue_bytes=1Mi", '"1Mi" is below 8388608 bytes: batches have up to 1 MiB'),
         ("console?queue_bytes=1X", 'queue_bytes: "1X" is not a size'),
         ("console?spill=/not/there", 'spill: "/not/there" is not a directory'),
         ("console?spill_bytes=1Mi", "spill_bytes has no effect without spill="),
