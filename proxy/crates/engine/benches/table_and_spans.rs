@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use spanway_engine::message::Fields;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Choice, Ids, Recorder, Resource, Segment, SpanQueue, context,
+    Anchor, Attempt, Balance, Baselines, Blocked, Choice, Ids, Judgement, Recorder, Resource,
+    Segment, SpanQueue, context,
 };
 use spanway_engine::{Asker, Balancer, Finding};
 
@@ -132,6 +133,13 @@ fn measure_record(table: &Table) {
             drain();
         }
     });
+    let mut baselines = Baselines::default();
+    measure("the verdict of a segment", 200_000, |_| {
+        let attempts = [attempt(ids.span_id(), backend, start)];
+        let borrowed = (start, clock);
+        let segment = segment(&mut ids, matched.route, backend, &attempts, borrowed);
+        black_box(baselines.judge(&segment));
+    });
     recorder.flush();
     drain();
     let segment_count = queue.counts().recorded / 3;
@@ -196,6 +204,8 @@ fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant)
         http_version: "1.1",
         reused: true,
         resend_count: 0,
+        ahead: 0,
+        blocked: Blocked::default(),
     }
 }
 
@@ -251,6 +261,7 @@ fn segment<'a>(
         first_response: Some(at(745)),
         balance: Some(balance),
         attempts,
+        judgement: Judgement::default(),
     }
 }
 

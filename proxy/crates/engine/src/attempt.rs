@@ -16,7 +16,7 @@ use crate::retry::{self, Happened, Turn};
 use crate::stream::{Shared, Stream};
 use crate::table::{Backend, OverTls};
 use crate::trace::segment::Fault;
-use crate::trace::{Attempt, Flag, SpanId, TlsSession};
+use crate::trace::{Attempt, Blocked, Flag, SpanId, TlsSession};
 use crate::upstream::http2::Channel;
 use crate::upstream::{ConnectError, Connection, Counted, Dial, Earlier, Freshness, Full, Lease};
 use crate::worker::Workspace;
@@ -27,6 +27,8 @@ pub struct Try<'a, 'j> {
     pub target: &'a Target<'j>,
     /// By its index in the backend.
     pub endpoint: usize,
+    /// The worker's other requests that are there.
+    pub ahead: u32,
     /// Whether the client has to be told by a cookie, where the backend has affinity.
     pub is_new_to_client: bool,
     pub turn: &'a Turn<'a>,
@@ -39,6 +41,7 @@ pub struct Tried {
     pub is_reused: bool,
     pub end: Instant,
     pub marks: Marks,
+    ahead: u32,
     id: SpanId,
     started: Instant,
     handshake_started: Cell<Option<Instant>>,
@@ -70,6 +73,7 @@ impl Try<'_, '_> {
             is_reused: false,
             end: self.started,
             marks: Marks::default(),
+            ahead: self.ahead,
             id: worker.ids.borrow_mut().span_id(),
             started: self.started,
             handshake_started: Cell::default(),
@@ -389,6 +393,11 @@ impl Tried {
             http_version: self.http_version,
             reused: self.is_reused,
             resend_count,
+            ahead: self.ahead,
+            blocked: Blocked {
+                by_client: self.marks.blocked_by_client.get(),
+                by_endpoint: self.marks.blocked_by_endpoint.get(),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::body::{ReadError, Relay, RelayError, Sink, Source};
 use crate::downstream::reply;
@@ -69,6 +69,10 @@ pub struct Marks {
     pub status: Cell<u16>,
     pub request_body_bytes: Cell<u64>,
     pub response_body_bytes: Cell<u64>,
+    /// How long the response stood still because the client took no more of it.
+    pub blocked_by_client: Cell<Duration>,
+    /// How long the request did, because of the endpoint.
+    pub blocked_by_endpoint: Cell<Duration>,
     /// What is wrong with the request's body.
     pub malformed: Cell<Option<Malformed>>,
     /// The endpoint said that it did not look at the request.
@@ -192,16 +196,19 @@ impl Upload<'_, '_> {
             };
             pace.upload.set(Some(side));
         };
-        Relay {
+        let relay = Relay {
             source: self.from_client,
             sink: self.to_upstream,
             moved: &self.marks.request_body_bytes,
             bytes_max: self.body_bytes_max,
             pace,
             waits_for_sink: &waits,
-        }
-        .run()
-        .await
+        };
+        let relayed = relay.run().await;
+        self.marks
+            .blocked_by_endpoint
+            .set(self.to_upstream.waited());
+        relayed
     }
 
     /// Waits until the connection is upgraded; an error means that the client left instead. Both
@@ -335,7 +342,9 @@ impl Download<'_, '_> {
             pace,
             waits_for_sink: &waits,
         };
-        relay.run().await.map_err(|failure| match failure {
+        let relayed = relay.run().await;
+        self.marks.blocked_by_client.set(self.to_client.waited());
+        relayed.map_err(|failure| match failure {
             RelayError::Write | RelayError::TooLarge => Flag::ClientGone,
             RelayError::Read(error) => answer::failure(&error),
         })

@@ -26,7 +26,7 @@ use crate::table::{
     Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, Table,
 };
 use crate::tls::Tls;
-use crate::trace::{Attempt, Balance, Choice, Flag, Segment};
+use crate::trace::{Attempt, Balance, Choice, Flag, Judgement, Segment};
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
 
@@ -340,6 +340,7 @@ async fn balance(
             job,
             target,
             endpoint: picked.endpoint,
+            ahead: picked.ahead,
             is_new_to_client: picked.is_new_to_client(),
             turn: &turn,
             started,
@@ -447,7 +448,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
     };
     let marks = outcome.marks();
     let end = outcome.end.unwrap_or_else(Instant::now);
-    worker.recorder.borrow_mut().record(&Segment {
+    let mut segment = Segment {
         clock: worker.clock.borrow_mut().anchor(end),
         trace_id: trace.id,
         root: trace.root,
@@ -487,7 +488,10 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         first_response: outcome.first_response,
         balance: outcome.balance,
         attempts: &attempts,
-    });
+        judgement: Judgement::default(),
+    };
+    segment.judgement = worker.baselines.borrow_mut().judge(&segment);
+    worker.recorder.borrow_mut().record(&segment);
 }
 
 /// A request that is being served now, in the counters.

@@ -198,6 +198,29 @@ pub const BATCH_BYTES: usize = 96 * 1024;
 /// Used buffers kept for the workers, so that they need not fault in new pages: one per worker.
 pub const SPARE_BUFFERS_MAX: usize = 16;
 
+/// How much slower than usual a request must be for somebody to be blamed: this, in microseconds …
+///
+/// A scheduler's turn and a queue of small packets are below it.
+pub const VERDICT_EXCESS_US_MIN: u64 = 1_000;
+
+/// … and at least this part of what is usual: one half. What takes 200 ms varies by more than what
+/// takes 2 ms.
+pub const VERDICT_EXCESS_SHARE: u64 = 2;
+
+/// Routes of which one worker knows what is usual, some 100 bytes each. Requests of more routes get
+/// no verdict.
+pub const BASELINES_MAX: usize = 16_384;
+
+/// Requests that must have been seen before something is usual.
+pub const BASELINE_REQUESTS_MIN: u32 = 16;
+
+/// Requests after which a baseline follows time, no longer each request.
+pub const BASELINE_WARM_UP_REQUESTS: u32 = 64;
+
+/// The time in which a baseline doubles at most: a route that slows down from 1 to 20 ms is told to
+/// be slow for four minutes, then that is usual.
+pub const BASELINE_DOUBLING: Duration = Duration::from_secs(60);
+
 /// How old an anchor may get. Clocks slewed by NTP drift at most 500 ppm: 5 ms in ten seconds.
 pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(10);
 

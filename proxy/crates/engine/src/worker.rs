@@ -19,7 +19,7 @@ use crate::limits::{EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK
 use crate::message::{RequestHead, ResponseHead};
 use crate::stats::WorkerStats;
 use crate::table::Table;
-use crate::trace::{Clock, Ids, Recorder};
+use crate::trace::{Baselines, Clock, Ids, Recorder};
 use crate::upstream::{Balancer, Pool};
 
 /// What the control plane tells a worker.
@@ -51,6 +51,7 @@ pub struct Worker {
     pub recorder: RefCell<Recorder>,
     pub ids: RefCell<Ids>,
     pub clock: RefCell<Clock>,
+    pub baselines: RefCell<Baselines>,
     pub stats: Arc<WorkerStats>,
     published: Arc<ArcSwap<Table>>,
     table: RefCell<Rc<Snapshot>>,
@@ -115,6 +116,7 @@ impl Worker {
             recorder: RefCell::new(recorder),
             ids: RefCell::new(Ids::from_entropy()),
             clock: RefCell::new(Clock::new()),
+            baselines: RefCell::default(),
             stats,
             table: RefCell::new(Rc::new(Snapshot(published.load_full()))),
             generation_swept: Cell::new(0),
@@ -256,6 +258,7 @@ impl Worker {
         let is_new = self.generation_swept.replace(table.generation) != table.generation;
         if is_new {
             self.balancer.borrow_mut().retain(&table);
+            self.baselines.borrow_mut().renew();
         }
         let known = is_new.then(|| Pool::destinations(&table));
         self.pool.sweep(Instant::now(), known.as_ref());

@@ -16,8 +16,8 @@ use spanway_engine::limits::VALUE_BYTES_MAX;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Place, Route, Table, wire};
 use spanway_engine::trace::segment::{Fault, Stay};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Choice, Flag, Ids, Recorder, Resource, RetryDenied, Segment, SpanId,
-    SpanQueue, TlsSession, TraceId,
+    Anchor, Attempt, Balance, Baselines, Blocked, Choice, Flag, Ids, Judgement, Recorder, Resource,
+    RetryDenied, Segment, SpanId, SpanQueue, TlsSession, TraceId, Verdict,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -94,6 +94,8 @@ impl World {
             http_version: "1.1",
             reused: true,
             resend_count: 0,
+            ahead: 0,
+            blocked: Blocked::default(),
         }
     }
 
@@ -145,6 +147,7 @@ impl World {
             first_response: Some(self.at(740)),
             balance: Some(self.balance()),
             attempts,
+            judgement: Judgement::default(),
         }
     }
 }
@@ -252,8 +255,77 @@ fn a_server_span_has_every_attribute_of_a_plain_request() {
             ("spanway.phase.wait_us", Value::Int(500)),
             ("spanway.phase.receive_us", Value::Int(170)),
             ("spanway.phase.respond_us", Value::Int(100)),
+            ("spanway.verdict", text("none")),
         ])
     );
+}
+
+#[test]
+fn a_server_span_says_whose_the_time_was_and_who_took_more_than_usual() {
+    let world = World::new();
+    let mut baselines = Baselines::default();
+    let quick = [world.attempt()];
+    let quick = world.segment(&quick);
+    let judgements: Vec<_> = (0..30).map(|_| baselines.judge(&quick)).collect();
+    assert!(judgements.iter().all(|it| it.verdict == Verdict::None));
+    let slow = [Attempt {
+        first_byte: Some(world.at(20_730)),
+        end: world.at(20_900),
+        ..world.attempt()
+    }];
+    let mut slow = Segment {
+        balance: Some(Balance {
+            end: world.at(20_900),
+            ..world.balance()
+        }),
+        end: world.at(21_000),
+        ..world.segment(&slow)
+    };
+    slow.judgement = baselines.judge(&slow);
+    let server = &spans(&slow)[0];
+    assert_eq!(server.text("spanway.verdict"), Some("app"));
+    assert_eq!(server.int("spanway.verdict.excess_us"), Some(20_000));
+    assert_eq!(server.int("spanway.time.app_us"), Some(20_670));
+    assert_eq!(server.int("spanway.time.app_queue_us"), Some(5));
+    assert_eq!(server.int("spanway.time.client_network_us"), Some(100));
+    assert_eq!(server.int("spanway.time.cluster_network_us"), Some(100));
+    assert_eq!(server.int("spanway.time.proxy_us"), Some(125));
+}
+
+#[test]
+fn a_failed_request_is_judged_but_nothing_is_learnt_from_it() {
+    let world = World::new();
+    let mut baselines = Baselines::default();
+    let attempts = [world.attempt()];
+    let failed = Segment {
+        status: 502,
+        flag: Some(Flag::UpstreamReset),
+        ..world.segment(&attempts)
+    };
+    for _ in 0..100 {
+        baselines.judge(&failed);
+    }
+    let slow = Segment {
+        end: world.at(50_000),
+        ..world.segment(&attempts)
+    };
+    assert_eq!(baselines.judge(&slow).verdict, Verdict::None);
+}
+
+#[test]
+fn the_time_that_a_response_waits_for_its_client_is_the_clients() {
+    let world = World::new();
+    let attempts = [Attempt {
+        blocked: Blocked {
+            by_client: Duration::from_micros(250),
+            by_endpoint: Duration::ZERO,
+        },
+        ..world.attempt()
+    }];
+    let times = Baselines::default().judge(&world.segment(&attempts)).times;
+    // All of `respond`, the rest in `receive`, which is the app's otherwise.
+    assert_eq!(times.client_network, 100 + 250);
+    assert_eq!(times.app, 500 + 20);
 }
 
 #[test]
@@ -716,8 +788,10 @@ fn parents_enclose_children_and_phases_sum_to_their_span() {
     let (world, mut random) = (World::new(), fastrand::Rng::with_seed(seed));
     for _ in 0..3_000 {
         let attempts = random_attempts(&world, &mut random);
-        let segment = random_segment(&world, &attempts, &mut random);
+        let mut segment = random_segment(&world, &attempts, &mut random);
+        segment.judgement = Baselines::default().judge(&segment);
         let spans = spans(&segment);
+        assert_eq!(segment.judgement.times.total(), total_us(&spans[0]));
         assert_eq!(spans[0].phases_us(), total_us(&spans[0]));
         for span in &spans {
             assert!(span.start_unix_ns <= span.end_unix_ns);
@@ -743,6 +817,11 @@ fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Atte
         sent: random_instant(world, random),
         first_byte: random.bool().then(|| random_instant(world, random)),
         end: random_instant(world, random),
+        ahead: random.u32(..3),
+        blocked: Blocked {
+            by_client: Duration::from_nanos(random.u64(..2_000_000)),
+            by_endpoint: Duration::from_nanos(random.u64(..2_000_000)),
+        },
         ..world.attempt()
     };
     (0..attempt_count).map(attempt).collect()
@@ -812,6 +891,19 @@ fn an_empty_batch_is_never_sealed() {
     recorder.flush();
     drop(recorder);
     assert_eq!(queue.take(1), []);
+}
+
+#[test]
+fn the_verdicts_are_those_in_the_documentation() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/SPANS.md");
+    let documentation = std::fs::read_to_string(path).unwrap();
+    for verdict in Verdict::ALL {
+        let row = format!("| `{}` | ", verdict.as_str());
+        assert!(
+            documentation.contains(&row),
+            "docs/SPANS.md has no row {row}"
+        );
+    }
 }
 
 #[test]

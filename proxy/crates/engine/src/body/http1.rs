@@ -3,6 +3,7 @@
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -100,6 +101,8 @@ pub struct Http1Sink<'a> {
     /// What is to be written; begins with the head.
     pub(crate) out: &'a mut Vec<u8>,
     framing: Framing,
+    /// How long the connection took nothing.
+    pub(super) waited: Duration,
     /// The end of the body is the end of what is sent on the connection.
     is_tunnel: bool,
 }
@@ -111,6 +114,7 @@ impl<'a> Http1Sink<'a> {
             stream,
             out,
             framing,
+            waited: Duration::ZERO,
             is_tunnel: false,
         }
     }
@@ -126,14 +130,14 @@ impl<'a> Http1Sink<'a> {
         } else if piece.len() <= COALESCE_BYTES_MAX {
             self.out.extend_from_slice(piece);
         } else {
-            write_all(self.stream, [self.out, piece], pace).await?;
+            self.waited += write_all(self.stream, [self.out, piece], pace).await?;
             self.out.clear();
         }
         Ok(())
     }
 
     pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
-        write_all(self.stream, [self.out, &[]], pace).await?;
+        self.waited += write_all(self.stream, [self.out, &[]], pace).await?;
         self.out.clear();
         (&mut &*self.stream).flush().await.map_err(|_| Gone)
     }
@@ -161,12 +165,13 @@ impl<'a> Http1Sink<'a> {
 }
 
 /// Writes all of both, with one system call where the stream takes them at once, as nearly all do;
-/// that costs no look at the clock either.
+/// that costs no look at the clock either. Returns how long it had to wait.
 async fn write_all(
     mut stream: &Shared,
     [mut first, mut second]: [&[u8]; 2],
     pace: &Pace<'_>,
-) -> Result<(), Gone> {
+) -> Result<Duration, Gone> {
+    let mut waited = Duration::ZERO;
     while !(first.is_empty() && second.is_empty()) {
         let mut has_waited = false;
         let written = poll_fn(|context| {
@@ -188,8 +193,9 @@ async fn write_all(
         let of_first = written.min(first.len());
         (first, second) = (&first[of_first..], &second[written - of_first..]);
         if has_waited {
-            pace.moved();
+            let before = pace.last_moved();
+            waited += pace.moved().saturating_duration_since(before);
         }
     }
-    Ok(())
+    Ok(waited)
 }

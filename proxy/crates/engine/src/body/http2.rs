@@ -1,9 +1,10 @@
 //! Bodies of HTTP/2: DATA frames of one stream, under its flow control.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -183,6 +184,8 @@ pub struct Http2Sink<'a> {
     pub(crate) head: Option<Response<()>>,
     /// The last piece: it may be the one that ends the stream.
     held: Bytes,
+    /// How long the stream took nothing.
+    pub(super) waited: Cell<Duration>,
     /// The head said that nothing follows.
     is_ended: bool,
 }
@@ -194,6 +197,7 @@ impl<'a> Http2Sink<'a> {
             stream,
             head: None,
             held: Bytes::new(),
+            waited: Cell::default(),
             is_ended: false,
         }
     }
@@ -212,7 +216,7 @@ impl<'a> Http2Sink<'a> {
         if body.is_empty() {
             return Ok(());
         }
-        self.send(body, true, || ()).await
+        self.send(body, true, None).await
     }
 
     /// Sends an interim response at once.
@@ -232,7 +236,7 @@ impl<'a> Http2Sink<'a> {
     pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
         self.send_head(false)?;
         let held = std::mem::take(&mut self.held);
-        self.send(held, false, || _ = pace.moved()).await
+        self.send(held, false, Some(pace)).await
     }
 
     pub(super) async fn end(
@@ -249,9 +253,9 @@ impl<'a> Http2Sink<'a> {
         }
         let held = std::mem::take(&mut self.held);
         let Some(trailers) = trailers else {
-            return self.send(held, true, || _ = pace.moved()).await;
+            return self.send(held, true, Some(pace)).await;
         };
-        self.send(held, false, || _ = pace.moved()).await?;
+        self.send(held, false, Some(pace)).await?;
         let trailers = crate::headers::header_map(trailers);
         let mut stream = self.stream.borrow_mut();
         let send = stream.send.as_mut().ok_or(Gone)?;
@@ -268,19 +272,37 @@ impl<'a> Http2Sink<'a> {
     }
 
     /// Sends as the other side's flow control allows, and tells whenever it does.
-    async fn send(&self, mut bytes: Bytes, is_end: bool, moved: impl Fn()) -> Result<(), Gone> {
+    async fn send(
+        &self,
+        mut bytes: Bytes,
+        is_end: bool,
+        pace: Option<&Pace<'_>>,
+    ) -> Result<(), Gone> {
         if bytes.is_empty() && !is_end {
             return Ok(());
         }
         while !bytes.is_empty() {
-            let granted = poll_fn(|context| self.poll_capacity(bytes.len(), context)).await?;
+            let mut has_waited = false;
+            let granted = poll_fn(|context| {
+                let polled = self.poll_capacity(bytes.len(), context);
+                has_waited |= polled.is_pending();
+                polled
+            });
+            let granted = granted.await?;
+            if let Some(pace) = pace.filter(|_| has_waited) {
+                let before = pace.last_moved();
+                let waited = pace.moved().saturating_duration_since(before);
+                self.waited.set(self.waited.get() + waited);
+            }
             let part = bytes.split_to(granted.min(bytes.len()));
             let is_last = is_end && bytes.is_empty();
             self.send_data(part, is_last)?;
             if is_last {
                 return Ok(());
             }
-            moved();
+            if let Some(pace) = pace {
+                pace.moved();
+            }
         }
         if is_end {
             self.send_data(bytes, true)?;

@@ -9,6 +9,7 @@ mod http2;
 mod relay;
 
 use std::io;
+use std::time::Duration;
 
 pub use http1::{Http1Sink, Http1Source};
 pub use http2::{Http2Sink, Http2Source, Http2Stream};
@@ -121,6 +122,14 @@ impl Sink<'_> {
         match self {
             Self::Http1(sink) => sink.end(trailers, pace).await,
             Self::Http2(sink) => sink.end(trailers, pace).await,
+        }
+    }
+
+    /// How long bytes have waited, all in all, until the other side took them.
+    pub fn waited(&self) -> Duration {
+        match self {
+            Self::Http1(sink) => sink.waited,
+            Self::Http2(sink) => sink.waited.get(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::wire;
 use crate::limits::{HOST_BYTES_MAX, ROUTE_PATH_BYTES_MAX};
 use crate::message::{normalise, without_empty_segments};
 use crate::trace::attribute::{key, put_text};
+use crate::trace::baseline::unique_id;
 
 /// How a route's path is compared with a request's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,6 +26,8 @@ pub enum PathKind {
 /// One path of one host, and the backend that answers it.
 #[derive(Debug)]
 pub struct Route {
+    /// As no other compiled route or backend has it, in any table.
+    pub id: u64,
     /// How `path` is compared.
     pub kind: PathKind,
     /// In normal form, as it is named in spans.
@@ -165,6 +168,7 @@ impl Route {
         let path = without_empty_segments(&path);
         let path = String::from_utf8_lossy(&path); // A normal form is ASCII.
         Ok(Self {
+            id: unique_id(),
             kind: wire.kind,
             attributes: route_attributes(wire, &path),
             path: Box::from(&*path),

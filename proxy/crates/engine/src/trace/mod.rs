@@ -7,6 +7,7 @@
 //! Rules: nothing here does I/O but the queue's wake-up byte; nothing here allocates per request.
 
 pub mod attribute;
+pub mod baseline;
 pub mod clock;
 pub mod connection;
 pub mod context;
@@ -17,7 +18,9 @@ pub mod recorder;
 pub mod sampler;
 pub mod segment;
 mod timing;
+pub mod verdict;
 
+pub use baseline::Baselines;
 pub use clock::{Anchor, Clock};
 pub use connection::{Connection, ConnectionAttempt};
 pub use context::RemoteParent;
@@ -25,4 +28,5 @@ pub use id::{Ids, SpanId, TraceId};
 pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};
 pub use sampler::{Decision, Sampler};
-pub use segment::{Attempt, Balance, Choice, Flag, RetryDenied, Segment, TlsSession};
+pub use segment::{Attempt, Balance, Blocked, Choice, Flag, RetryDenied, Segment, TlsSession};
+pub use verdict::{Judgement, Verdict};

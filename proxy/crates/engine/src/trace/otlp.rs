@@ -83,6 +83,7 @@ fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, common: &Common<'_>, tim
     put_origin(out, segment);
     put_result(out, segment);
     put_server_phases(out, segment, timeline);
+    put_judgement(out, segment);
     if server_is_error(segment) {
         put_error_status(out, b"");
     }
@@ -187,6 +188,37 @@ fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeli
     put_int(out, key!("spanway.phase.wait_us"), phases.wait);
     put_int(out, key!("spanway.phase.receive_us"), phases.receive);
     put_int(out, key!("spanway.phase.respond_us"), phases.respond);
+}
+
+/// Whose the time was, in one word and in numbers; who had none is not mentioned.
+fn put_judgement(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    let judgement = &segment.judgement;
+    put_text(out, key!("spanway.verdict"), judgement.verdict.as_str());
+    if judgement.excess_us > 0 {
+        put_int(out, key!("spanway.verdict.excess_us"), judgement.excess_us);
+    }
+    let times = &judgement.times;
+    if times.client_network > 0 {
+        let client_network = times.client_network;
+        put_int(out, key!("spanway.time.client_network_us"), client_network);
+    }
+    if times.proxy > 0 {
+        put_int(out, key!("spanway.time.proxy_us"), times.proxy);
+    }
+    if times.cluster_network > 0 {
+        let cluster_network = times.cluster_network;
+        put_int(
+            out,
+            key!("spanway.time.cluster_network_us"),
+            cluster_network,
+        );
+    }
+    if times.app > 0 {
+        put_int(out, key!("spanway.time.app_us"), times.app);
+    }
+    if times.app_queue > 0 {
+        put_int(out, key!("spanway.time.app_queue_us"), times.app_queue);
+    }
 }
 
 /// Most attempts need no handshake.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Anchor;
 use super::id::{SpanId, TraceId};
+use super::verdict::Judgement;
 use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route};
 
 /// One request that is over, however it ended.
@@ -83,6 +84,8 @@ pub struct Segment<'a> {
     pub balance: Option<Balance>,
     /// In the order in which they were made.
     pub attempts: &'a [Attempt<'a>],
+    /// Whose the time was, and whether that is usual.
+    pub judgement: Judgement,
 }
 
 /// The choice of an endpoint, with everything that follows from it.
@@ -217,6 +220,19 @@ pub struct Attempt<'a> {
     pub reused: bool,
     /// 0 for the first attempt.
     pub resend_count: u32,
+    /// How many of the worker's own requests were at the endpoint already.
+    pub ahead: u32,
+    /// How long it stood still because one side took no more.
+    pub blocked: Blocked,
+}
+
+/// How long bytes that were there could not be written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Blocked {
+    /// Those of the response, to the client.
+    pub by_client: Duration,
+    /// Those of the request, to the endpoint.
+    pub by_endpoint: Duration,
 }
 
 /// What a TLS session is.

@@ -11,10 +11,13 @@ use rustc_hash::FxHashMap;
 
 use super::{Budget, Full, Slots};
 use crate::table::Backend;
+use crate::trace::baseline::unique_id;
 
 /// The load of one backend.
 #[derive(Debug)]
 pub struct Load {
+    /// As no other backend or compiled route has it.
+    pub id: u64,
     /// Its retries.
     pub budget: Budget,
     /// Its requests; used where they have a limit.
@@ -34,6 +37,7 @@ pub struct Counted {
 impl Default for Load {
     fn default() -> Self {
         Self {
+            id: unique_id(),
             budget: Budget::new(Instant::now()),
             slots: Slots::default(),
             connections: Mutex::default(),

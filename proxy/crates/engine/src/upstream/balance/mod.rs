@@ -51,6 +51,8 @@ pub struct Picked {
     pub endpoint: usize,
     /// What spans say about it.
     pub choice: Choice,
+    /// The worker's other requests that are there.
+    pub ahead: u32,
     began: Instant,
     load: Rc<Load>,
 }
@@ -114,7 +116,8 @@ impl Balancer {
             None => (rotation.pick_in_passes(asker, pass)?, None),
         };
         let load = Rc::clone(&rotation.loads[endpoint]);
-        load.in_flight.set(load.in_flight.get() + 1);
+        let ahead = load.in_flight.get();
+        load.in_flight.set(ahead + 1);
         let place = backend.endpoints[endpoint].place;
         Some(Picked {
             endpoint,
@@ -123,6 +126,7 @@ impl Balancer {
                 affinity: stay,
                 place: (backend.prefer != Prefer::Any).then_some(place),
             },
+            ahead,
             began: now,
             load,
         })

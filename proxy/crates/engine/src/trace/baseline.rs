@@ -1,0 +1,223 @@
+//! What is usual for the requests of each route, as one worker has seen it.
+//!
+//! Usual is the median of the last minutes, followed step by step: a value that lasts becomes
+//! usual, but a baseline doubles or halves at most once a minute, however many requests there are,
+//! so that a route that has become slow is still told to be slow while somebody looks.
+//!
+//! Rules: a few numbers per route, a bounded number of routes, no allocation per request.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+
+use super::segment::Segment;
+use super::verdict::{Judgement, Times, Usual, judge};
+use crate::limits::{
+    BASELINE_DOUBLING, BASELINE_REQUESTS_MIN, BASELINE_WARM_UP_REQUESTS, BASELINES_MAX,
+};
+
+/// The largest step, in relation to the value: eight small values halve a baseline roughly.
+const STEP_MAX: f32 = 1.0 / 8.0;
+/// Below this a baseline cannot be told from nothing.
+const FLOOR_US: f32 = 1.0;
+
+/// An id for what has a baseline; never given twice, so that nothing inherits another one's.
+pub fn unique_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+/// A worker's baselines, by what they are of ([`crate::table::Route::id`]).
+#[derive(Debug, Default)]
+pub struct Baselines {
+    routes: FxHashMap<u64, Baseline>,
+}
+
+impl Baselines {
+    /// Judges a request that is over, and learns from it if it went well.
+    pub fn judge(&mut self, segment: &Segment<'_>) -> Judgement {
+        let times = Times::of(segment);
+        let Some(key) = key(segment) else {
+            return judge(times, None);
+        };
+        if let Some(baseline) = self.routes.get_mut(&key) {
+            let judgement = judge(times, baseline.usual().as_ref());
+            if is_typical(segment) {
+                baseline.learn(&times, segment.end);
+            }
+            return judgement;
+        }
+        if is_typical(segment) && self.routes.len() < BASELINES_MAX {
+            self.routes.insert(key, Baseline::new(&times, segment.end));
+        }
+        judge(times, None)
+    }
+
+    /// To be called for a new table. Routes that are gone cannot be told from others: when many are
+    /// known all are forgotten, and learnt again in a few requests.
+    pub fn renew(&mut self) {
+        if self.routes.len() > BASELINES_MAX / 2 {
+            self.routes.clear();
+        }
+    }
+}
+
+/// What the request is compared with others by; `None` if it never came near a backend, or became a
+/// tunnel, which takes as long as its ends like.
+fn key(segment: &Segment<'_>) -> Option<u64> {
+    segment.balance.filter(|_| segment.status != 101)?;
+    match segment.route {
+        Some(route) => Some(route.id),
+        None => segment.backend.map(|backend| backend.load.id),
+    }
+}
+
+/// Whether others may be compared with it: failures have times of their own.
+fn is_typical(segment: &Segment<'_>) -> bool {
+    segment.flag.is_none() && segment.status < 500 && !segment.attempts.is_empty()
+}
+
+/// What is usual for one route.
+#[derive(Debug)]
+struct Baseline {
+    client_network: Median,
+    proxy: Median,
+    cluster_network: Median,
+    app: Median,
+    /// Of requests that were alone at their endpoint.
+    app_alone: Median,
+}
+
+impl Baseline {
+    fn new(times: &Times, now: Instant) -> Self {
+        let median = |value: u64| Median::new(value, now);
+        let mut app_alone = median(times.app);
+        app_alone.count = u32::from(times.ahead == 0);
+        Self {
+            client_network: median(times.client_network),
+            proxy: median(times.proxy),
+            cluster_network: median(times.cluster_network),
+            app: median(times.app),
+            app_alone,
+        }
+    }
+
+    /// `None` while too few requests were seen.
+    fn usual(&self) -> Option<Usual> {
+        let app = self.app_alone.get().or(self.app.get())?;
+        Some(Usual {
+            client_network: self.client_network.get()?,
+            proxy: self.proxy.get()?,
+            cluster_network: self.cluster_network.get()?,
+            app,
+        })
+    }
+
+    fn learn(&mut self, times: &Times, now: Instant) {
+        self.client_network.learn(times.client_network, now);
+        self.proxy.learn(times.proxy, now);
+        self.cluster_network.learn(times.cluster_network, now);
+        self.app.learn(times.app, now);
+        if times.ahead == 0 {
+            self.app_alone.learn(times.app, now);
+        }
+    }
+}
+
+/// A median that follows its values step by step.
+#[derive(Debug)]
+struct Median {
+    value_us: f32,
+    count: u32,
+    learnt: Instant,
+}
+
+impl Median {
+    fn new(value: u64, now: Instant) -> Self {
+        Self {
+            value_us: microseconds(value),
+            count: 1,
+            learnt: now,
+        }
+    }
+
+    #[expect(clippy::cast_sign_loss, reason = "it is never below the floor")]
+    fn get(&self) -> Option<u64> {
+        (self.count >= BASELINE_REQUESTS_MIN).then_some(self.value_us as u64)
+    }
+
+    fn learn(&mut self, value: u64, now: Instant) {
+        let value = microseconds(value);
+        let passed = now.saturating_duration_since(self.learnt);
+        self.learnt = now;
+        let step = if self.count < BASELINE_WARM_UP_REQUESTS {
+            self.count += 1;
+            STEP_MAX
+        } else {
+            let doublings = passed.as_secs_f32() / BASELINE_DOUBLING.as_secs_f32();
+            (doublings * std::f32::consts::LN_2).min(STEP_MAX)
+        };
+        let step_us = self.value_us * step;
+        self.value_us += (value - self.value_us).clamp(-step_us, step_us);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seven digits are plenty")]
+fn microseconds(value: u64) -> f32 {
+    (value as f32).max(FLOOR_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    /// A median of `values`, one every millisecond.
+    fn median(values: impl Iterator<Item = u64>) -> Median {
+        let mut now = Instant::now();
+        let mut median: Option<Median> = None;
+        for value in values {
+            now += MILLISECOND;
+            match &mut median {
+                Some(median) => median.learn(value, now),
+                None => median = Some(Median::new(value, now)),
+            }
+        }
+        median.expect("there are values")
+    }
+
+    #[test]
+    fn nothing_is_usual_before_some_requests_were_seen() {
+        let few = BASELINE_REQUESTS_MIN as usize - 1;
+        assert_eq!(median(std::iter::repeat_n(100, few)).get(), None);
+        assert_eq!(median(std::iter::repeat_n(100, few + 1)).get(), Some(100));
+    }
+
+    #[test]
+    fn the_middle_of_many_values_is_found_and_a_few_large_ones_do_not_matter() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let values = (0..200_000).map(|_| match random.u64(..10) {
+            0 => 1_000_000,
+            _ => random.u64(800..1_200),
+        });
+        let found = median(values).get().unwrap_or(0);
+        assert!((950..1_080).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_cold_start_is_forgotten_within_the_warm_up() {
+        let values = std::iter::once(10_000).chain(std::iter::repeat_n(500, 40));
+        assert_eq!(median(values).get(), Some(500));
+    }
+
+    #[test]
+    fn a_thousand_slow_requests_do_not_become_usual_but_minutes_of_them_do() {
+        let usual = || std::iter::repeat_n(1_000, 100);
+        let slow = |count| usual().chain(std::iter::repeat_n(20_000, count));
+        assert!(median(slow(1_000)).get() < Some(1_100));
+        assert_eq!(median(slow(300_000)).get(), Some(20_000));
+    }
+}
