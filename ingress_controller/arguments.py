@@ -143,6 +143,27 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         ("--sample-ratio", "R", "share of new traces that are sampled, 0 to 1; default: 1"),
     )
     group(
+        "which trace a request belongs to",
+        (
+            "--propagators",
+            "P,P",
+            "formats that are read, in this order, and sent: tracecontext, b3, b3multi, jaeger,"
+            " ottrace, xray, datadog, or none; default: OTEL_PROPAGATORS, else tracecontext",
+        ),
+        ("--inject", "P,P", "formats that are sent; default: those that are read"),
+        (
+            "--trust-context",
+            "WHOSE",
+            "all, trusted-proxies or none: whose trace is continued; others' are linked to;"
+            " default: all",
+        ),
+        (
+            "--random-flag",
+            "BOOL",
+            "say of new trace ids that they are random (W3C level 2); default: true",
+        ),
+    )
+    group(
         "what is written to Kubernetes",
         ("--publish-address", "ADDR…", "IP or host name for the Ingresses' status"),
         ("--publish-service", "NS/NAME", "take the addresses from this Service's status"),

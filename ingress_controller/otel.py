@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from ingress_controller.propagators import propagators
 from ingress_controller.traces.export.destination import (
     TIMEOUT_S,
     Console,
@@ -26,6 +27,7 @@ from ingress_controller.traces.export.destination import (
 )
 from ingress_controller.traces.export.exporters import LINGER_S, LINGER_S_MAX
 from ingress_controller.traces.export.url import grpc_address, name_of, traces_url
+from proxy.table import Propagator
 
 SERVICE_NAME = "spanway"
 
@@ -55,6 +57,7 @@ class Telemetry(msgspec.Struct, frozen=True):
     resource: Mapping[str, str] = {}
     sample_ratio: float | None = None
     enabled: bool = True
+    propagators: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     warnings: tuple[str, ...] = ()
 
 
@@ -78,6 +81,7 @@ def telemetry(
         bridge_spans_max=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
         resource=reader.resource(),
         sample_ratio=reader.sample_ratio(),
+        propagators=reader.propagators(),
         enabled=reader.env.get("OTEL_SDK_DISABLED", "").lower() != "true",
         warnings=tuple(reader.warnings),
     )
@@ -140,6 +144,17 @@ class _Reader:
             self._ignored("OTEL_TRACES_SAMPLER_ARG", "a number between 0 and 1")
             return None
         return ratio
+
+    def propagators(self) -> tuple[Propagator, ...]:
+        """Those that are known; one that is not is warned about."""
+        found: list[Propagator] = []
+        names = self.env.get("OTEL_PROPAGATORS", Propagator.TRACECONTEXT)
+        for name in names.split(","):
+            try:
+                found += propagators(name) if name.strip() else ()
+            except ValueError as err:
+                self.warnings.append(f"OTEL_PROPAGATORS: {err}; it is ignored")
+        return tuple(dict.fromkeys(found))
 
     def number(self, name: str, wanted: str = "a whole number above zero") -> int | None:
         """Its value; None where it is not set, or not `wanted`."""

@@ -441,7 +441,7 @@ def _options(settings: Settings) -> Options:
         listeners=tuple(_listeners(settings)),
         service_listeners=settings.service_listeners,
         service_listener=_listener(settings, ListenerKind.SERVICE),
-        tracing=Tracing(settings.sample_ratio, settings.tracing_enabled),
+        tracing=Tracing(settings.sample_ratio, settings.tracing_enabled, settings.random_flag),
         locality=Locality(settings.zone, settings.node),
         default_certificate=_default_certificate(settings),
     )
@@ -456,6 +456,7 @@ def _listeners(settings: Settings) -> Iterator[Listener]:
                 tls=has_tls,
                 proxy_protocol=settings.proxy_protocol,
                 trusted_proxies=settings.trusted_proxies,
+                trust_context=settings.trust_context,
             )
 
 
@@ -465,6 +466,8 @@ def _listener(settings: Settings, kind: ListenerKind) -> Listener:
         "",
         kind,
         forwarded=settings.forwarded,
+        extract=settings.extract,
+        inject=settings.inject,
         head_timeout_ms=int(settings.head_timeout_s * 1_000),
         idle_timeout_ms=int(settings.idle_timeout_s * 1_000),
     )

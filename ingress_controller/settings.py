@@ -32,10 +32,12 @@ from ingress_controller.arguments import (
     parser,
 )
 from ingress_controller.otel import telemetry
+from ingress_controller.propagators import propagators
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import Export
 from ingress_controller.traces.export.exporters import LINGER_S
+from proxy.table import Propagator, TrustContext
 
 WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
@@ -127,6 +129,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     resource: Mapping[str, str] = {}
     sample_ratio: float = 1.0
     tracing_enabled: bool = True
+    random_flag: bool = True
+    extract: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
+    inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
+    trust_context: TrustContext = TrustContext.ALL
     warnings: tuple[str, ...] = ()
 
 
@@ -228,6 +234,10 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     ratio = given.one("--sample-ratio", _ratio)
     if ratio is None:
         ratio = otel.sample_ratio
+    extract = given.one("--propagators", propagators)
+    if extract is None:
+        extract = otel.propagators
+    inject = given.one("--inject", propagators)
     http, https = _listeners(given, is_manifests=is_manifests)
     drain_timeout_s, drain_delay_s = _drain(given, source)
     settings = Settings(
@@ -257,11 +267,20 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         resource=otel.resource,
         sample_ratio=1.0 if ratio is None else ratio,
         tracing_enabled=otel.enabled,
+        random_flag=given.one("--random-flag", _switch) is not False,
+        extract=extract,
+        inject=extract if inject is None else inject,
+        trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,
         warnings=otel.warnings,
     )
     if settings.default_certificate is not None and not https:
         name = given.texts("--default-certificate")[0][0]
         raise SettingsError(f"{name} has no effect without an HTTPS listener; add --https.")
+    if settings.trust_context is TrustContext.TRUSTED_PROXIES and not settings.trusted_proxies:
+        name = given.texts("--trust-context")[0][0]
+        raise SettingsError(
+            f"{name} trusted-proxies trusts nobody without --trusted-proxies; add it, or say none."
+        )
     _refuse_twice(settings)
     _refuse_alike(settings.exports)
     return settings
@@ -431,6 +450,13 @@ def _switch(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(f'"{text}" is neither true nor false')
     return text.lower() == "true"
+
+
+def _trust_context(text: str) -> TrustContext:
+    try:
+        return TrustContext(text.lower().replace("-", "_"))
+    except ValueError as err:
+        raise ValueError(f'"{text}" is neither all, trusted-proxies nor none') from err
 
 
 def _object_name(text: str) -> str:

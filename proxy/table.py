@@ -104,6 +104,30 @@ class ListenerKind(StrEnum):
     SERVICE = "service"  # always the listener's own backend
 
 
+class Propagator(StrEnum):
+    """A format of trace context, by its name in `OTEL_PROPAGATORS`; `datadog` has none there."""
+
+    TRACECONTEXT = "tracecontext"  # W3C traceparent and tracestate
+    B3 = "b3"  # one header; reads both encodings
+    B3MULTI = "b3multi"  # X-B3-*; reads both encodings
+    JAEGER = "jaeger"  # uber-trace-id
+    OTTRACE = "ottrace"  # ot-tracer-*
+    XRAY = "xray"  # X-Amzn-Trace-Id
+    DATADOG = "datadog"  # x-datadog-*
+
+
+class TrustContext(StrEnum):
+    """Whose trace context is continued.
+
+    Of others a new trace begins, whose SERVER span links to theirs; their trace context in any
+    format and their baggage end there.
+    """
+
+    ALL = "all"
+    TRUSTED_PROXIES = "trusted_proxies"  # that of peers in `Listener.trusted_proxies`
+    NONE = "none"
+
+
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of every value in the table: trees, so reference counts alone free them."""
 
@@ -383,6 +407,10 @@ class Listener(_Value, frozen=True):
     none, and without it names that no host has a certificate for are refused. From a peer in
     `trusted_proxies` (CIDR) X-Forwarded-* are believed and continued, and with `proxy_protocol`
     connections from these, or from everybody where there are none, begin with its header.
+
+    The first format of `extract` that a request has, and that is valid, says which trace it belongs
+    to. Endpoints are told in all of `inject`: the client's headers of these formats are replaced,
+    and those of other formats pass as they came.
     """
 
     address: str
@@ -394,6 +422,9 @@ class Listener(_Value, frozen=True):
     certificate: str = ""
     proxy_protocol: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    extract: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
+    inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
+    trust_context: TrustContext = TrustContext.ALL
     head_timeout_ms: int = 60_000  # nginx client_header_timeout: 60 s
     idle_timeout_ms: int = 75_000  # nginx keepalive_timeout: 75 s
 
@@ -408,11 +439,14 @@ class Locality(_Value, frozen=True):
 class Tracing(_Value, frozen=True):
     """What is recorded. `sample_ratio` in [0, 1] decides for requests without a parent.
 
+    `random_flag` says of the ids of traces that begin here that they are random, as they are (W3C
+    Trace Context level 2); OpenTelemetry for Go takes no such traceparent before its 1.42.
     Source: OpenTelemetry, ParentBased(root=TraceIdRatioBased).
     """
 
     sample_ratio: float = 1.0
     enabled: bool = True  # False: no span is made and no trace context is injected
+    random_flag: bool = True
 
 
 class RouteTable(_Value, frozen=True):

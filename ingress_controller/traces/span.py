@@ -57,6 +57,8 @@ class Span:
     attributes: Mapping[str, AttributeValue]
     status: SpanStatus = SpanStatus.UNSET
     status_message: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    """Trace and span id of each span that this one is linked to."""
 
     @property
     def duration_ns(self) -> int:
@@ -112,6 +114,7 @@ def _span(span: trace_pb2.Span, service: str) -> Span:
         attributes=_attributes(span.attributes),
         status=status,
         status_message=span.status.message,
+        links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
     )
 
 

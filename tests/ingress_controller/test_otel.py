@@ -16,6 +16,7 @@ from ingress_controller.traces.export.destination import (
     Tls,
     Zipkin,
 )
+from proxy.table import Propagator
 
 
 def only(exports: tuple[Export, ...]) -> OtlpHttp:
@@ -124,6 +125,39 @@ def test_a_variable_without_sense_is_warned_about_and_ignored(
     assert read.warnings == (warning,)
     assert read.exports == ()
     assert read.sample_ratio is None
+
+
+@pytest.mark.parametrize(
+    ("text", "formats"),
+    [
+        (None, (Propagator.TRACECONTEXT,)),
+        ("tracecontext,baggage", (Propagator.TRACECONTEXT,)),
+        (" B3 , tracecontext,b3", (Propagator.B3, Propagator.TRACECONTEXT)),
+        (
+            "b3multi,jaeger,xray,ottrace",
+            tuple(map(Propagator, ("b3multi", "jaeger", "xray", "ottrace"))),
+        ),
+        ("datadog", (Propagator.DATADOG,)),
+        ("none", ()),
+        ("baggage", ()),
+    ],
+)
+def test_formats_are_those_of_otel_propagators_in_their_order(
+    text: str | None, formats: tuple[Propagator, ...]
+) -> None:
+    read = telemetry({} if text is None else {"OTEL_PROPAGATORS": text}, None)
+
+    assert (read.propagators, read.warnings) == (formats, ())
+
+
+def test_format_that_is_not_known_is_warned_about_and_the_others_stay() -> None:
+    read = telemetry({"OTEL_PROPAGATORS": "xray-lambda,b3"}, None)
+
+    assert read.propagators == (Propagator.B3,)
+    assert read.warnings == (
+        'OTEL_PROPAGATORS: "xray-lambda" is no format of trace context; there are tracecontext, b3,'
+        " b3multi, jaeger, ottrace, xray, datadog, and none by itself; it is ignored",
+    )
 
 
 def test_the_sdk_can_be_disabled() -> None:

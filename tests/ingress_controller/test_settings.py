@@ -12,6 +12,7 @@ from ingress_controller.settings import (
     SettingsError,
     read_settings,
 )
+from proxy.table import Propagator, TrustContext
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
 
@@ -107,6 +108,30 @@ def test_spans_go_wherever_a_flag_or_the_variable_says(tmp_path: Path) -> None:
 
     assert [export.name for export in of_flags.exports] == ["otlp+http://h", "console", file]
     assert [export.name for export in of_variable.exports] == ["console", file]
+
+
+def test_formats_that_are_read_are_sent_too_unless_others_are_named() -> None:
+    b3, w3c = Propagator.B3, Propagator.TRACECONTEXT
+    by_variable = run_settings(env=IN_CLUSTER | {"OTEL_PROPAGATORS": "b3,tracecontext"})
+    by_flag = run_settings("--propagators", "b3", env=IN_CLUSTER | {"OTEL_PROPAGATORS": "xray"})
+    both = run_settings("--propagators", "b3,tracecontext", "--inject", "tracecontext")
+
+    assert (by_variable.extract, by_variable.inject) == ((b3, w3c), (b3, w3c))
+    assert (by_flag.extract, by_flag.inject) == ((b3,), (b3,))
+    assert (both.extract, both.inject) == ((b3, w3c), (w3c,))
+    assert run_settings("--propagators", "none").extract == ()
+
+
+def test_whose_trace_is_continued_is_read() -> None:
+    flags = ("--trust-context", "trusted-proxies", "--trusted-proxies", "10.0.0.0/8")
+
+    assert run_settings().trust_context is TrustContext.ALL
+    assert run_settings(*flags).trust_context is TrustContext.TRUSTED_PROXIES
+    assert run_settings("--trust-context", "none").trust_context is TrustContext.NONE
+    assert (run_settings().random_flag, run_settings("--random-flag", "false").random_flag) == (
+        True,
+        False,
+    )
 
 
 def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_ours() -> None:
@@ -205,6 +230,20 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         (
             ["run", "--manifests", "{dir}", "--sample-ratio", "nan"],
             '--sample-ratio: "nan" is not a number from 0 to 1, for example 0.1.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--propagators", "w3c"],
+            '--propagators: "w3c" is no format of trace context; there are tracecontext, b3,'
+            " b3multi, jaeger, ottrace, xray, datadog, and none by itself.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--trust-context", "some"],
+            '--trust-context: "some" is neither all, trusted-proxies nor none.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--trust-context", "trusted-proxies"],
+            "--trust-context trusted-proxies trusts nobody without --trusted-proxies; add it, or"
+            " say none.",
         ),
         (
             ["run", "--manifests", "{dir}", "--service", "api=127.0.0.1:1"],

@@ -46,7 +46,7 @@ async def test_trace_is_made_where_the_client_names_none(
     segment = await data_plane.segment()
 
     trace_id, parent_id, flags = context_of(upstream.exchanges[0].head)
-    assert (trace_id, flags) == (segment.server.trace_id, "01")
+    assert (trace_id, flags) == (segment.server.trace_id, "03")
     assert segment.server.parent_id == ""
     assert parent_id == segment.attempts[0].span_id
 
@@ -74,7 +74,7 @@ async def test_invalid_trace_context_begins_a_trace_of_its_own(
     head = upstream.exchanges[0].head
     trace_id, _, flags = context_of(head)
     assert trace_id == segment.server.trace_id
-    assert (trace_id == TRACE, flags) == (False, "01")
+    assert (trace_id == TRACE, flags) == (False, "03")
     assert segment.server.parent_id == ""
     assert not head.has("tracestate")
 
@@ -138,14 +138,14 @@ async def test_unsampled_trace_is_passed_on_and_leaves_no_span(
 
 
 @pytest.mark.parametrize(
-    ("ratio", "fields", "is_sampled"),
-    [(0.0, (), False), (1.0, (), True), (0.0, (SAMPLED,), True), (1.0, (UNSAMPLED,), False)],
+    ("ratio", "fields", "flags"),
+    [(0.0, (), "02"), (1.0, (), "03"), (0.0, (SAMPLED,), "01"), (1.0, (UNSAMPLED,), "00")],
     ids=["none", "all", "none_but_the_parents", "all_but_the_parents"],
 )
 async def test_parent_decides_about_sampling_else_the_ratio(
     ratio: float,
     fields: tuple[str, ...],
-    is_sampled: bool,
+    flags: str,
     data_plane: DataPlane,
     upstream: Upstream,
 ) -> None:
@@ -154,9 +154,8 @@ async def test_parent_decides_about_sampling_else_the_ratio(
         for _ in range(20):
             await client.get("/", *fields)
 
-    assert len(await data_plane.segments()) == 20 * is_sampled
-    flags = {context_of(exchange.head)[2] for exchange in upstream.exchanges}
-    assert flags == {"01" if is_sampled else "00"}
+    assert len(await data_plane.segments()) == 20 * (flags in {"01", "03"})
+    assert {context_of(exchange.head)[2] for exchange in upstream.exchanges} == {flags}
 
 
 async def test_ratio_keeps_about_its_share(data_plane: DataPlane, upstream: Upstream) -> None:

@@ -232,6 +232,7 @@ fn segment<'a>(
         trace_id: ids.trace_id(),
         root: ids.span_id(),
         parent: None,
+        link: None,
         trace_state: b"",
         sampled_flags: 1,
         method: b"GET",

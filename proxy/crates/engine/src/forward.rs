@@ -146,7 +146,12 @@ pub async fn forward(
     let _live = Live::begin(&worker.stats);
     let table = worker.table();
     let request = std::mem::take(&mut workspace.request);
-    let trace = Trace::begin(worker, &table, &request);
+    let listener = table.listener(client.origin.listener);
+    let ends = match listener {
+        Some(listener) => origin::resolved(client.origin.ends, listener, &request),
+        None => client.origin.ends,
+    };
+    let trace = Trace::begin(worker, &table, (listener, ends), &request);
     let tls = client.origin.tls.clone();
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
@@ -155,17 +160,13 @@ pub async fn forward(
         made_id = worker.ids.borrow_mut().trace_id().to_hex();
         &made_id
     };
-    let listener = table.listener(client.origin.listener);
     let job = Job {
         worker,
         table: &table,
         listener,
         request: &request,
         trace: &trace,
-        ends: match listener {
-            Some(listener) => origin::resolved(client.origin.ends, listener, &request),
-            None => client.origin.ends,
-        },
+        ends,
         tls: tls.as_deref(),
         id,
         arrival,
@@ -453,6 +454,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         trace_id: trace.id,
         root: trace.root,
         parent: trace.parent,
+        link: trace.link,
         trace_state: &trace.state,
         sampled_flags: trace.flags,
         method: request.method_bytes(),

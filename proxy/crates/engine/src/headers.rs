@@ -19,6 +19,7 @@ use crate::origin::continue_fields;
 use crate::propagation::Propagation;
 use crate::table::{Listener, ListenerKind};
 use crate::tls::Tls;
+use crate::trace::context::is_foreign_baggage;
 
 /// Written by us, always.
 const OURS: NameSet = NameSet::of(&[Name::Host, Name::XRequestId]);
@@ -40,10 +41,6 @@ const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::of(&[
     Name::SslClientSubjectDn,
     Name::SslClientIssuerDn,
 ]));
-
-/// Written by us when the request is traced. `baggage` is the application's: within its limits it
-/// passes as it is.
-const TRACE_CONTEXT: NameSet = NameSet::of(&[Name::Traceparent, Name::Tracestate]);
 
 /// Both ends of the client's connection, and who is behind them.
 #[derive(Clone, Copy)]
@@ -170,13 +167,19 @@ fn unedited_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<
     let is_edge = told.listener.kind == ListenerKind::Ingress;
     let mut dropped = if is_edge { OURS_AT_THE_EDGE } else { OURS };
     if let Some(propagation) = &told.propagation {
-        dropped = dropped.union(TRACE_CONTEXT);
-        if propagation.drops_baggage {
-            dropped = dropped.with(Name::Baggage);
-        }
+        dropped = dropped.union(propagation.dropped());
     }
-    for field in request.fields.end_to_end(dropped) {
-        out.field(field.name, field.value);
+    let passed_on = request.fields.end_to_end(dropped);
+    if told
+        .propagation
+        .as_ref()
+        .is_some_and(Propagation::is_of_stranger)
+    {
+        passed_on
+            .filter(|field| !is_foreign_baggage(field.name))
+            .for_each(|field| out.field(field.name, field.value));
+    } else {
+        passed_on.for_each(|field| out.field(field.name, field.value));
     }
     if is_edge && told.ends.is_trusted {
         continue_fields(out, request, told);
@@ -195,10 +198,7 @@ fn unedited_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<
     }
     out.field(b"x-request-id", told.request_id);
     if let Some(propagation) = &told.propagation {
-        out.field(b"traceparent", &propagation.traceparent);
-        if !propagation.tracestate.is_empty() {
-            out.field(b"tracestate", propagation.tracestate);
-        }
+        propagation.write(out);
     }
 }
 

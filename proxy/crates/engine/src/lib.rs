@@ -42,6 +42,7 @@ mod upstream;
 mod worker;
 
 pub use engine::{EndpointHealth, Engine, Explained};
+pub use headers::FieldSink;
 pub use health::Finding;
 pub use upstream::{Asker, Balancer, Earlier, Picked};
 

@@ -240,6 +240,14 @@ pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 /// All `baggage` fields together. Source: Baggage, "Limits".
 pub const BAGGAGE_BYTES_MAX: usize = 8192;
 
+/// A field `X-Amzn-Trace-Id` whose further fields are passed on, beside ids and decision; of a longer
+/// one they are dropped. AWS's own are at most about 200 bytes; as much as a `tracestate`.
+pub const XRAY_FIELDS_BYTES_MAX: usize = 512;
+
+/// Datadog's tags that are passed on with a trace, and its origin; longer ones are dropped. Its own
+/// libraries: 512 (`DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH`).
+pub const DATADOG_TAGS_BYTES_MAX: usize = 512;
+
 /// How long accepting pauses when it cannot go on: no file descriptor is free, or the worker has
 /// as many connections as it may. nginx: 500 ms.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

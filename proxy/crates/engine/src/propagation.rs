@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::message::{Name, RequestHead};
-use crate::table::Table;
-use crate::trace::context::{self, TRACEPARENT_BYTES};
+use crate::headers::{Ends, FieldSink};
+use crate::message::{Fields, Name, NameSet, RequestHead};
+use crate::table::{Listener, Table};
+use crate::trace::context::{self, ALL_NAMES, Context, Inject, Propagator};
 use crate::trace::{Decision, RemoteParent, SpanId, TraceId};
 use crate::worker::Worker;
 
@@ -16,35 +17,68 @@ pub struct Trace<'a> {
     pub root: SpanId,
     /// The client's span.
     pub parent: Option<SpanId>,
+    /// The span and the flags of a client whose word is not taken.
+    pub link: Option<(TraceId, SpanId, u8)>,
     /// The W3C flags that the endpoint gets.
     pub flags: u8,
-    /// The client's, if it is valid; else empty.
+    /// The client's, if it is valid and the trace is continued by it; else empty.
     pub state: Cow<'a, [u8]>,
-    /// The client's baggage is beyond its limits and ends here.
-    drops_baggage: bool,
+    /// What is not passed on of the client's fields, if a trace context is.
+    dropped: NameSet,
+    inject: Inject,
+    is_debug: bool,
+    is_trusted: bool,
+    continued: Option<(Propagator, &'a Fields)>,
 }
 
 impl<'a> Trace<'a> {
-    /// Continues the client's trace where it named one, else begins a new one.
+    /// Continues the client's trace where it named one and its word is taken, else begins a new one.
     ///
     /// Source: W3C Trace Context, section "Processing Model": what is not valid is ignored, and
     /// without a valid `traceparent` there is no `tracestate`.
-    pub fn begin(worker: &Worker, table: &Table, request: &'a RequestHead) -> Self {
-        let parent = remote_parent(request);
+    pub fn begin(
+        worker: &Worker,
+        table: &Table,
+        (listener, ends): (Option<&Listener>, Ends),
+        request: &'a RequestHead,
+    ) -> Self {
+        let fields = &request.fields;
+        let said = listener.and_then(|listener| context::extract(fields, &listener.extract));
+        let is_trusted =
+            listener.is_none_or(|listener| listener.trust_context.trusts(ends.is_trusted));
+        let parent = said.filter(|_| is_trusted);
+        let inject = listener.map_or(Inject::new(&[]), |listener| listener.inject);
         let mut ids = worker.ids.borrow_mut();
-        let trace_id = parent.map_or_else(|| ids.trace_id(), |parent| parent.trace_id);
-        let decision = table.tracing.sampler.decide(trace_id, parent.as_ref());
+        let continued = parent.and_then(|parent| parent.trace_id);
+        let id = continued.unwrap_or_else(|| ids.trace_id());
+        let is_random = match continued {
+            Some(_) => parent.is_some_and(|parent| parent.is_random),
+            None => table.tracing.random_flag,
+        };
+        let decision = table.tracing.sampler.decide(id, parent.as_ref());
+        let by_w3c = |parent: &RemoteParent| parent.propagator == Propagator::Tracecontext;
         let state = parent
-            .and_then(|_| context::tracestate(request.fields.get_all(Name::Tracestate)))
-            .unwrap_or_default();
+            .filter(by_w3c)
+            .and_then(|_| context::tracestate(fields.get_all(Name::Tracestate)));
         Self {
             decision,
-            id: trace_id,
+            id,
             root: ids.span_id(),
-            parent: parent.map(|parent| parent.span_id),
-            flags: decision.flags(parent.as_ref()),
-            state,
-            drops_baggage: drops_baggage(worker, request),
+            parent: parent.and_then(|parent| parent.span_id),
+            link: said.filter(|_| !is_trusted).and_then(linked),
+            flags: decision.flags(is_random),
+            state: state.unwrap_or_default(),
+            dropped: if is_trusted {
+                inject.names.union(dropped_baggage(worker, fields))
+            } else {
+                ALL_NAMES
+            },
+            inject,
+            is_debug: parent.is_some_and(|parent| parent.is_debug),
+            is_trusted,
+            continued: continued
+                .and(parent)
+                .map(|parent| (parent.propagator, fields)),
         }
     }
 
@@ -55,10 +89,9 @@ impl<'a> Trace<'a> {
 
     /// What an attempt's endpoint is told: the attempt's span is its parent.
     pub fn propagation(&self, attempt: SpanId) -> Option<Propagation<'_>> {
-        (self.decision != Decision::Off).then(|| Propagation {
-            traceparent: context::traceparent(self.id, attempt, self.flags),
-            tracestate: &self.state,
-            drops_baggage: self.drops_baggage,
+        (self.decision != Decision::Off).then_some(Propagation {
+            trace: self,
+            attempt,
         })
     }
 
@@ -68,23 +101,54 @@ impl<'a> Trace<'a> {
     }
 }
 
-fn remote_parent(request: &RequestHead) -> Option<RemoteParent> {
-    // A context that cannot be read is one that was not sent; the specification wants no error.
-    context::remote_parent(request.fields.get_all(Name::Traceparent)).unwrap_or_default()
+/// What a span can link to of what a stranger says.
+fn linked(said: RemoteParent) -> Option<(TraceId, SpanId, u8)> {
+    let (trace_id, span_id) = said.span()?;
+    let decision = match said.sampled {
+        Some(true) => Decision::Sampled,
+        _ => Decision::Unsampled,
+    };
+    Some((trace_id, span_id, decision.flags(said.is_random)))
 }
 
-fn drops_baggage(worker: &Worker, request: &RequestHead) -> bool {
-    let is_kept = context::is_baggage_kept(request.fields.get_all(Name::Baggage));
-    if !is_kept {
-        worker.stats.baggage_dropped.add(1);
+/// Baggage beyond its limits ends here.
+fn dropped_baggage(worker: &Worker, fields: &Fields) -> NameSet {
+    if context::is_baggage_kept(fields.get_all(Name::Baggage)) {
+        return NameSet::EMPTY;
     }
-    !is_kept
+    worker.stats.baggage_dropped.add(1);
+    NameSet::of(&[Name::Baggage])
 }
 
-/// The trace context fields of one attempt.
+/// The trace context of one attempt, and what it replaces.
 pub struct Propagation<'a> {
-    pub traceparent: [u8; TRACEPARENT_BYTES],
-    /// May be empty.
-    pub tracestate: &'a [u8],
-    pub drops_baggage: bool,
+    trace: &'a Trace<'a>,
+    attempt: SpanId,
+}
+
+impl Propagation<'_> {
+    /// The client's fields that the endpoint does not get.
+    pub fn dropped(&self) -> NameSet {
+        self.trace.dropped
+    }
+
+    /// Whether the client is one whose baggage in formats of old is dropped, too.
+    pub fn is_of_stranger(&self) -> bool {
+        !self.trace.is_trusted
+    }
+
+    /// Writes the fields.
+    #[inline]
+    pub fn write(&self, out: &mut impl FieldSink) {
+        let trace = self.trace;
+        let context = Context {
+            trace_id: trace.id,
+            span_id: self.attempt,
+            flags: trace.flags,
+            is_debug: trace.is_debug,
+            tracestate: &trace.state,
+            continued: trace.continued,
+        };
+        trace.inject.write(out, &context);
+    }
 }

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use serde::Deserialize;
+use spanway_engine::FieldSink;
 use spanway_engine::limits::{
     BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX, TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX,
+    XRAY_FIELDS_BYTES_MAX,
 };
+use spanway_engine::message::{Fields, Name};
 use spanway_engine::trace::context::{
-    RemoteParent, TraceparentError, is_baggage_kept, parse_traceparent, remote_parent, traceparent,
-    tracestate,
+    Context, Inject, Propagator, RemoteParent, Traceparent, TraceparentError, extract,
+    is_baggage_kept, parse_traceparent, traceparent, tracestate,
 };
 use spanway_engine::trace::{Ids, SpanId, TraceId};
 
@@ -92,7 +95,7 @@ fn traceparent_of_every_shorter_length_is_refused() {
 fn what_is_written_is_read_back() {
     let mut ids = Ids::from_seeds(3, 4);
     for flags in 0..4 {
-        let parent = RemoteParent {
+        let parent = Traceparent {
             trace_id: ids.trace_id(),
             span_id: ids.span_id(),
             flags,
@@ -100,17 +103,6 @@ fn what_is_written_is_read_back() {
         let value = traceparent(parent.trace_id, parent.span_id, parent.flags);
         assert_eq!(parse_traceparent(&value), Ok(parent));
     }
-}
-
-#[test]
-fn two_traceparent_fields_are_none() {
-    let value = traceparent_of(1);
-    assert_eq!(remote_parent([]), Ok(None));
-    assert!(remote_parent([&value[..]]).unwrap().unwrap().is_sampled());
-    assert_eq!(
-        remote_parent([&value[..], &value[..]]),
-        Err(TraceparentError::Several)
-    );
 }
 
 fn traceparent_of(flags: u8) -> [u8; 55] {
@@ -214,4 +206,203 @@ fn baggage_is_kept_up_to_its_limits() {
     assert!(is_kept(&[&half, &half[1..]]));
     assert!(!is_kept(&[&half, &half]));
     assert!(is_kept(&[&format!("{half}{half}")]));
+}
+
+#[derive(Deserialize)]
+struct Exchanges {
+    cases: Vec<Exchange>,
+}
+
+/// `tests/vectors/propagation.json` says what each part is.
+#[derive(Deserialize)]
+struct Exchange {
+    name: String,
+    propagators: Vec<Propagator>,
+    fields: Vec<(String, String)>,
+    want: Option<Said>,
+    told: Option<Vec<(String, String)>>,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+struct Said {
+    trace_id: Option<String>,
+    span_id: Option<String>,
+    sampled: Option<bool>,
+    debug: bool,
+    random: bool,
+}
+
+impl From<RemoteParent> for Said {
+    fn from(parent: RemoteParent) -> Self {
+        Self {
+            trace_id: parent.trace_id.map(|id| id.to_string()),
+            span_id: parent.span_id.map(|id| id.to_string()),
+            sampled: parent.sampled,
+            debug: parent.is_debug,
+            random: parent.is_random,
+        }
+    }
+}
+
+fn exchanges() -> Vec<Exchange> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../tests/vectors/propagation.json"
+    );
+    let vectors: Exchanges = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    vectors.cases
+}
+
+fn fields_of(list: &[(String, String)]) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in list {
+        fields.push(name.as_bytes(), value.as_bytes());
+    }
+    fields
+}
+
+#[derive(Default)]
+struct Written(Vec<(String, String)>);
+
+impl FieldSink for Written {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        self.0.push((text(name), text(value)));
+    }
+}
+
+#[test]
+fn every_format_is_read_as_the_vector_says() {
+    for exchange in exchanges() {
+        let fields = fields_of(&exchange.fields);
+        let got = extract(&fields, &exchange.propagators).map(Said::from);
+        assert_eq!(got, exchange.want, "{}", exchange.name);
+    }
+}
+
+#[test]
+fn every_format_is_written_as_the_vector_says() {
+    let span_id = SpanId::from_bytes(*b"\xfe\xdc\xba\x98\x76\x54\x32\x10").unwrap();
+    let decimal = u64::from_be_bytes(*span_id.as_bytes()).to_string();
+    for exchange in exchanges() {
+        let Some(told) = exchange.told else { continue };
+        let fields = fields_of(&exchange.fields);
+        let parent = extract(&fields, &exchange.propagators).unwrap();
+        let tracestate = tracestate(fields.get_all(Name::Tracestate));
+        let by_w3c = parent.propagator == Propagator::Tracecontext;
+        let context = Context {
+            trace_id: parent.trace_id.unwrap(),
+            span_id,
+            flags: u8::from(parent.sampled.unwrap_or(true)) | u8::from(parent.is_random) << 1,
+            is_debug: parent.is_debug,
+            tracestate: tracestate.as_deref().filter(|_| by_w3c).unwrap_or_default(),
+            continued: Some((parent.propagator, &fields)),
+        };
+        let inject = Inject::new(&exchange.propagators);
+        let mut written = Written::default();
+        for field in fields.end_to_end(inject.names) {
+            written.field(field.name, field.value);
+        }
+        inject.write(&mut written, &context);
+        let want = told.into_iter().map(|(name, value)| {
+            let value = value.replace("{span}", &span_id.to_string());
+            (name, value.replace("{span_decimal}", &decimal))
+        });
+        assert_eq!(written.0, want.collect::<Vec<_>>(), "{}", exchange.name);
+    }
+}
+
+#[test]
+fn what_is_written_in_a_format_is_read_back_from_it() {
+    let mut ids = Ids::from_seeds(5, 6);
+    for propagator in Propagator::ALL {
+        for (flags, is_debug) in [(0, false), (1, false), (1, true)] {
+            let context = Context {
+                trace_id: ids.trace_id(),
+                span_id: ids.span_id(),
+                flags,
+                is_debug,
+                tracestate: b"",
+                continued: None,
+            };
+            let mut written = Written::default();
+            Inject::new(&[propagator]).write(&mut written, &context);
+            let parent = extract(&fields_of(&written.0), &[propagator]).unwrap();
+            assert_eq!(parent.span_id, Some(context.span_id), "{propagator:?}");
+            assert_eq!(parent.sampled, Some(flags == 1), "{propagator:?}");
+            let bits = |id: TraceId| u128::from_be_bytes(*id.as_bytes());
+            let (got, sent) = (bits(parent.trace_id.unwrap()), bits(context.trace_id));
+            let want = match propagator {
+                Propagator::Ottrace => u128::from(sent as u64), // It has no room for more.
+                _ => sent,
+            };
+            assert_eq!(got, want, "{propagator:?}");
+        }
+    }
+}
+
+#[test]
+fn long_extras_of_a_format_are_dropped_and_its_ids_kept() {
+    let long = "v".repeat(XRAY_FIELDS_BYTES_MAX);
+    let root = "1-5759e988-bd862e3fe1be46a994272793";
+    for (propagator, list, want) in [
+        (
+            Propagator::Xray,
+            vec![("x-amzn-trace-id", format!("Root={root};Self={long}"))],
+            vec!["x-amzn-trace-id"],
+        ),
+        (
+            Propagator::Datadog,
+            vec![
+                ("x-datadog-trace-id", "7".to_owned()),
+                ("x-datadog-tags", format!("{long}=1")),
+                ("x-datadog-origin", format!("{long}1")),
+            ],
+            vec![
+                "x-datadog-trace-id",
+                "x-datadog-parent-id",
+                "x-datadog-sampling-priority",
+            ],
+        ),
+    ] {
+        let list: Vec<_> = list
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let fields = fields_of(&list);
+        let parent = extract(&fields, &[propagator]).unwrap();
+        let context = Context {
+            trace_id: parent.trace_id.unwrap(),
+            span_id: SpanId::from_bytes([1; 8]).unwrap(),
+            flags: 1,
+            is_debug: false,
+            tracestate: b"",
+            continued: Some((propagator, &fields)),
+        };
+        let mut written = Written::default();
+        Inject::new(&[propagator]).write(&mut written, &context);
+        let names: Vec<_> = written.0.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, want);
+        assert!(written.0.iter().all(|(_, value)| !value.contains("vvv")));
+    }
+}
+
+#[test]
+fn a_field_that_a_format_has_once_is_none_when_it_comes_twice() {
+    for exchange in exchanges() {
+        if exchange.want.is_none_or(|want| want.trace_id.is_none()) {
+            continue;
+        }
+        let [propagator] = exchange.propagators[..] else {
+            continue;
+        };
+        if propagator == Propagator::B3 && exchange.fields.len() > 1 {
+            continue; // The other encoding counts then.
+        }
+        let (name, value) = &exchange.fields[0];
+        let mut twice = exchange.fields.clone();
+        twice.push((name.clone(), value.clone()));
+        let read = extract(&fields_of(&twice), &[propagator]);
+        assert_eq!(read, None, "{}", exchange.name);
+    }
 }

@@ -82,6 +82,7 @@ claims! {
     a_chunked_body_is_the_same_at_every_split: "chunked_body",
     hosts_and_paths_have_one_form: "target",
     trace_context_is_written_as_it_is_read: "trace_context",
+    every_format_of_trace_context_goes_on_as_it_is_read: "propagators",
     a_proxy_header_is_bounded_and_written_as_it_is_read: "proxy_header",
     no_value_of_http2_ends_a_line: "http2_request",
     a_table_never_panics: "table",

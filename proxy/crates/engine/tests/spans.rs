@@ -118,6 +118,7 @@ impl World {
             trace_id: TraceId::from_bytes([9; 16]).unwrap(),
             root: span_id(1),
             parent: None,
+            link: None,
             trace_state: b"",
             sampled_flags: 1,
             method: b"GET",
@@ -398,6 +399,7 @@ fn a_clients_context_is_continued_on_every_span() {
     let attempts = [world.attempt()];
     let spans = spans(&Segment {
         parent: Some(span_id(8)),
+        link: None,
         trace_state: b"vendor=1",
         sampled_flags: 3,
         ..world.segment(&attempts)
@@ -406,6 +408,25 @@ fn a_clients_context_is_continued_on_every_span() {
     assert_eq!(spans[0].flags, 0x303);
     assert_eq!(spans[1].flags, 0x103);
     assert!(spans.iter().all(|span| span.trace_state == "vendor=1"));
+}
+
+#[test]
+fn a_span_of_a_stranger_is_linked_to_from_the_server_span_alone() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let stranger = TraceId::from_bytes([7; 16]).unwrap();
+    let spans = spans(&Segment {
+        link: Some((stranger, span_id(8), 3)),
+        ..world.segment(&attempts)
+    });
+    let link = otlp::Link {
+        trace_id: vec![7; 16],
+        span_id: vec![8; 8],
+        flags: 0x303,
+    };
+    assert_eq!(spans[0].links, [link]);
+    assert!(spans[0].parent_span_id.is_empty());
+    assert!(spans[1..].iter().all(|span| span.links.is_empty()));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub use http2::http2_request;
 pub use matching::routing;
 pub use proxy_header::proxy_header;
 pub use table::table;
-pub use trace::trace_context;
+pub use trace::{propagators, trace_context};
 
 /// A fuzz target: its name, what it checks, and bytes to begin with.
 pub struct Target {
@@ -38,13 +38,14 @@ pub struct Target {
 }
 
 /// Those of what the engine exports; `fuzz/targets` has one file for each.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     of("request_head", request_head, seeds::requests),
     of("response_head", response_head, seeds::responses),
     of("exchange", exchange_in_pieces, seeds::requests),
     of("chunked_body", chunked_body, seeds::chunked),
     of("target", target, seeds::targets),
     of("trace_context", trace_context, seeds::trace_contexts),
+    of("propagators", propagators, seeds::propagators),
     of("proxy_header", proxy_header, seeds::proxy_headers),
     of("http2_request", http2_request, seeds::http2_requests),
     of("table", table, seeds::tables),

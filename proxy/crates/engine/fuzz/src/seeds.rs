@@ -53,6 +53,16 @@ pub fn trace_contexts() -> Vec<Vec<u8>> {
         .collect()
 }
 
+pub fn propagators() -> Vec<Vec<u8>> {
+    let cases = cases("propagation");
+    let heads = cases.iter().map(|case| {
+        let fields = elements(&case["fields"]);
+        let lines = fields.map(|field| format!("{}: {}", text(&field[0]), text(&field[1])));
+        lines.collect::<Vec<_>>().join("\n").into_bytes()
+    });
+    heads.collect()
+}
+
 pub fn proxy_headers() -> Vec<Vec<u8>> {
     let cases = cases("proxy_protocol");
     cases.iter().map(|case| latin1(&case["given"])).collect()
@@ -82,7 +92,7 @@ pub fn tables() -> Vec<Vec<u8>> {
             .collect();
         json!({
             "base": 0, "generation": 1, "listeners": [],
-            "tracing": {"sample_ratio": 1.0, "enabled": true},
+            "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true},
             "locality": {"zone": "", "node": ""},
             "hosts_upsert": [{"name": "shop.example", "routes": routes, "tls": null}],
             "hosts_remove": [], "backends_upsert": [], "backends_remove": [],

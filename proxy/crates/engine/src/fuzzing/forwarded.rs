@@ -7,7 +7,8 @@ use super::pieces::line;
 use crate::headers::Ends;
 use crate::message::RequestHead;
 use crate::origin::resolved;
-use crate::table::{ClientTimes, Listener, ListenerKind, Networks};
+use crate::table::{ClientTimes, Listener, ListenerKind, Networks, TrustContext};
+use crate::trace::context::Inject;
 
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4000);
 const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), 4000);
@@ -75,6 +76,9 @@ fn listener() -> Listener {
         certificate: Arc::from(""),
         proxy_protocol: false,
         trusted_proxies: Networks::compile("trusted_proxies", &trusted).unwrap(),
+        extract: Box::default(),
+        inject: Inject::new(&[]),
+        trust_context: TrustContext::All,
         times: ClientTimes::default(),
     }
 }

@@ -146,6 +146,7 @@ struct Record<'a> {
     trace_id: TraceId,
     root: SpanId,
     decision: Decision,
+    flags: u8,
     generation: u64,
     listener: ListenerKind,
     server_name: String,
@@ -166,11 +167,13 @@ impl<'a> Record<'a> {
             (ids.trace_id(), ids.span_id())
         };
         let listener = table.listener(passing.origin.listener);
+        let decision = table.tracing.sampler.decide(trace_id, None);
         Self {
             worker,
             trace_id,
             root,
-            decision: table.tracing.sampler.decide(trace_id, None),
+            decision,
+            flags: decision.flags(table.tracing.random_flag),
             generation: table.generation,
             listener: listener.map_or(ListenerKind::Ingress, |listener| listener.kind),
             server_name: passing.server_name.clone(),
@@ -234,7 +237,7 @@ impl Drop for Record<'_> {
                 clock,
                 trace_id: self.trace_id,
                 root: self.root,
-                sampled_flags: self.decision.flags(None),
+                sampled_flags: self.flags,
                 server_name: &self.server_name,
                 client: self.origin.ends.client,
                 server: self.origin.ends.local,

@@ -10,6 +10,7 @@ use super::networks::Networks;
 use super::policy::{policy_key, positive};
 use super::wire;
 use crate::limits::{DOWNSTREAM_IDLE_TIMEOUT, HEAD_TIMEOUT};
+use crate::trace::context::{Inject, Propagator};
 
 /// What a listener's requests are matched against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -28,6 +29,30 @@ impl ListenerKind {
         match self {
             Self::Ingress => "ingress",
             Self::Service => "service",
+        }
+    }
+}
+
+/// Whose trace context is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustContext {
+    /// Everybody's.
+    All,
+    /// That of peers in `trusted_proxies`.
+    TrustedProxies,
+    /// Nobody's.
+    None,
+}
+
+impl TrustContext {
+    /// Whether the context of a peer is continued; `is_proxy`: it is in `trusted_proxies`.
+    #[must_use]
+    pub fn trusts(self, is_proxy: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::TrustedProxies => is_proxy,
+            Self::None => false,
         }
     }
 }
@@ -54,6 +79,12 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Peers whose word on where a request comes from is taken.
     pub trusted_proxies: Networks,
+    /// Formats of trace context that are read, in this order.
+    pub extract: Box<[Propagator]>,
+    /// Formats that endpoints are told in.
+    pub inject: Inject,
+    /// Whose trace context is continued.
+    pub trust_context: TrustContext,
     /// How long its clients may take.
     pub times: ClientTimes,
 }
@@ -119,6 +150,9 @@ impl Listener {
             certificate: Arc::from(wire.certificate.as_str()),
             proxy_protocol: wire.proxy_protocol,
             trusted_proxies: Networks::compile("trusted_proxies", &wire.trusted_proxies)?,
+            extract: wire.extract.as_slice().into(),
+            inject: Inject::new(&wire.inject),
+            trust_context: wire.trust_context,
             times: ClientTimes {
                 head: positive("head_timeout_ms", wire.head_timeout_ms)?,
                 idle: positive("idle_timeout_ms", wire.idle_timeout_ms)?,

@@ -32,7 +32,7 @@ pub use backend::{
 };
 pub use balance::{HashKey, Health, Locality, Place, Tier};
 pub use host::{Host, PathKind, Route};
-pub use listener::{ClientTimes, Listener, ListenerKind};
+pub use listener::{ClientTimes, Listener, ListenerKind, TrustContext};
 pub use networks::Networks;
 pub use policy::{
     Access, BadRewrite, Expanded, Facts, HeaderEdits, Redirect, Retry, RetryOn, Rewrite,
@@ -54,12 +54,14 @@ pub struct Tracing {
     pub sample_ratio: f64,
     /// If not, no span is made and no trace context is injected.
     pub enabled: bool,
-    /// The two above as a decision.
+    /// Whether the ids of traces that begin here are said to be random.
+    pub random_flag: bool,
+    /// The first two as a decision.
     pub sampler: Sampler,
 }
 
 impl Tracing {
-    fn new(sample_ratio: f64, enabled: bool) -> Self {
+    fn new(sample_ratio: f64, enabled: bool, random_flag: bool) -> Self {
         let sampler = if enabled {
             Sampler::new(sample_ratio)
         } else {
@@ -68,6 +70,7 @@ impl Tracing {
         Self {
             sample_ratio,
             enabled,
+            random_flag,
             sampler,
         }
     }
@@ -114,7 +117,7 @@ impl Table {
         Self {
             generation: 0,
             listeners: Vec::new(),
-            tracing: Tracing::new(1.0, true),
+            tracing: Tracing::new(1.0, true, true),
             locality: Locality::default(),
             hosts: SharedMap::default(),
             wildcards: SharedMap::default(),
@@ -418,7 +421,7 @@ impl Next {
 
     fn change_tracing(&mut self, wire: &wire::Tracing) {
         if (0.0..=1.0).contains(&wire.sample_ratio) {
-            self.table.tracing = Tracing::new(wire.sample_ratio, wire.enabled);
+            self.table.tracing = Tracing::new(wire.sample_ratio, wire.enabled, wire.random_flag);
         } else {
             let ratio = wire.sample_ratio;
             let message = format!("tracing.sample_ratio is {ratio}, which is not from 0 to 1");

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::trace::context::Propagator;
+
 /// What changes from the table with generation `base` to the one with `generation`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +52,9 @@ pub struct Listener {
     pub certificate: String,
     pub proxy_protocol: bool,
     pub trusted_proxies: Vec<String>,
+    pub extract: Vec<Propagator>,
+    pub inject: Vec<Propagator>,
+    pub trust_context: super::TrustContext,
     pub head_timeout_ms: i64,
     pub idle_timeout_ms: i64,
 }
@@ -70,6 +75,7 @@ pub struct Locality {
 pub struct Tracing {
     pub sample_ratio: f64,
     pub enabled: bool,
+    pub random_flag: bool,
 }
 
 /// See `proxy/table.py`.

@@ -23,6 +23,7 @@ const INT_VALUE: u8 = field(3, VARINT);
 pub(super) const VARINT: u8 = 0;
 pub(super) const FIXED64: u8 = 1;
 pub(super) const LENGTH: u8 = 2;
+pub(super) const FIXED32: u8 = 5;
 
 /// The tag of a field with a number up to 15, which is one byte.
 pub(super) const fn field(number: u8, wire_type: u8) -> u8 {

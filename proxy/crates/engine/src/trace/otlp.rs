@@ -8,8 +8,8 @@
 use std::net::IpAddr;
 
 use super::attribute::{
-    FIXED64, LENGTH, LengthGap, VARINT, field, key, put_ascii, put_bool, put_bytes, put_int,
-    put_lossy, put_span_name, put_string_field, put_text,
+    FIXED32, FIXED64, LENGTH, LengthGap, VARINT, field, key, put_ascii, put_bool, put_bytes,
+    put_int, put_lossy, put_span_name, put_string_field, put_text,
 };
 use super::id::{SpanId, TraceId};
 use super::segment::{Attempt, Balance, Choice, Fault, Flag, Segment};
@@ -25,9 +25,14 @@ const PARENT_SPAN_ID: u8 = field(4, LENGTH);
 const KIND: u8 = field(6, VARINT);
 const START: u8 = field(7, FIXED64);
 const END: u8 = field(8, FIXED64);
+const LINK: u8 = field(13, LENGTH);
 const STATUS: u8 = field(15, LENGTH);
 /// Field 16, fixed32: the first one whose tag takes two bytes.
 const FLAGS: [u8; 2] = [0x85, 0x01];
+/// `Span.Link`.
+const LINK_TRACE_ID: u8 = field(1, LENGTH);
+const LINK_SPAN_ID: u8 = field(2, LENGTH);
+const LINK_FLAGS: u8 = field(6, FIXED32);
 const STATUS_MESSAGE: u8 = field(2, LENGTH);
 const STATUS_CODE: u8 = field(3, VARINT);
 const STATUS_ERROR: u8 = 2;
@@ -84,6 +89,9 @@ fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, common: &Common<'_>, tim
     put_result(out, segment);
     put_server_phases(out, segment, timeline);
     put_judgement(out, segment);
+    if let Some(link) = segment.link {
+        put_link(out, link);
+    }
     if server_is_error(segment) {
         put_error_status(out, b"");
     }
@@ -173,6 +181,19 @@ fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
         Some(flag) if segment.status == 0 || is_ours(flag) => put_error_type(out, flag),
         _ => {}
     }
+}
+
+/// A span in another trace, and in another process.
+#[cold]
+fn put_link(out: &mut Vec<u8>, (trace_id, span_id, flags): (TraceId, SpanId, u8)) {
+    out.push(LINK);
+    let gap = LengthGap::<1>::open(out);
+    put_bytes(out, LINK_TRACE_ID, trace_id.as_bytes());
+    put_bytes(out, LINK_SPAN_ID, span_id.as_bytes());
+    out.push(LINK_FLAGS);
+    let flags = u32::from(flags) | PARENT_IS_KNOWN | PARENT_IS_REMOTE;
+    out.extend_from_slice(&flags.to_le_bytes());
+    gap.close(out);
 }
 
 fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {

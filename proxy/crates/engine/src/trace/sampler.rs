@@ -6,7 +6,7 @@
 //! Source: OpenTelemetry, `ParentBased` and "`TraceState`: Probability Sampling": a trace is kept
 //! when its 56 random bits R are not below the rejection threshold T.
 
-use super::context::{FLAG_SAMPLED, RemoteParent};
+use super::context::{FLAG_RANDOM, FLAG_SAMPLED, RemoteParent};
 use super::id::TraceId;
 
 /// 2^56.
@@ -24,15 +24,11 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// The W3C trace flags to pass on: the parent's other defined bits are kept.
+    /// The W3C trace flags to pass on; `is_random`: the trace's id is, as far as is known.
     #[must_use]
-    pub fn flags(self, parent: Option<&RemoteParent>) -> u8 {
-        let kept = parent.map_or(0, |parent| parent.flags & !FLAG_SAMPLED);
-        kept | if self == Self::Sampled {
-            FLAG_SAMPLED
-        } else {
-            0
-        }
+    pub fn flags(self, is_random: bool) -> u8 {
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        flag(FLAG_SAMPLED, self == Self::Sampled) | flag(FLAG_RANDOM, is_random)
     }
 }
 
@@ -62,16 +58,15 @@ impl Sampler {
         Self { threshold: None }
     }
 
-    /// The decision for a trace: `trace_id` is the parent's where there is a parent.
+    /// The decision for a trace: the parent's where it has made one.
     #[must_use]
     pub fn decide(&self, trace_id: TraceId, parent: Option<&RemoteParent>) -> Decision {
         let Some(threshold) = self.threshold else {
             return Decision::Off;
         };
-        let is_sampled = match parent {
-            Some(parent) => parent.is_sampled(),
-            None => trace_id.low_56_bits() >= threshold,
-        };
+        let is_sampled = parent
+            .and_then(|parent| parent.sampled)
+            .unwrap_or_else(|| trace_id.low_56_bits() >= threshold);
         if is_sampled {
             Decision::Sampled
         } else {
@@ -86,6 +81,10 @@ mod tests {
     use super::super::id::Ids;
     use super::*;
 
+    fn parent(traceparent: &[u8]) -> RemoteParent {
+        parse_traceparent(traceparent).unwrap().into()
+    }
+
     fn trace_id_with_random_bits(bits: u64) -> TraceId {
         let mut bytes = [0xff; 16];
         bytes[8..].copy_from_slice(&bits.to_be_bytes());
@@ -95,13 +94,12 @@ mod tests {
 
     #[test]
     fn the_parents_flag_decides_over_the_ratio() {
-        let sampled =
-            parse_traceparent(b"00-00000000000000000000000000000001-0000000000000001-01").unwrap();
+        let sampled = parent(b"00-00000000000000000000000000000001-0000000000000001-01");
         let unsampled = RemoteParent {
-            flags: 0,
+            sampled: Some(false),
             ..sampled
         };
-        let trace_id = sampled.trace_id;
+        let trace_id = sampled.trace_id.unwrap();
         assert_eq!(
             Sampler::new(0.0).decide(trace_id, Some(&sampled)),
             Decision::Sampled
@@ -114,10 +112,9 @@ mod tests {
 
     #[test]
     fn off_records_nothing_whatever_the_parent_says() {
-        let parent =
-            parse_traceparent(b"00-00000000000000000000000000000001-0000000000000001-01").unwrap();
+        let parent = parent(b"00-00000000000000000000000000000001-0000000000000001-01");
         assert_eq!(
-            Sampler::off().decide(parent.trace_id, Some(&parent)),
+            Sampler::off().decide(parent.trace_id.unwrap(), Some(&parent)),
             Decision::Off
         );
     }
@@ -149,11 +146,22 @@ mod tests {
     }
 
     #[test]
-    fn the_parents_random_flag_is_passed_on() {
-        let parent =
-            parse_traceparent(b"00-00000000000000000000000000000001-0000000000000001-03").unwrap();
-        assert_eq!(Decision::Sampled.flags(Some(&parent)), 3);
-        assert_eq!(Decision::Unsampled.flags(Some(&parent)), 2);
-        assert_eq!(Decision::Sampled.flags(None), 1);
+    fn the_ratio_decides_where_the_parent_leaves_it_to_us() {
+        let undecided = RemoteParent {
+            sampled: None,
+            ..parent(b"00-00000000000000000000000000000001-0000000000000001-01")
+        };
+        let trace_id = undecided.trace_id.unwrap();
+        for (ratio, want) in [(0.0, Decision::Unsampled), (1.0, Decision::Sampled)] {
+            assert_eq!(Sampler::new(ratio).decide(trace_id, Some(&undecided)), want);
+        }
+    }
+
+    #[test]
+    fn flags_say_what_was_decided_and_whether_the_id_is_random() {
+        assert_eq!(Decision::Sampled.flags(true), 3);
+        assert_eq!(Decision::Unsampled.flags(true), 2);
+        assert_eq!(Decision::Sampled.flags(false), 1);
+        assert_eq!(Decision::Unsampled.flags(false), 0);
     }
 }

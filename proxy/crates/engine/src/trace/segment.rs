@@ -21,6 +21,8 @@ pub struct Segment<'a> {
     pub root: SpanId,
     /// The client's span, if it told us one.
     pub parent: Option<SpanId>,
+    /// The span of a client that is not trusted, and its W3C flags: it is linked to.
+    pub link: Option<(TraceId, SpanId, u8)>,
     /// The client's `tracestate`; empty if there is none.
     pub trace_state: &'a [u8],
     /// The W3C trace flags that were passed on.

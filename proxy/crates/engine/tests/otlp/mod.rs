@@ -35,8 +35,17 @@ pub struct Span {
     pub start_unix_ns: u64,
     pub end_unix_ns: u64,
     pub attributes: Attributes,
+    pub links: Vec<Link>,
     pub status_code: u64,
     pub status_message: String,
+}
+
+/// `Span.Link`.
+#[derive(Debug, Default, PartialEq)]
+pub struct Link {
+    pub trace_id: Vec<u8>,
+    pub span_id: Vec<u8>,
+    pub flags: u32,
 }
 
 impl Span {
@@ -94,6 +103,13 @@ impl<'a> Field<'a> {
         *value
     }
 
+    fn fixed32(&self) -> u32 {
+        let Self::Fixed32(value) = self else {
+            panic!("not a fixed32 field")
+        };
+        *value
+    }
+
     fn fixed64(&self) -> u64 {
         let Self::Fixed64(value) = self else {
             panic!("not a fixed64 field")
@@ -139,7 +155,7 @@ fn read_scope_spans(bytes: &[u8], request: &mut Request) {
 
 fn read_span(bytes: &[u8]) -> Span {
     let mut span = Span::default();
-    for (number, field) in once(bytes, &[9]) {
+    for (number, field) in once(bytes, &[9, 13]) {
         match number {
             1 => span.trace_id = field.bytes().to_vec(),
             2 => span.span_id = field.bytes().to_vec(),
@@ -159,12 +175,8 @@ fn read_span(bytes: &[u8]) -> Span {
                     }
                 }
             }
-            16 => {
-                let Field::Fixed32(flags) = field else {
-                    panic!("flags are fixed32")
-                };
-                span.flags = flags;
-            }
+            13 => span.links.push(read_link(field.bytes())),
+            16 => span.flags = field.fixed32(),
             _ => panic!("Span has a field {number}"),
         }
     }
@@ -174,6 +186,19 @@ fn read_span(bytes: &[u8]) -> Span {
         .collect();
     span.attributes = attributes(&only_attributes, 9);
     span
+}
+
+fn read_link(bytes: &[u8]) -> Link {
+    let mut link = Link::default();
+    for (number, field) in once(bytes, &[]) {
+        match number {
+            1 => link.trace_id = field.bytes().to_vec(),
+            2 => link.span_id = field.bytes().to_vec(),
+            6 => link.flags = field.fixed32(),
+            _ => panic!("Link has a field {number}"),
+        }
+    }
+    link
 }
 
 fn attributes(fields_of_message: &[(u64, Field<'_>)], expected: u64) -> Attributes {

@@ -14,7 +14,7 @@ fn with(mut whole: Value, changes: &Value) -> Value {
 pub fn update(base: u64, changes: &Value) -> Value {
     let whole = json!({
         "base": base, "generation": base + 1, "listeners": [],
-        "tracing": {"sample_ratio": 1.0, "enabled": true},
+        "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true},
         "locality": {"zone": "", "node": ""},
         "hosts_upsert": [], "hosts_remove": [], "backends_upsert": [], "backends_remove": [],
         "policies_upsert": [], "policies_remove": [],
@@ -74,6 +74,7 @@ pub fn listener(address: &str, kind: &str, backend: &str, changes: &Value) -> Va
     let whole = json!({
         "address": address, "kind": kind, "backend": backend, "forwarded": false, "policy": "",
         "tls": false, "certificate": "", "proxy_protocol": false, "trusted_proxies": [],
+        "extract": ["tracecontext"], "inject": ["tracecontext"], "trust_context": "all",
         "head_timeout_ms": 60000, "idle_timeout_ms": 75000,
     });
     with(whole, changes)

@@ -1,18 +1,18 @@
-//! W3C Trace Context and Baggage: what is read from a request and what is passed on.
+//! W3C Trace Context, level 2: `traceparent` and `tracestate`.
 //!
-//! Rules: bytes in, values out; what is not valid counts as absent, as the specification asks,
-//! and never fails a request.
-//!
-//! Source: <https://www.w3.org/TR/trace-context-2/>, <https://www.w3.org/TR/baggage/>.
+//! Source: <https://www.w3.org/TR/trace-context-2/>.
 
-use crate::limits::{
-    BAGGAGE_BYTES_MAX, BAGGAGE_MEMBERS_MAX, TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX,
-};
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use super::id::{SpanId, TraceId, write_hex};
+use super::{Context, Propagator, RemoteParent};
+use crate::headers::FieldSink;
+use crate::limits::{TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX};
+use crate::message::{Fields, Name, NameSet};
+use crate::trace::id::{SpanId, TraceId, write_hex};
+
+pub(super) const NAMES: NameSet = NameSet::of(&[Name::Traceparent, Name::Tracestate]);
 
 /// The one trace flag of level 1: whoever sent this recorded its span.
 pub const FLAG_SAMPLED: u8 = 0x01;
@@ -22,31 +22,30 @@ pub const FLAG_RANDOM: u8 = 0x02;
 /// `traceparent` of version 00: `00-` 32 hex `-` 16 hex `-` 2 hex.
 pub const TRACEPARENT_BYTES: usize = 55;
 
-/// The span that the client says it is in.
+/// What a `traceparent` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemoteParent {
+pub struct Traceparent {
     /// The trace to continue.
     pub trace_id: TraceId,
-    /// The parent of our root span.
+    /// The span that the client is in.
     pub span_id: SpanId,
     /// Only bits that are defined: [`FLAG_SAMPLED`] and [`FLAG_RANDOM`].
     pub flags: u8,
 }
 
-impl RemoteParent {
-    /// Whether the parent was recorded.
-    #[must_use]
-    pub fn is_sampled(&self) -> bool {
-        self.flags & FLAG_SAMPLED != 0
+impl From<Traceparent> for RemoteParent {
+    fn from(said: Traceparent) -> Self {
+        Self {
+            sampled: Some(said.flags & FLAG_SAMPLED != 0),
+            is_random: said.flags & FLAG_RANDOM != 0,
+            ..Self::new(Propagator::Tracecontext, said.trace_id, Some(said.span_id))
+        }
     }
 }
 
 /// Why a `traceparent` was not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TraceparentError {
-    /// More than one field.
-    #[error("there is more than one traceparent field")]
-    Several,
     /// Too short, or not as long as its version is.
     #[error("its length is wrong")]
     Length,
@@ -73,7 +72,7 @@ pub enum TraceparentError {
 /// [`TraceparentError`] names the field. Never panics, for any bytes.
 ///
 /// Source: W3C Trace Context, "traceparent Header" and "Versioning of traceparent".
-pub fn parse_traceparent(value: &[u8]) -> Result<RemoteParent, TraceparentError> {
+pub fn parse_traceparent(value: &[u8]) -> Result<Traceparent, TraceparentError> {
     let (fields, rest) = value
         .split_first_chunk::<TRACEPARENT_BYTES>()
         .ok_or(TraceparentError::Length)?;
@@ -96,28 +95,17 @@ pub fn parse_traceparent(value: &[u8]) -> Result<RemoteParent, TraceparentError>
     } else {
         FLAG_SAMPLED
     };
-    Ok(RemoteParent {
+    Ok(Traceparent {
         trace_id: trace_id.ok_or(TraceparentError::TraceId)?,
         span_id: span_id.ok_or(TraceparentError::SpanId)?,
         flags: flags & flags_known,
     })
 }
 
-/// Reads all `traceparent` fields of one request: none, or exactly one that is valid.
-///
-/// # Errors
-/// [`TraceparentError`]; the request then starts a trace of its own.
-pub fn remote_parent<'a>(
-    fields: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Option<RemoteParent>, TraceparentError> {
-    let mut fields = fields.into_iter();
-    let Some(value) = fields.next() else {
-        return Ok(None);
-    };
-    if fields.next().is_some() {
-        return Err(TraceparentError::Several);
-    }
-    parse_traceparent(value).map(Some)
+/// Reads the `traceparent` of a request, which must be the only one.
+pub(super) fn read(fields: &Fields) -> Option<RemoteParent> {
+    let value = super::only(fields, Name::Traceparent)?;
+    parse_traceparent(value).ok().map(RemoteParent::from)
 }
 
 /// The `traceparent` value of version 00.
@@ -130,9 +118,13 @@ pub fn traceparent(trace_id: TraceId, span_id: SpanId, flags: u8) -> [u8; TRACEP
     value
 }
 
-/// Appends the `traceparent` value of version 00.
-pub fn write_traceparent(out: &mut Vec<u8>, trace_id: TraceId, span_id: SpanId, flags: u8) {
-    out.extend_from_slice(&traceparent(trace_id, span_id, flags));
+#[inline]
+pub(super) fn write(out: &mut impl FieldSink, context: &Context<'_>) {
+    let value = traceparent(context.trace_id, context.span_id, context.flags);
+    out.field(b"traceparent", &value);
+    if !context.tracestate.is_empty() {
+        out.field(b"tracestate", context.tracestate);
+    }
 }
 
 /// Combines the `tracestate` fields of a request that has a valid `traceparent`.
@@ -196,22 +188,6 @@ fn is_tracestate_key(key: &[u8]) -> bool {
 fn is_tracestate_value(value: &[u8]) -> bool {
     let is_allowed = |byte: &u8| matches!(byte, 0x20..=0x7e) && !b",=".contains(byte);
     (1..=256).contains(&value.len()) && value.iter().all(is_allowed)
-}
-
-/// Whether the `baggage` fields of a request are passed on; if not, all are dropped and counted.
-///
-/// Nothing is parsed: up to its limits the specification asks to pass on what cannot be read, too.
-#[must_use]
-pub fn is_baggage_kept<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    let (mut bytes, mut member_count) = (0_usize, 0_usize);
-    for field in fields {
-        bytes += field.len() + 1;
-        if bytes > BAGGAGE_BYTES_MAX + 1 {
-            return false;
-        }
-        member_count += 1 + memchr::memchr_iter(b',', field).count();
-    }
-    member_count <= BAGGAGE_MEMBERS_MAX
 }
 
 /// Lower-case hex digits, two per byte of the result.
