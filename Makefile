@@ -52,6 +52,8 @@ test-python: build
 
 test-real: build ## against the real apiserver, Jaeger, HotROD
 	@if command -v go >/dev/null && command -v etcd >/dev/null; then tests/parts/build all >/dev/null; fi
+	@PYTHON=$(BIN)/python tests/parts/venv jaeger-thrift >/dev/null || \
+	  echo "spanway: without tests/parts/venv jaeger-thrift its tests are skipped"
 	@tests/real/in-namespace $(BIN)/pytest tests/real || { code=$$?; \
 	  test $$code = 77 -a -z "$$CI" && echo "spanway: the real-part tests were skipped, see above"; }
 
@@ -90,6 +92,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-
 lock: $(SETUP) ## resolve the Python dependencies anew
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --group dev --group demo --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra jaeger-thrift --output-file tests/parts/jaeger-thrift.lock pyproject.toml
 	$(COMPILE) --group bench --constraint requirements.lock --output-file benchmarks/requirements.lock
 
 clean: ## remove what was built here

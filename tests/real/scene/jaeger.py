@@ -90,7 +90,8 @@ class Trace:
 
 
 class Jaeger:
-    """One Jaeger, all in one process. `otlp_url` and `otlp_grpc_url` take spans, `url` answers.
+    """One Jaeger, all in one process. `otlp_url` and `otlp_grpc_url` take spans, as do the ones for
+    Thrift and Zipkin; `url` answers.
 
     `url` is its query API: the Go module that it is built from has no web page.
     """
@@ -106,6 +107,9 @@ class Jaeger:
         self._address = address
         self.otlp_url = f"http://{self._free_address()}"
         self.otlp_grpc_url = f"http://{self._free_address()}"
+        self.thrift_udp_address = self._free_address()
+        self.thrift_http_url = f"http://{self._free_address()}"
+        self.zipkin_url = f"http://{self._free_address()}"
         self.url = f"http://{self._free_address()}"
         self._process: Process | None = None
 
@@ -210,6 +214,15 @@ class Jaeger:
             return {"endpoint": url.removeprefix("http://")}
 
         protocols = {"http": listen(self.otlp_url), "grpc": listen(self.otlp_grpc_url)}
+        thrift = {
+            "thrift_compact": {"endpoint": self.thrift_udp_address},
+            "thrift_http": listen(self.thrift_http_url),
+        }
+        receivers = {
+            "otlp": {"protocols": protocols},
+            "jaeger": {"protocols": thrift},
+            "zipkin": listen(self.zipkin_url),
+        }
         query = {
             "storage": {"traces": "memory"},
             # Else its own spans are among ours, and it waits for 10 s at its end to send the last.
@@ -221,7 +234,10 @@ class Jaeger:
             "service": {
                 "extensions": ["jaeger_storage", "jaeger_query"],
                 "pipelines": {
-                    "traces": {"receivers": ["otlp"], "exporters": ["jaeger_storage_exporter"]}
+                    "traces": {
+                        "receivers": list(receivers),
+                        "exporters": ["jaeger_storage_exporter"],
+                    }
                 },
                 "telemetry": {"metrics": {"level": "none"}},
             },
@@ -229,7 +245,7 @@ class Jaeger:
                 "jaeger_query": query,
                 "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 100_000}}}},
             },
-            "receivers": {"otlp": {"protocols": protocols}},
+            "receivers": receivers,
             "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
         }
 

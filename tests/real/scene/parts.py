@@ -7,11 +7,13 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+EXTRA_ENVIRONMENT = Path(__file__).parents[2] / "parts" / "venv"
 BUILD = Path(__file__).parents[2] / "parts" / "build"
 
 
@@ -38,6 +40,18 @@ def built_part(name: str) -> Path:
     if result.returncode != 0:
         has_go = "" if shutil.which("go") else " (which needs Go, and there is none here)"
         raise PartMissingError(f"{name} is not built: run tests/parts/build {name}{has_go}")
+    return Path(result.stdout.strip())
+
+
+def extra_python(extra: str) -> Path:
+    """The Python of an extra of Spanway that needs an environment of its own."""
+    command: list[str | Path] = [EXTRA_ENVIRONMENT, "--if-built", extra]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=False, env=environment
+    )
+    if result.returncode != 0:
+        raise PartMissingError(f"{extra} is not set up: run tests/parts/venv {extra}")
     return Path(result.stdout.strip())
 
 

@@ -15,6 +15,7 @@ from scene.http import HttpError, Json, request
 from scene.namespace import free_port
 from scene.process import Process, wait_until
 
+CHECKOUT = Path(__file__).parents[3]
 PROGRAM = Path(sys.executable).with_name("spanway")
 START_DEADLINE_S = 30.0
 CHANGE_DEADLINE_S = 15.0
@@ -47,6 +48,7 @@ def command(*arguments: str | Path, environment: Mapping[str, str] | None = None
 class Spanway:
     """One `spanway run`, on free ports. A context manager: started by entering, then stopped.
 
+    `python` is another environment's, where the checkout is not installed.
     `http` and `admin` are its addresses (`IP:PORT`); `flags` say where objects come from, and
     more. Entering does not wait until it is ready; `wait_until_ready` does.
     """
@@ -57,19 +59,27 @@ class Spanway:
         *flags: str | Path,
         environment: Mapping[str, str] | None = None,
         address: str = "127.0.0.1",
+        python: Path | None = None,
     ) -> None:
         self.log = directory / "spanway.log"
         self.http = f"{address}:{free_port(address)}"
         self.admin = f"127.0.0.1:{free_port()}"
         self._flags: Sequence[str | Path] = flags
         self._environment = environment
+        self._program: list[str | Path] = [PROGRAM]
+        if python is not None:
+            start = "import sys; from ingress_controller.cli import main; sys.exit(main())"
+            self._program = [python, "-c", start]
+            self._environment = {**(environment or {}), "PYTHONPATH": str(CHECKOUT)}
         self._process: Process | None = None
 
     def __enter__(self) -> "Spanway":
         self.log.parent.mkdir(parents=True, exist_ok=True)
         addresses = ["--http", self.http, "--admin", self.admin, "--workers", "2"]
         self._process = Process(
-            [PROGRAM, "run", *addresses, *self._flags], log=self.log, environment=self._environment
+            [*self._program, "run", *addresses, *self._flags],
+            log=self.log,
+            environment=self._environment,
         )
         return self
 
