@@ -31,6 +31,17 @@ from proxy.table import Propagator
 
 SERVICE_NAME = "spanway"
 
+# Names that deployments give to fields of the downward API, by convention.
+_POD = {
+    "POD_NAME": "k8s.pod.name",
+    "POD_UID": "k8s.pod.uid",
+    "POD_NAMESPACE": "k8s.namespace.name",
+    "NODE_NAME": "k8s.node.name",
+    "CONTAINER_NAME": "k8s.container.name",
+    "REPLICASET_NAME": "k8s.replicaset.name",
+    "DEPLOYMENT_NAME": "k8s.deployment.name",
+    "CLUSTER_NAME": "k8s.cluster.name",
+}
 _ALWAYS = {"always_on": 1.0, "always_off": 0.0}
 _RATIO = "traceidratio"
 _OTLP = "OTEL_EXPORTER_OTLP"
@@ -122,11 +133,13 @@ class _Reader:
         return min(delay_ms / 1_000, LINGER_S_MAX)
 
     def resource(self) -> dict[str, str]:
+        """The pod, by the downward API; what OTEL_RESOURCE_ATTRIBUTES says wins."""
+        pod = {name: self.env[variable] for variable, name in _POD.items() if variable in self.env}
         pairs = self._pairs(
             self.env.get("OTEL_RESOURCE_ATTRIBUTES", ""), "OTEL_RESOURCE_ATTRIBUTES"
         )
         name = self.env.get("OTEL_SERVICE_NAME") or pairs.get("service.name") or SERVICE_NAME
-        return {**pairs, "service.name": name}
+        return {**pod, **pairs, "service.name": name}
 
     def sample_ratio(self) -> float | None:
         sampler = self.env.get("OTEL_TRACES_SAMPLER", "").lower().removeprefix("parentbased_")

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import ClassVar, Protocol
 
 import msgspec
+from opentelemetry.trace import NoOpTracer, Span, StatusCode, Tracer
 
 from ingress_controller.model.ingress import Ingress
 from ingress_controller.model.problem import ObjectKey, Problem
@@ -97,6 +98,7 @@ class Reconciler:
         builder: Builder,
         resolver: Resolver,
         engine: Publisher,
+        tracer: Tracer = NoOpTracer(),  # noqa: B008 - it has no state
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.outcome = Outcome()
@@ -107,6 +109,7 @@ class Reconciler:
         self._builder = builder
         self._resolver = resolver
         self._engine = engine
+        self._tracer = tracer
         self._sleep = sleep
         self._values = Values()
         self._others: tuple[Problem, ...] = ()
@@ -116,11 +119,21 @@ class Reconciler:
         """Until cancelled."""
         while True:
             await self._changed()
-            for key, raw in self._cache.take().items():
-                self._values.apply(key, raw)
-            if not self._source.missing:
-                await self._reconcile()
-                await self._sleep(PAUSE_S)
+            if self._source.missing:
+                self._apply_changes()
+                continue
+            with self._tracer.start_as_current_span("reconcile") as span:
+                with self._tracer.start_as_current_span("apply changes") as applying:
+                    applying.set_attribute("spanway.changes", self._apply_changes())
+                await self._reconcile(span)
+            await self._sleep(PAUSE_S)
+
+    def _apply_changes(self) -> int:
+        """How many objects have changed."""
+        changes = self._cache.take()
+        for key, raw in changes.items():
+            self._values.apply(key, raw)
+        return len(changes)
 
     async def _changed(self) -> None:
         try:
@@ -129,17 +142,18 @@ class Reconciler:
         except TimeoutError:
             return  # only to try again what was rejected
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, span: Span) -> None:
         previous = self.outcome.table
         now_unix_ms = time.time_ns() // 1_000_000
-        built = self._builder.build(
-            self._values, self._resolver.resolved, previous, now_unix_ms=now_unix_ms
-        )
+        with self._tracer.start_as_current_span("build"):
+            built = self._builder.build(
+                self._values, self._resolver.resolved, previous, now_unix_ms=now_unix_ms
+            )
         self._resolver.want(built.external_names)
         table = previous
         rejected: tuple[Rejected, ...] = ()  # without an update all that is wanted is in force
         if built.update is not None:
-            rejected = tuple(await asyncio.to_thread(self._engine.publish, built.update))
+            rejected = await self._publish(built.update)
             table = self._in_force(previous, built, rejected)
             self._builder.settle(table)
         others = (*self._source.problems, *_problems(built.table, rejected))
@@ -147,10 +161,21 @@ class Reconciler:
         if built.appeared or built.gone or others != self._others:
             problems = built.problems.plus(others)
         outcome = Outcome(table, problems, built.ours, rejected)
+        span.set_attribute("spanway.table.generation", table.generation)
+        span.set_attribute("spanway.problems", len(problems))
         self._log(outcome, built, others)
         self.outcome, self._others = outcome, others
         self.is_published.set()
         self.on_outcome(outcome)
+
+    async def _publish(self, update: Update) -> tuple[Rejected, ...]:
+        with self._tracer.start_as_current_span("publish") as span:
+            span.set_attribute("spanway.table.generation", update.generation)
+            rejected = tuple(await asyncio.to_thread(self._engine.publish, update))
+            if rejected:
+                span.set_status(StatusCode.ERROR, rejected[0].message)
+                span.set_attribute("spanway.rejected", len(rejected))
+            return rejected
 
     def _in_force(
         self, previous: RouteTable, built: Built, rejected: Iterable[Rejected]

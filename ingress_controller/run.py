@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import platform
 import signal
 import socket
 import uuid
@@ -22,6 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import uvloop
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.default_certificate import from_files, self_signed
@@ -47,6 +49,7 @@ from ingress_controller.takeover.channel import TakeoverError
 from ingress_controller.takeover.giving import Giver, Listening, TakeoverFailed
 from ingress_controller.takeover.taking import Taken, bound_address, take_over
 from ingress_controller.telemetry.events import Event, emit
+from ingress_controller.traces import own_spans
 from ingress_controller.traces.export import making
 from ingress_controller.traces.export.exporters import Exporters
 from ingress_controller.watch.cache import Cache
@@ -61,6 +64,7 @@ IDLE_S = 1.0  # for the requests that are on their way when it stops
 FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
 UNCOLLECTED_BYTES_MAX = 1024 * 1024  # of spans that nobody takes, since no endpoint is named
 WAITING_LINE_S = 5.0  # after which a start that waits says for what
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm32"}  # as semconv has them
 _HANDED_OVER = "hand-over"
 
 
@@ -87,7 +91,15 @@ class Stopping(Event, frozen=True):
 class _Process:
     """The parts, and what the admin server shows of them."""
 
-    def __init__(self, settings: Settings, engine: Engine, source: Source, cache: Cache) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        source: Source,
+        cache: Cache,
+        *,
+        resource: Mapping[str, str],
+    ) -> None:
         self.version = version()
         self.is_stopping = False
         self.admin = AdminServer(self)
@@ -96,6 +108,9 @@ class _Process:
         self.source = source
         self.engine = engine
         self.exporters = _exporters(settings, engine)
+        self.tracer: Tracer = NoOpTracer()
+        if self.exporters is not None:
+            self.tracer = own_spans.tracer(resource, version(), self.exporters.offer)
         self.resolver = Resolver(
             cache.touch, allow_loopback=isinstance(settings.source, ManifestsSource)
         )
@@ -105,6 +120,7 @@ class _Process:
             builder=Builder(_options(settings)),
             resolver=self.resolver,
             engine=engine,
+            tracer=self.tracer,
         )
 
     @property
@@ -166,13 +182,14 @@ async def run(settings: Settings) -> None:
         api = await _api(settings, stack)
         source = _source(settings, api, cache)
         taken = await _taken(settings, stack)
+        resource = _resource(settings)
         engine = Engine(
             workers=settings.workers,
-            resource=_resource(settings),
+            resource=resource,
             span_queue_bytes=QUEUE_BYTES_MAX if settings.exports else UNCOLLECTED_BYTES_MAX,
         )
         stack.callback(engine.stop, deadline_s=0)
-        process = _Process(settings, engine, source, cache)
+        process = _Process(settings, engine, source, cache, resource=resource)
         stack.push_async_callback(process.admin.stop)
         if taken is None:
             await _start_admin(process, settings.admin)
@@ -260,6 +277,7 @@ def _status(
         leader=leader,
         recorder=EventRecorder(api, process.cache, identity),
         addresses=partial(_published, settings, process.cache),
+        tracer=process.tracer,
     )
     process.reconciler.on_outcome = lambda out: writer.submit(out.ours, out.problems)
     start(leader.run())
@@ -501,10 +519,15 @@ def _exporters(settings: Settings, engine: Engine) -> Exporters | None:
 
 def _resource(settings: Settings) -> dict[str, str]:
     """The resource of all spans; what OTEL_RESOURCE_ATTRIBUTES says wins."""
+    machine = platform.machine()
     return {
         "service.version": version(),
         "service.instance.id": str(uuid.uuid4()),
         "host.name": socket.gethostname(),
+        "host.arch": _ARCHITECTURES.get(machine, machine),
+        "os.type": platform.system().lower(),
+        "process.runtime.name": platform.python_implementation().lower(),
+        "process.runtime.version": platform.python_version(),
         **settings.resource,
     }
 

@@ -227,7 +227,9 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     endpoint = given.texts("--otlp-endpoint")
     try:
         otel = telemetry(
-            env, endpoint[0][1] if endpoint else None, given.all("--export", url.export)
+            _with_namespace(env),
+            endpoint[0][1] if endpoint else None,
+            given.all("--export", url.export),
         )
     except ValueError as err:
         raise SettingsError(f"{endpoint[0][0]}: {err}.") from err
@@ -260,7 +262,9 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         ingress_class=_ingress_class(given),
         forwarded=given.one("--forwarded-header", _switch) or False,
         publish=_publish(given),
-        lease_namespace=given.one("--lease-namespace", _object_name) or _own_namespace(env),
+        lease_namespace=given.one("--lease-namespace", _object_name)
+        or _own_namespace(env)
+        or "default",
         exports=otel.exports,
         export_linger_s=otel.linger_s,
         bridge_spans_max=otel.bridge_spans_max,
@@ -342,13 +346,19 @@ def _directory(given: _Given) -> Path:
 
 
 def _own_namespace(env: Mapping[str, str]) -> str:
-    """Of the pod that this is; `default` if it is none."""
+    """Of the pod that this is; empty if it is none, or does not know."""
     if namespace := env.get("POD_NAMESPACE"):
         return namespace
     try:
-        return _NAMESPACE_FILE.read_text().strip() or "default"
+        return _NAMESPACE_FILE.read_text().strip()
     except OSError:
-        return "default"
+        return ""
+
+
+def _with_namespace(env: Mapping[str, str]) -> Mapping[str, str]:
+    """In a pod its namespace is known without the downward API."""
+    is_pod = "KUBERNETES_SERVICE_HOST" in env
+    return {**env, "POD_NAMESPACE": _own_namespace(env)} if is_pod else env
 
 
 def _ingress_class(given: _Given) -> str:

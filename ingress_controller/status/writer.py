@@ -11,6 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NoOpTracer, Tracer
+
 from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
 from ingress_controller.model.decode import HeldObject
 from ingress_controller.model.ingress import Ingress
@@ -62,6 +65,7 @@ class StatusWriter:
         leader: Leads,
         recorder: EventRecorder,
         addresses: Callable[[], Sequence[Address]],
+        tracer: Tracer = NoOpTracer(),  # noqa: B008 - it has no state
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
@@ -69,6 +73,8 @@ class StatusWriter:
         self._leader = leader
         self._recorder = recorder
         self._addresses = addresses
+        self._tracer = tracer
+        self._cause: Context | None = None
         self._sleep = sleep
         self._ours: Mapping[ObjectKey, Ingress] = {}
         self._problems: Collection[Problem] = ()
@@ -80,7 +86,11 @@ class StatusWriter:
         leader.on_change = self._is_due.set
 
     def submit(self, ours: Mapping[ObjectKey, Ingress], problems: Collection[Problem]) -> None:
-        """The newest state; an older one that was not written yet is dropped."""
+        """The newest state; an older one that was not written yet is dropped.
+
+        What is written for it is a child of the span that is current now.
+        """
+        self._cause = get_current()
         self._ours = ours
         self._problems = problems
         self._is_due.set()
@@ -107,6 +117,13 @@ class StatusWriter:
     async def _write_all(self) -> bool:
         if not self._leader.is_leader:
             return True  # `on_change` starts a pass as soon as it is
+        cause, self._cause = self._cause, None
+        with self._tracer.start_as_current_span("write status", context=cause) as span:
+            is_done = await self._write_changed()
+            span.set_attribute("spanway.status.complete", is_done)
+            return is_done
+
+    async def _write_changed(self) -> bool:
         wanted = list(self._addresses())
         for index, key in enumerate(list(self._ours) if wanted else ()):
             if index % KEYS_AT_ONCE == 0:

@@ -81,6 +81,24 @@ def test_the_service_name_wins_over_the_resource_attribute(env: dict[str, str], 
     assert telemetry(env, None).resource["service.name"] == name
 
 
+def test_the_pod_is_the_resource_and_the_variable_wins() -> None:
+    env = {
+        "POD_NAME": "edge-7d9f-x2x",
+        "POD_UID": "5f0c",
+        "POD_NAMESPACE": "ingress",
+        "NODE_NAME": "node-1",
+        "OTEL_RESOURCE_ATTRIBUTES": "k8s.node.name=other",
+    }
+
+    assert telemetry(env, None).resource == {
+        "k8s.pod.name": "edge-7d9f-x2x",
+        "k8s.pod.uid": "5f0c",
+        "k8s.namespace.name": "ingress",
+        "k8s.node.name": "other",
+        "service.name": "spanway",
+    }
+
+
 @pytest.mark.parametrize(
     ("env", "ratio"),
     [

@@ -134,6 +134,13 @@ def test_whose_trace_is_continued_is_read() -> None:
     )
 
 
+def test_a_pod_is_in_the_resource_of_its_spans() -> None:
+    in_pod = run_settings(env={**IN_CLUSTER, "POD_NAMESPACE": "ingress", "POD_NAME": "edge-x"})
+
+    assert in_pod.resource["k8s.namespace.name"] == "ingress"
+    assert in_pod.resource["k8s.pod.name"] == "edge-x"
+
+
 def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_ours() -> None:
     env = IN_CLUSTER | {
         "SPANWAY_PORT": "tcp://10.96.0.5:80",
