@@ -79,11 +79,19 @@ class SpillFiles:
         return True
 
     def put(self, batch: SpanBatch) -> None:
-        """Writes it, and removes the oldest that it leaves no room for.
+        """Writes it, after the oldest ones have gone that it leaves no room for.
 
         Raises:
             OSError: it is not written.
         """
+        file_bytes = _CRC_BYTES + len(batch.otlp)
+        while self.byte_count + file_bytes > self._bytes_max:
+            oldest = next((turn for turn in self._files if turn != self._reading), None)
+            why = f"{self._directory} is full"
+            if oldest is None:  # what is being sent takes all the room
+                self._on_loss(DropReason.SPILL_FULL, batch.span_count, why)
+                return
+            self._lose(oldest, DropReason.SPILL_FULL, why)
         turn = self._next_turn
         path = self._path(turn, batch.span_count)
         new = path.with_suffix(".new")
@@ -97,13 +105,8 @@ class SpillFiles:
                 new.unlink(missing_ok=True)
             raise
         self._next_turn += 1
-        self._files[turn] = _File(batch.span_count, len(content))
-        self.byte_count += len(content)
-        while self.byte_count > self._bytes_max:
-            oldest = next((each for each in self._files if each != self._reading), None)
-            if oldest is None:
-                break
-            self._lose(oldest, DropReason.SPILL_FULL, f"{self._directory} is full")
+        self._files[turn] = _File(batch.span_count, file_bytes)
+        self.byte_count += file_bytes
 
     def oldest(self) -> SpilledBatch | None:
         """The oldest, until it is removed; None if there is none. What is not whole is removed."""

@@ -240,7 +240,7 @@ _SCHEMES: Mapping[str, Callable[[_Url], Destination]] = {
 
 def _spill(url: _Url) -> Spill | None:
     directory = url.take("spill", _directory)
-    bytes_max = url.given(bytes_max=("spill_bytes", _size))
+    bytes_max = url.given(bytes_max=("spill_bytes", _queue_bytes))
     if directory is None:
         if bytes_max:
             raise ValueError("spill_bytes has no effect without spill=/a/directory")
@@ -299,9 +299,10 @@ def _size(text: str) -> int:
 
 
 def _queue_bytes(text: str) -> int:
-    if _size(text) < QUEUE_BYTES_LEAST:
+    byte_count = _size(text)
+    if byte_count < QUEUE_BYTES_LEAST:
         raise ValueError(f'"{text}" is below {QUEUE_BYTES_LEAST} bytes: batches have up to 1 MiB')
-    return _size(text)
+    return byte_count
 
 
 def _seconds(text: str) -> float:

@@ -27,7 +27,7 @@ BATCH_SPANS = 15
 ALL_SPANS = (SECONDS + 1) * BATCHES * BATCH_SPANS
 FILE_BYTES = BATCH_BYTES + 4
 LIMITS = ExportLimits(queue_bytes_max=128 * 1024)
-SPILL_BYTES_MAX = 1024 * 1024
+SPILL_BYTES_MAX = 512 * 1024
 
 
 class Backend:
@@ -85,7 +85,7 @@ async def through_outage(
             # A real disk has a second for these.
             await until(lambda: exporter.stats.queue_bytes <= LIMITS.queue_bytes_max // 2)
             if number % 50 == 0:
-                assert in_directory(spill.directory) <= SPILL_BYTES_MAX + FILE_BYTES
+                assert in_directory(spill.directory) <= SPILL_BYTES_MAX
         backend.is_there = True
         exporters.offer(second(SECONDS))
         await until(lambda: exporter.stats.queue_bytes == exporter.stats.spill_bytes == 0)

@@ -70,6 +70,16 @@ def test_a_batch_is_kept_until_it_is_delivered_also_over_a_restart(
     again.close()
 
 
+def test_what_is_larger_than_all_room_is_counted(tmp_path: Path, losses: Losses) -> None:
+    files = opened(tmp_path, losses, bytes_max=FILE_BYTES - 1)
+
+    files.put(BATCHES[2])
+
+    assert losses == [(DropReason.SPILL_FULL, 3)]
+    assert files.byte_count == 0
+    files.close()
+
+
 def test_what_is_being_sent_is_not_removed_for_a_newer_one(tmp_path: Path, losses: Losses) -> None:
     files = opened(tmp_path, losses, bytes_max=2 * FILE_BYTES)
     files.put(BATCHES[0])

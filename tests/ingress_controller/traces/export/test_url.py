@@ -116,7 +116,7 @@ def test_headers_are_those_of_the_file(tmp_path: Path) -> None:
         ("console?queue_bytes=1Mi", '"1Mi" is below 8388608 bytes: batches have up to 1 MiB'),
         ("console?queue_bytes=1X", 'queue_bytes: "1X" is not a size'),
         ("console?spill=/not/there", 'spill: "/not/there" is not a directory'),
-        ("console?spill_bytes=1Mi", "spill_bytes has no effect without spill="),
+        ("console?spill_bytes=8Mi", "spill_bytes has no effect without spill="),
         ("file:/not/there/x", "is no file in a directory there is"),
         ("file:/tmp/x?files=0", 'files: "0" is not a whole number from 1 to 1000'),
         ("python:a.b", '"python:a.b" is not python:package.module:factory'),
