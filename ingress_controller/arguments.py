@@ -158,6 +158,11 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
             " default: all",
         ),
         (
+            "--server-timing",
+            "WHAT",
+            "what clients are told of their trace: off, trace (ids) or timing; default: off",
+        ),
+        (
             "--random-flag",
             "BOOL",
             "say of new trace ids that they are random (W3C level 2); default: true",

@@ -459,7 +459,12 @@ def _options(settings: Settings) -> Options:
         listeners=tuple(_listeners(settings)),
         service_listeners=settings.service_listeners,
         service_listener=_listener(settings, ListenerKind.SERVICE),
-        tracing=Tracing(settings.sample_ratio, settings.tracing_enabled, settings.random_flag),
+        tracing=Tracing(
+            settings.sample_ratio,
+            settings.tracing_enabled,
+            settings.random_flag,
+            settings.server_timing,
+        ),
         locality=Locality(settings.zone, settings.node),
         default_certificate=_default_certificate(settings),
     )

@@ -37,7 +37,7 @@ from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import Export
 from ingress_controller.traces.export.exporters import LINGER_S
-from proxy.table import Propagator, TrustContext
+from proxy.table import Propagator, ServerTiming, TrustContext
 
 WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
@@ -133,6 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     extract: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     trust_context: TrustContext = TrustContext.ALL
+    server_timing: ServerTiming = ServerTiming.OFF
     warnings: tuple[str, ...] = ()
 
 
@@ -275,6 +276,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         extract=extract,
         inject=extract if inject is None else inject,
         trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,
+        server_timing=given.one("--server-timing", _server_timing) or ServerTiming.OFF,
         warnings=otel.warnings,
     )
     if settings.default_certificate is not None and not https:
@@ -467,6 +469,13 @@ def _trust_context(text: str) -> TrustContext:
         return TrustContext(text.lower().replace("-", "_"))
     except ValueError as err:
         raise ValueError(f'"{text}" is neither all, trusted-proxies nor none') from err
+
+
+def _server_timing(text: str) -> ServerTiming:
+    try:
+        return ServerTiming(text.lower())
+    except ValueError as err:
+        raise ValueError(f'"{text}" is neither off, trace nor timing') from err
 
 
 def _object_name(text: str) -> str:

@@ -128,6 +128,14 @@ class TrustContext(StrEnum):
     NONE = "none"
 
 
+class ServerTiming(StrEnum):
+    """What a client is told of its trace by the head of a response."""
+
+    OFF = "off"
+    TRACE = "trace"  # its ids: `traceresponse`, and `Server-Timing: trace;desc=...`
+    TIMING = "timing"  # and how long each part of the way took: edge, balance, connect, net, app
+
+
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of every value in the table: trees, so reference counts alone free them."""
 
@@ -330,6 +338,8 @@ class RoutePolicy(_Value, frozen=True):
     https_only: bool = False  # plain HTTP is redirected: 308, to the host without its port
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    server_timing: ServerTiming | None = None  # None: `Tracing.server_timing`
+    inject: tuple[Propagator, ...] | None = None  # None: `Listener.inject`
 
 
 class Route(_Value, frozen=True):
@@ -447,6 +457,7 @@ class Tracing(_Value, frozen=True):
     sample_ratio: float = 1.0
     enabled: bool = True  # False: no span is made and no trace context is injected
     random_flag: bool = True
+    server_timing: ServerTiming = ServerTiming.OFF  # of requests without a policy of their own, too
 
 
 class RouteTable(_Value, frozen=True):

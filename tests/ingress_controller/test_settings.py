@@ -12,7 +12,7 @@ from ingress_controller.settings import (
     SettingsError,
     read_settings,
 )
-from proxy.table import Propagator, TrustContext
+from proxy.table import Propagator, ServerTiming, TrustContext
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
 
@@ -120,6 +120,13 @@ def test_formats_that_are_read_are_sent_too_unless_others_are_named() -> None:
     assert (by_flag.extract, by_flag.inject) == ((b3,), (b3,))
     assert (both.extract, both.inject) == ((b3, w3c), (w3c,))
     assert run_settings("--propagators", "none").extract == ()
+
+
+def test_what_clients_are_told_is_read() -> None:
+    assert run_settings().server_timing is ServerTiming.OFF
+    assert run_settings("--server-timing", "timing").server_timing is ServerTiming.TIMING
+    with pytest.raises(SettingsError, match='"all" is neither off, trace nor timing'):
+        run_settings("--server-timing", "all")
 
 
 def test_whose_trace_is_continued_is_read() -> None:

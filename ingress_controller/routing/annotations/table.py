@@ -7,6 +7,7 @@ holds them together.
 
 from enum import StrEnum
 
+from ingress_controller.propagators import propagators
 from ingress_controller.routing.annotations import grammar
 from ingress_controller.routing.annotations.annotation import Annotation, Scope, Strict
 from ingress_controller.routing.annotations.grammar import Grammar
@@ -14,9 +15,11 @@ from proxy.table import (
     Balance,
     ClientCertificates,
     Prefer,
+    Propagator,
     Protocol,
     ProxyProtocol,
     RetryOn,
+    ServerTiming,
     TlsVersion,
     UpstreamTls,
 )
@@ -238,6 +241,23 @@ _ROUTES = (
         "Client addresses that get 403, also where they are allowed.",
         "192.0.2.0/24",
         strict=Strict(EVERYBODY, "nobody is let in"),
+    ),
+    Annotation(
+        "server-timing",
+        Scope.ROUTE,
+        "server_timing",
+        _choice(ServerTiming),
+        "What clients are told of their trace, in Server-Timing and traceresponse: its ids, or how"
+        " long each part of the way took, too. Without: as `--server-timing`.",
+        "timing",
+    ),
+    Annotation(
+        "inject",
+        Scope.ROUTE,
+        "inject",
+        Grammar("`none`, or some of " + ", ".join(f"`{each}`" for each in Propagator), propagators),
+        "Formats of trace context that the endpoint is told in. Without: as `--inject`.",
+        "tracecontext, b3",
     ),
 )
 

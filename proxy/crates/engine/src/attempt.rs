@@ -9,12 +9,13 @@ use crate::exchange::{Exchange, Finished, Marks, StayWith};
 use crate::forward::{After, Job, Target};
 use crate::headers::{self, Told};
 use crate::health::Finding;
-use crate::message::Framing;
+use crate::message::{Fields, Framing};
 use crate::pace::Bounds;
 use crate::proxy_protocol::Announced;
 use crate::retry::{self, Happened, Turn};
+use crate::server_timing::{Moments, disclose};
 use crate::stream::{Shared, Stream};
-use crate::table::{Backend, OverTls};
+use crate::table::{Backend, OverTls, ServerTiming};
 use crate::trace::segment::Fault;
 use crate::trace::{Attempt, Blocked, Flag, SpanId, TlsSession};
 use crate::upstream::http2::Channel;
@@ -32,6 +33,8 @@ pub struct Try<'a, 'j> {
     /// Whether the client has to be told by a cookie, where the backend has affinity.
     pub is_new_to_client: bool,
     pub turn: &'a Turn<'a>,
+    /// When the backend was looked up.
+    pub balanced: Instant,
     pub started: Instant,
 }
 
@@ -249,6 +252,21 @@ impl Try<'_, '_> {
     ) -> Result<Finished, Flag> {
         let (request, policy) = (self.job.request, self.target.policy);
         let editor = self.job.editor(policy.response_headers.as_ref());
+        let connected = tried.connected;
+        let level = self.job.server_timing(Some(policy));
+        let is_told = level != ServerTiming::Off;
+        let add = |fields: &mut Fields, marks: &Marks| {
+            let first_byte = marks.first_byte.get();
+            let moments = Moments {
+                balanced: Some(self.balanced),
+                started: Some(self.started),
+                connected,
+                sent: marks.sent.get().or(first_byte),
+                first_byte,
+                ..Moments::of(self.job.arrival.head_read)
+            };
+            disclose(fields, level, self.job.trace, &moments);
+        };
         let mut opened = client.open(
             request.framing,
             &mut workspace.input,
@@ -272,6 +290,7 @@ impl Try<'_, '_> {
             connected: tried.connected.unwrap_or(self.started),
             is_draining: &self.job.worker.is_draining,
             stay: self.stay(),
+            disclose: is_told.then_some(&add),
         };
         let finished = exchange.run(&tried.marks).await;
         tried.end = Instant::now();
@@ -286,7 +305,7 @@ impl Try<'_, '_> {
             tls: self.job.tls,
             scheme: if tried.tls.is_some() { "https" } else { "http" },
             request_id: self.job.id,
-            propagation: self.job.trace.propagation(tried.id),
+            propagation: self.job.trace.propagation(tried.id, self.target.policy),
             path: self.target.path.as_deref(),
             editor: self.job.editor(edits),
         }
@@ -371,6 +390,18 @@ impl Tried {
                 502..=504 => Finding::Failed(latency),
                 _ => Finding::Well(latency),
             },
+        }
+    }
+
+    /// How far the request came with it.
+    pub fn moments(&self) -> Moments {
+        let first_byte = self.marks.first_byte.get();
+        Moments {
+            started: Some(self.started),
+            connected: self.connected,
+            sent: self.marks.sent.get().or(first_byte),
+            first_byte,
+            ..Moments::of(self.started)
         }
     }
 

@@ -15,7 +15,7 @@ use crate::downstream::reply;
 use crate::editor::Editor;
 use crate::http1::Malformed;
 use crate::limits::INTERIM_RESPONSES_MAX;
-use crate::message::{RequestHead, ResponseHead};
+use crate::message::{Fields, RequestHead, ResponseHead};
 use crate::pace::{Bounds, Expired, Pace, Side};
 use crate::table::{Affinity, OverTls};
 use crate::timer::Timer;
@@ -46,7 +46,12 @@ pub struct Exchange<'a, 's> {
     pub is_draining: &'a Cell<bool>,
     /// What the response tells the client about its endpoint.
     pub stay: Option<StayWith<'a>>,
+    /// Adds what the response tells the client about its trace.
+    pub disclose: Option<&'a Disclose<'a>>,
 }
+
+/// Adds what a client is told to the fields of its response; the marks say what is known by then.
+pub type Disclose<'a> = dyn Fn(&mut Fields, &Marks) + 'a;
 
 /// The endpoint that a client is to stay with.
 #[derive(Clone, Copy)]
@@ -121,6 +126,7 @@ impl Exchange<'_, '_> {
             editor: self.editor,
             is_draining: self.is_draining,
             stay: self.stay,
+            disclose: self.disclose,
             marks,
             pace: &pace,
         };
@@ -248,6 +254,7 @@ struct Download<'a, 's> {
     editor: Option<&'a Editor<'a>>,
     is_draining: &'a Cell<bool>,
     stay: Option<StayWith<'a>>,
+    disclose: Option<&'a Disclose<'a>>,
     marks: &'a Marks,
     pace: &'a Pace<'a>,
 }
@@ -291,6 +298,9 @@ impl Download<'_, '_> {
         if let Some(stay) = self.stay {
             let fields = &mut self.response.fields;
             stay.affinity.set(fields, stay.endpoint, stay.over_tls);
+        }
+        if let Some(disclose) = self.disclose {
+            disclose(&mut self.response.fields, marks);
         }
         let keep_alive = reply::head(
             self.to_client,

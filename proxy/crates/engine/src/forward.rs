@@ -16,17 +16,18 @@ use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
-use crate::message::{Name, RequestHead};
+use crate::message::{Fields, Name, RequestHead};
 use crate::origin;
 use crate::propagation::Trace;
 use crate::queueing::Queued;
 use crate::retry::Turn;
+use crate::server_timing::{Moments, disclose};
 use crate::stats::WorkerStats;
 use crate::table::{
-    Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, Table,
+    Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, ServerTiming, Table,
 };
 use crate::tls::Tls;
-use crate::trace::{Attempt, Balance, Choice, Flag, Judgement, Segment};
+use crate::trace::{Attempt, Balance, Choice, Decision, Flag, Judgement, Segment};
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
 
@@ -66,6 +67,15 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
+    /// What the client is told of its trace; nothing where there is none.
+    pub fn server_timing(&self, policy: Option<&RoutePolicy>) -> ServerTiming {
+        let own = policy.and_then(|policy| policy.server_timing);
+        match own.unwrap_or(self.table.tracing.server_timing) {
+            _ if self.trace.decision == Decision::Off => ServerTiming::Off,
+            level => level,
+        }
+    }
+
     /// The request, as a policy's variables name it.
     fn facts(&self) -> Facts<'a> {
         Facts {
@@ -191,11 +201,8 @@ pub async fn forward(
     let after = match served {
         Ok(after) => after,
         Err(turned) => {
-            let edits = found
-                .as_ref()
-                .ok()
-                .and_then(|target| target.policy.response_headers.as_ref());
-            turn(&job, turned, edits, client, workspace, &mut outcome).await
+            let policy = found.as_ref().ok().map(|target| target.policy);
+            turn(&job, turned, policy, client, workspace, &mut outcome).await
         }
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
@@ -344,6 +351,7 @@ async fn balance(
             ahead: picked.ahead,
             is_new_to_client: picked.is_new_to_client(),
             turn: &turn,
+            balanced: start,
             started,
         };
         let (tried, ended) = attempt.run(client, workspace).await;
@@ -376,7 +384,7 @@ fn deadline(job: &Job<'_>, policy: &RoutePolicy) -> Option<Instant> {
 async fn turn(
     job: &Job<'_>,
     turned: Turned,
-    edits: Option<&HeaderEdits>,
+    policy: Option<&RoutePolicy>,
     client: &mut Client,
     workspace: &mut Workspace,
     outcome: &mut Outcome,
@@ -404,12 +412,24 @@ async fn turn(
     outcome.status = status;
     outcome.first_response = Some(Instant::now());
     let trace_id = job.trace.id_to_show();
-    let editor = job.editor(edits);
+    let editor = job.editor(policy.and_then(|policy| policy.response_headers.as_ref()));
+    let mut disclosed = Fields::default();
+    let level = job.server_timing(policy);
+    if level != ServerTiming::Off {
+        let last = outcome.attempts.last().map(Tried::moments);
+        let moments = Moments {
+            head_read: job.arrival.head_read,
+            balanced: outcome.balance.map(|balance| balance.start),
+            ..last.unwrap_or(Moments::of(job.arrival.head_read))
+        };
+        disclose(&mut disclosed, level, job.trace, &moments);
+    }
     let refusal = Refusal {
         status,
         sentence,
         trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice),
         location,
+        disclosed: Some(&disclosed),
         editor: editor.as_ref(),
         retry_after_s: outcome.flag.and_then(failure::retry_after_s),
         keep_alive,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::headers::{FieldSink, Refusal};
-use crate::message::{Name, RequestHead, Version};
+use crate::message::{Fields, Name, RequestHead, Version};
 
 /// Whether the client waits for a gRPC status: an HTTP status would tell it little.
 #[must_use]
@@ -49,6 +49,9 @@ pub fn refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
     out.field(b"grpc-message", refusal.sentence.as_bytes());
     if let Some(trace_id) = refusal.trace_id {
         out.field(b"trace-id", trace_id);
+    }
+    for field in refusal.disclosed.into_iter().flat_map(Fields::iter) {
+        out.field(field.name, field.value);
     }
 }
 

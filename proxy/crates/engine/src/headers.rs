@@ -396,6 +396,9 @@ fn unedited_refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
         let mut digits = itoa::Buffer::new();
         out.field(b"retry-after", digits.format(seconds).as_bytes());
     }
+    for field in refusal.disclosed.into_iter().flat_map(Fields::iter) {
+        out.field(field.name, field.value);
+    }
 }
 
 /// A refusal as an HTTP/2 client gets it; a client of gRPC is told in its own words.
@@ -436,6 +439,8 @@ pub struct Refusal<'a> {
     pub trace_id: Option<&'a [u8]>,
     /// Where the client is sent.
     pub location: Option<&'a [u8]>,
+    /// What the client is told of its trace.
+    pub disclosed: Option<&'a Fields>,
     /// What the route's policy changes.
     pub editor: Option<&'a Editor<'a>>,
     /// When to come again, where that is known.

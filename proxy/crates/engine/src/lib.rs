@@ -31,6 +31,7 @@ mod propagation;
 pub mod proxy_protocol;
 mod queueing;
 mod retry;
+mod server_timing;
 mod stable_hash;
 mod stats;
 mod stream;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::headers::{Ends, FieldSink};
 use crate::message::{Fields, Name, NameSet, RequestHead};
-use crate::table::{Listener, Table};
+use crate::table::{Listener, RoutePolicy, Table};
 use crate::trace::context::{self, ALL_NAMES, Context, Inject, Propagator};
 use crate::trace::{Decision, RemoteParent, SpanId, TraceId};
 use crate::worker::Worker;
@@ -23,8 +23,10 @@ pub struct Trace<'a> {
     pub flags: u8,
     /// The client's, if it is valid and the trace is continued by it; else empty.
     pub state: Cow<'a, [u8]>,
-    /// What is not passed on of the client's fields, if a trace context is.
+    /// What is not passed on of the client's fields, beside those that are replaced: baggage beyond
+    /// its limits, or everything where the client's word is not taken.
     dropped: NameSet,
+    /// The listener's.
     inject: Inject,
     is_debug: bool,
     is_trusted: bool,
@@ -69,7 +71,7 @@ impl<'a> Trace<'a> {
             flags: decision.flags(is_random),
             state: state.unwrap_or_default(),
             dropped: if is_trusted {
-                inject.names.union(dropped_baggage(worker, fields))
+                dropped_baggage(worker, fields)
             } else {
                 ALL_NAMES
             },
@@ -88,10 +90,11 @@ impl<'a> Trace<'a> {
     }
 
     /// What an attempt's endpoint is told: the attempt's span is its parent.
-    pub fn propagation(&self, attempt: SpanId) -> Option<Propagation<'_>> {
+    pub fn propagation(&self, attempt: SpanId, policy: &RoutePolicy) -> Option<Propagation<'_>> {
         (self.decision != Decision::Off).then_some(Propagation {
             trace: self,
             attempt,
+            inject: policy.inject.unwrap_or(self.inject),
         })
     }
 
@@ -124,12 +127,13 @@ fn dropped_baggage(worker: &Worker, fields: &Fields) -> NameSet {
 pub struct Propagation<'a> {
     trace: &'a Trace<'a>,
     attempt: SpanId,
+    inject: Inject,
 }
 
 impl Propagation<'_> {
     /// The client's fields that the endpoint does not get.
     pub fn dropped(&self) -> NameSet {
-        self.trace.dropped
+        self.trace.dropped.union(self.inject.names)
     }
 
     /// Whether the client is one whose baggage in formats of old is dropped, too.
@@ -149,6 +153,6 @@ impl Propagation<'_> {
             tracestate: &trace.state,
             continued: trace.continued,
         };
-        trace.inject.write(out, &context);
+        self.inject.write(out, &context);
     }
 }

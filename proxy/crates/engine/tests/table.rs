@@ -77,7 +77,7 @@ fn an_update_carries_everything_over() {
             "backends_upsert": [of_a],
             "hosts_upsert": [host("Shop.Example", &[route("exact", "/x", "a")])],
             "listeners": [public, listener("127.0.0.1:8081", "service", "shop/a:80")],
-            "tracing": {"sample_ratio": 0.25, "enabled": true, "random_flag": true},
+            "tracing": {"sample_ratio": 0.25, "enabled": true, "random_flag": true, "server_timing": "off"},
         }),
     );
     assert_eq!(table.generation, 1);
@@ -307,10 +307,11 @@ fn of_two_listeners_with_one_address_the_first_is_used() {
 
 #[test]
 fn a_ratio_out_of_range_leaves_tracing_as_it_was() {
-    let half = json!({"sample_ratio": 0.5, "enabled": true, "random_flag": true});
+    let half =
+        json!({"sample_ratio": 0.5, "enabled": true, "random_flag": true, "server_timing": "off"});
     let old = applied(&shop(), json!({"tracing": half}));
     for ratio in [-0.1, 1.1, 1e300] {
-        let tracing = json!({"sample_ratio": ratio, "enabled": true, "random_flag": true});
+        let tracing = json!({"sample_ratio": ratio, "enabled": true, "random_flag": true, "server_timing": "off"});
         let (new, rejected) = apply(&old, json!({"tracing": tracing}));
         assert_eq!(rejected.len(), 1);
         assert_eq!(new.tracing, old.tracing);
@@ -319,7 +320,8 @@ fn a_ratio_out_of_range_leaves_tracing_as_it_was() {
 
 #[test]
 fn tracing_that_is_not_enabled_records_nothing() {
-    let tracing = json!({"sample_ratio": 1.0, "enabled": false, "random_flag": true});
+    let tracing =
+        json!({"sample_ratio": 1.0, "enabled": false, "random_flag": true, "server_timing": "off"});
     let table = applied(&shop(), json!({"tracing": tracing}));
     assert_eq!(table.tracing.sampler, Sampler::off());
 }

@@ -92,7 +92,7 @@ pub fn tables() -> Vec<Vec<u8>> {
             .collect();
         json!({
             "base": 0, "generation": 1, "listeners": [],
-            "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true},
+            "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true, "server_timing": "off"},
             "locality": {"zone": "", "node": ""},
             "hosts_upsert": [{"name": "shop.example", "routes": routes, "tls": null}],
             "hosts_remove": [], "backends_upsert": [], "backends_remove": [],

@@ -70,6 +70,7 @@ async fn refuse_plain(stream: Shared, timer: &mut Timer) {
         location: None,
         retry_after_s: None,
         editor: None,
+        disclosed: None,
     };
     let mut answer = Vec::new();
     headers::encode_refusal(&mut answer, &RequestHead::default(), &refusal);

@@ -201,6 +201,7 @@ async fn refuse(client: &mut Client, status: u16, sentence: &str, out: &mut Vec<
         trace_id: None,
         location: None,
         editor: None,
+        disclosed: None,
         retry_after_s: None,
         keep_alive: false,
     };

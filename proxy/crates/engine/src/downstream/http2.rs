@@ -319,6 +319,7 @@ async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> A
         trace_id: None,
         location: None,
         editor: None,
+        disclosed: None,
         retry_after_s: None,
         keep_alive: true,
     };

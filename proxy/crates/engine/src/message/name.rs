@@ -22,6 +22,7 @@ pub enum Name {
     Server,
     Traceparent,
     Tracestate,
+    Traceresponse,
     Baggage,
     B3,
     XB3TraceId,
@@ -122,7 +123,10 @@ impl Name {
                 (b"x-b3-traceid", Self::XB3TraceId),
                 (b"x-b3-sampled", Self::XB3Sampled),
             ],
-            13 => &[(b"uber-trace-id", Self::UberTraceId)],
+            13 => &[
+                (b"uber-trace-id", Self::UberTraceId),
+                (b"traceresponse", Self::Traceresponse),
+            ],
             14 => &[
                 (b"content-length", Self::ContentLength),
                 (b"http2-settings", Self::Http2Settings),
@@ -267,6 +271,7 @@ mod tests {
         ("Server", Name::Server),
         ("traceparent", Name::Traceparent),
         ("tracestate", Name::Tracestate),
+        ("traceresponse", Name::Traceresponse),
         ("baggage", Name::Baggage),
         ("Forwarded", Name::Forwarded),
         ("X-Forwarded-For", Name::XForwardedFor),

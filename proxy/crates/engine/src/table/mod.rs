@@ -36,7 +36,7 @@ pub use listener::{ClientTimes, Listener, ListenerKind, TrustContext};
 pub use networks::Networks;
 pub use policy::{
     Access, BadRewrite, Expanded, Facts, HeaderEdits, Redirect, Retry, RetryOn, Rewrite,
-    RoutePolicy, https_location,
+    RoutePolicy, ServerTiming, https_location,
 };
 use shared_map::SharedMap;
 pub use tls::{ClientCertificates, HostTls, TlsTerms, TlsVersion};
@@ -56,21 +56,24 @@ pub struct Tracing {
     pub enabled: bool,
     /// Whether the ids of traces that begin here are said to be random.
     pub random_flag: bool,
+    /// What clients are told of their trace, where no policy says otherwise.
+    pub server_timing: ServerTiming,
     /// The first two as a decision.
     pub sampler: Sampler,
 }
 
 impl Tracing {
-    fn new(sample_ratio: f64, enabled: bool, random_flag: bool) -> Self {
-        let sampler = if enabled {
-            Sampler::new(sample_ratio)
+    fn new(wire: &wire::Tracing) -> Self {
+        let sampler = if wire.enabled {
+            Sampler::new(wire.sample_ratio)
         } else {
             Sampler::off()
         };
         Self {
-            sample_ratio,
-            enabled,
-            random_flag,
+            sample_ratio: wire.sample_ratio,
+            enabled: wire.enabled,
+            random_flag: wire.random_flag,
+            server_timing: wire.server_timing,
             sampler,
         }
     }
@@ -117,7 +120,12 @@ impl Table {
         Self {
             generation: 0,
             listeners: Vec::new(),
-            tracing: Tracing::new(1.0, true, true),
+            tracing: Tracing::new(&wire::Tracing {
+                sample_ratio: 1.0,
+                enabled: true,
+                random_flag: true,
+                server_timing: ServerTiming::Off,
+            }),
             locality: Locality::default(),
             hosts: SharedMap::default(),
             wildcards: SharedMap::default(),
@@ -421,7 +429,7 @@ impl Next {
 
     fn change_tracing(&mut self, wire: &wire::Tracing) {
         if (0.0..=1.0).contains(&wire.sample_ratio) {
-            self.table.tracing = Tracing::new(wire.sample_ratio, wire.enabled, wire.random_flag);
+            self.table.tracing = Tracing::new(wire);
         } else {
             let ratio = wire.sample_ratio;
             let message = format!("tracing.sample_ratio is {ratio}, which is not from 0 to 1");

@@ -76,6 +76,7 @@ pub struct Tracing {
     pub sample_ratio: f64,
     pub enabled: bool,
     pub random_flag: bool,
+    pub server_timing: super::ServerTiming,
 }
 
 /// See `proxy/table.py`.
@@ -148,6 +149,8 @@ pub struct RoutePolicy {
     pub https_only: bool,
     pub allow: Vec<String>,
     pub deny: Vec<String>,
+    pub server_timing: Option<super::ServerTiming>,
+    pub inject: Option<Vec<Propagator>>,
 }
 
 /// See `proxy/table.py`.

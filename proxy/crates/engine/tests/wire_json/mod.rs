@@ -14,7 +14,7 @@ fn with(mut whole: Value, changes: &Value) -> Value {
 pub fn update(base: u64, changes: &Value) -> Value {
     let whole = json!({
         "base": base, "generation": base + 1, "listeners": [],
-        "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true},
+        "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true, "server_timing": "off"},
         "locality": {"zone": "", "node": ""},
         "hosts_upsert": [], "hosts_remove": [], "backends_upsert": [], "backends_remove": [],
         "policies_upsert": [], "policies_remove": [],
@@ -93,7 +93,7 @@ pub fn policy(changes: &Value) -> Value {
         },
         "request_body_bytes_max": 0, "request_head_bytes_max": 0,
         "request_headers": edits, "response_headers": edits, "rewrite": null, "redirect": null,
-        "https_only": false, "allow": [], "deny": [],
+        "https_only": false, "allow": [], "deny": [], "server_timing": null, "inject": null,
     });
     with(whole, changes)
 }

@@ -22,6 +22,7 @@ pub use template::{Expanded, Facts};
 
 use super::wire;
 use crate::limits::ATTEMPTS_MAX;
+use crate::trace::context::Inject;
 use edits::Of;
 
 /// What makes an attempt worth repeating, where that is safe.
@@ -43,6 +44,19 @@ pub enum RetryOn {
     /// The response is 504 Gateway Timeout.
     #[serde(rename = "504")]
     Status504,
+}
+
+/// How much a client is told of its trace, by the head of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerTiming {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Its ids.
+    Trace,
+    /// Its ids, and how long each part of the way took.
+    Timing,
 }
 
 /// When an attempt is repeated.
@@ -92,6 +106,10 @@ pub struct RoutePolicy {
     pub request_headers: Option<HeaderEdits>,
     /// What is changed of the fields of a final response, the endpoint's or ours.
     pub response_headers: Option<HeaderEdits>,
+    /// What clients are told of their trace; `None` for what the table says.
+    pub server_timing: Option<ServerTiming>,
+    /// Formats of trace context that endpoints are told in; `None` for the listener's.
+    pub inject: Option<Inject>,
 }
 
 impl Default for RoutePolicy {
@@ -118,6 +136,8 @@ impl Default for RoutePolicy {
             rewrite: None,
             request_headers: None,
             response_headers: None,
+            server_timing: None,
+            inject: None,
         }
     }
 }
@@ -155,6 +175,8 @@ impl RoutePolicy {
                 .map_err(|what| format!("request_headers {what}"))?,
             response_headers: HeaderEdits::compile(&wire.response_headers, Of::Response)
                 .map_err(|what| format!("response_headers {what}"))?,
+            server_timing: wire.server_timing,
+            inject: wire.inject.as_deref().map(Inject::new),
         };
         policy.admits_all = policy.looks_at_nothing();
         Ok(policy)
