@@ -17,6 +17,7 @@ mod failure;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gathered;
 mod grpc;
 mod headers;
 mod health;

@@ -167,6 +167,11 @@ pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What is held for one HTTP/2 stream until the connection takes it; then its source is not read.
 pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
+/// What is gathered of an HTTP/2 connection's frames before it is sent: full, it is sent at once, and
+/// what the kernel does not take holds the connection up. nginx `http2_chunk_size`: 8 KiB a frame;
+/// Go: 4 KiB.
+pub const HTTP2_GATHERED_BYTES_MAX: usize = 64 * 1024;
+
 /// Connections of one worker; beyond it accepting pauses. nginx `worker_connections` as
 /// ingress-nginx sets it: 16384.
 pub const CONNECTIONS_PER_WORKER_MAX: usize = 16_384;

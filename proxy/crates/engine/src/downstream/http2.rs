@@ -8,17 +8,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::request_text;
@@ -26,6 +24,7 @@ use super::{Client, Origin, Side};
 use crate::body::Http2Stream;
 use crate::buffer::Buffer;
 use crate::forward::{After, Arrival, forward};
+use crate::gathered::Gathered;
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::limits::{
@@ -68,13 +67,17 @@ fn is_preface(bytes: &[u8]) -> Option<bool> {
 /// Serves a connection until either side closes it. `read` holds what was read from it already.
 pub async fn serve_http2(worker: Rc<Worker>, stream: Stream, read: Buffer, origin: Origin) {
     let mut timer = Timer::new(origin.times.head);
-    let handshake = settings().handshake(Rewound { read, stream });
-    let Some(Ok(connection)) = timer.limit(handshake).await else {
+    let io = Gathered::new(stream, read);
+    let mut handshake = pin!(settings().handshake(io.clone()));
+    let handshake =
+        poll_fn(|context| io.poll_with(context, |context| handshake.as_mut().poll(context)));
+    let Some(Ok(Ok(connection))) = timer.limit(handshake).await else {
         return;
     };
     Served {
         worker,
         connection,
+        io,
         origin,
         streams: Rc::default(),
     }
@@ -98,7 +101,9 @@ fn settings() -> server::Builder {
 
 struct Served {
     worker: Rc<Worker>,
-    connection: server::Connection<Rewound, Bytes>,
+    connection: server::Connection<Gathered, Bytes>,
+    /// The stream below, which is told when to send.
+    io: Gathered,
     origin: Origin,
     streams: Rc<Streams>,
 }
@@ -145,17 +150,18 @@ impl Served {
         let Self {
             worker,
             connection,
+            io,
             streams,
             ..
         } = self;
         let mut draining = pin!(worker.draining.notified());
         let mut ended = pin!(streams.ended.notified());
         let work = poll_fn(|context| {
-            match connection.poll_accept(context) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
+            match io.poll_with(context, |context| connection.poll_accept(context)) {
+                Poll::Ready(Ok(Some(Ok((request, respond))))) => {
                     return Poll::Ready(Event::Request(Box::new(request), respond));
                 }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Event::Closed),
+                Poll::Ready(_) => return Poll::Ready(Event::Closed),
                 Poll::Pending => {}
             }
             if !is_going && draining.as_mut().poll(context).is_ready() {
@@ -326,44 +332,4 @@ async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> A
     let request = RequestHead::default();
     client.refuse(&request, &refusal, &mut Vec::new()).await;
     After::KeepAlive
-}
-
-/// A stream of which the beginning was read already.
-struct Rewound {
-    read: Buffer,
-    stream: Stream,
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let count = self.read.unread().len().min(buffer.remaining());
-        buffer.put_slice(&self.read.unread()[..count]);
-        self.read.consume(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use http::Request;
 use tokio::sync::Notify;
 
 use super::Counted;
+use crate::buffer::Buffer;
+use crate::gathered::Gathered;
 use crate::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES,
     HTTP2_UPSTREAM_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
@@ -57,7 +60,8 @@ impl Channel {
     /// The endpoint is gone already.
     pub async fn open(stream: Stream, counted: Option<Counted>) -> Result<Self, h2::Error> {
         let tls = stream.tls();
-        let (send, connection) = settings().handshake(stream).await?;
+        let io = Gathered::new(stream, Buffer::default());
+        let (send, connection) = settings().handshake(io.clone()).await?;
         let state = Rc::new(State {
             is_closed: Cell::new(false),
             streams: Cell::new(0),
@@ -66,8 +70,12 @@ impl Channel {
         });
         let state_of_task = Rc::clone(&state);
         tokio::task::spawn_local(async move {
-            // How it ended, its streams have been told.
-            drop(connection.await);
+            let mut connection = pin!(connection);
+            let ended = poll_fn(|context| {
+                io.poll_with(context, |context| connection.as_mut().poll(context))
+            });
+            // How it ended, its streams have been told, or are when it is dropped.
+            drop(ended.await);
             state_of_task.is_closed.set(true);
         });
         Ok(Self { tls, send, state })
