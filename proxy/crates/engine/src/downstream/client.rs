@@ -56,6 +56,16 @@ pub enum Side {
     },
 }
 
+impl Side {
+    /// A stream that is over, or yet to come.
+    pub fn no_stream() -> Self {
+        Self::Http2 {
+            receive: None,
+            send: RefCell::default(),
+        }
+    }
+}
+
 impl Client {
     /// The request's body and the way of the response; `input` and `out` are the buffers of
     /// HTTP/1.

@@ -241,11 +241,18 @@ impl Drop for LiveStream<'_> {
     }
 }
 
-/// Serves one request after the other, as the connection has them for this task.
+/// Serves one request after the other, as the connection has them for this task. They share a timer:
+/// it costs more to make and to arm than to move.
 async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>, seat: Rc<Seat>) {
+    let mut client = Client {
+        side: Side::no_stream(),
+        timer: Timer::new(origin.times.idle),
+        origin,
+    };
     while let Some(job) = seat.next().await {
         let live = LiveStream(&streams);
-        serve_stream(&worker, origin.clone(), job).await;
+        serve_stream(&worker, &mut client, job).await;
+        client.side = Side::no_stream();
         drop(live);
         let mut waiting = streams.waiting.borrow_mut();
         if streams.is_over.get() || waiting.len() >= HTTP2_SPARE_TASKS_MAX {
@@ -255,37 +262,26 @@ async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>,
     }
 }
 
-async fn serve_stream(worker: &Worker, origin: Origin, job: Job) {
+async fn serve_stream(worker: &Worker, client: &mut Client, job: Job) {
     let start = Instant::now();
     let mut workspace = worker.take_workspace();
     let Workspace {
         to_client, request, ..
     } = &mut *workspace;
     let (read, receive) = read_request(job.request, to_client, request);
-    let send = Http2Stream {
-        respond: Some(job.respond),
-        send: None,
-    };
-    let mut client = Client {
-        side: Side::Http2 {
-            receive: Some(receive),
-            send: RefCell::new(send),
-        },
-        timer: Timer::new(origin.times.idle),
-        origin,
+    client.side = Side::Http2 {
+        receive: Some(receive),
+        send: RefCell::new(Http2Stream {
+            respond: Some(job.respond),
+            send: None,
+        }),
     };
     let after = match read {
         Ok(()) => {
             let head_read = Instant::now();
-            forward(
-                worker,
-                &mut client,
-                &mut workspace,
-                Arrival { start, head_read },
-            )
-            .await
+            forward(worker, client, &mut workspace, Arrival { start, head_read }).await
         }
-        Err(malformed) => refuse(worker, &mut client, malformed).await,
+        Err(malformed) => refuse(worker, client, malformed).await,
     };
     if let (After::Close, Side::Http2 { send, .. }) = (after, &client.side) {
         send.borrow_mut().reset(Reason::INTERNAL_ERROR);
