@@ -182,7 +182,7 @@ class Reconciler:
     ) -> RouteTable:
         """What the engine has now."""
         assert built.update is not None, "something was published"
-        update = _accepted(built.update, rejected)
+        update = _accepted(built.update, rejected, previous)
         if update is None:
             return previous
         self._route_count += _routes_gained(previous, update)
@@ -206,8 +206,8 @@ class Reconciler:
             emit(TablePublished(table.generation, *counts, len(outcome.problems)))
 
 
-def _accepted(update: Update, rejected: Iterable[Rejected]) -> Update | None:
-    """What of `update` the engine took; None if nothing."""
+def _accepted(update: Update, rejected: Iterable[Rejected], previous: RouteTable) -> Update | None:
+    """What of `update` the engine took, whose table was `previous`; None if nothing."""
     refused: dict[str, set[str]] = {}
     for one in rejected:
         refused.setdefault(one.kind, set()).add(one.subject)
@@ -221,6 +221,7 @@ def _accepted(update: Update, rejected: Iterable[Rejected]) -> Update | None:
 
     return msgspec.structs.replace(
         update,
+        tracing=previous.tracing if "tracing" in refused else update.tracing,
         listeners=tuple(x for x in update.listeners if is_taken("listener", x.address)),
         hosts_upsert=tuple(x for x in update.hosts_upsert if is_taken("host", x.name)),
         backends_upsert=tuple(x for x in update.backends_upsert if is_taken("backend", x.key)),

@@ -58,7 +58,7 @@ from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
 from ingress_controller.watch.source import Source
 from proxy.engine import Engine
 from proxy.spans import QUEUE_BYTES_MAX
-from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing
+from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing, TracingPolicy
 
 IDLE_S = 1.0  # for the requests that are on their way when it stops
 FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
@@ -460,7 +460,7 @@ def _options(settings: Settings) -> Options:
         service_listeners=settings.service_listeners,
         service_listener=_listener(settings, ListenerKind.SERVICE),
         tracing=Tracing(
-            settings.sample_ratio,
+            TracingPolicy(settings.sample_ratio),
             settings.tracing_enabled,
             settings.random_flag,
             settings.server_timing,

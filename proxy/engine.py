@@ -71,6 +71,9 @@ class Stats(msgspec.Struct, frozen=True):
     ejections: int
     endpoints_ejected: int
     baggage_dropped: int
+    traces_over_rate: int
+    tail_kept: int
+    tail_over_rate: int
     spans_recorded: int
     spans_dropped: int
 

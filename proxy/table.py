@@ -19,6 +19,9 @@ from proxy.shared_map import SharedMap
 
 _T = TypeVar("_T")
 
+SAMPLING_RULES_MAX = 64  # of one policy; the engine's own bound, limits.rs
+RATE_PER_S_MAX = 1e6  # traces or spans in a second that a policy may name; limits.rs
+
 ANY_HOST = ""
 """The host name of routes that apply to every host (an Ingress rule without `host`)."""
 
@@ -314,6 +317,44 @@ class Redirect(_Value, frozen=True):
     status: int = 308  # 301, 302, 303, 307 or 308
 
 
+class SamplingRule(_Value, frozen=True):
+    """A share of its own for some traces; a condition that is empty is met by all.
+
+    `header` is the name of a field that the request has, with `value` unless any will do. `route`
+    is the path of the route, as in the attribute `http.route`. The rest is as in `TracingPolicy`.
+    """
+
+    ratio: float
+    header: str = ""
+    value: str = ""
+    method: str = ""
+    route: str = ""
+    traces_per_s_min: float = 0.0
+
+
+class TracingPolicy(_Value, frozen=True):
+    """Which requests are recorded. Rates are of one data plane, all its workers together.
+
+    What decides, in this order: the signed or trusted word of a person (`Tracing.debug_key`); the
+    parent's flag, if `is_parent_based`; else the first of the `rules` that matches, or `ratio`
+    where none does. A ratio is of all traces, by the random bits of the trace, so that every data
+    plane keeps the same ones; `traces_per_s_min` keeps so many of those that it rejects, and
+    `traces_per_s_max` bounds what it keeps. 0 is no bound.
+
+    With `tail_spans_per_s` a request that was not sampled is recorded all the same if it failed or
+    was slower than 99 of 100 of its route; no more spans than that.
+    Source: OpenTelemetry, ParentBased, "TraceState: Probability Sampling"; Jaeger, "Sampling".
+    """
+
+    ratio: float = 1.0
+    is_parent_based: bool = True
+    rules: tuple[SamplingRule, ...] = ()
+    traces_per_s_min: float = 0.0
+    traces_per_s_max: float = 0.0
+    tail_spans_per_s: float = 0.0
+    is_remote: bool = False  # a remote sampler says so; spans then name it
+
+
 class RoutePolicy(_Value, frozen=True):
     """How the requests of some routes are treated. Times and sizes of 0 are no bound.
 
@@ -340,6 +381,7 @@ class RoutePolicy(_Value, frozen=True):
     deny: tuple[str, ...] = ()
     server_timing: ServerTiming | None = None  # None: `Tracing.server_timing`
     inject: tuple[Propagator, ...] | None = None  # None: `Listener.inject`
+    tracing: TracingPolicy | None = None  # None: the table's
 
 
 class Route(_Value, frozen=True):
@@ -447,17 +489,25 @@ class Locality(_Value, frozen=True):
 
 
 class Tracing(_Value, frozen=True):
-    """What is recorded. `sample_ratio` in [0, 1] decides for requests without a parent.
+    """What is recorded. `policy` is that of all routes that have none of their own.
 
     `random_flag` says of the ids of traces that begin here that they are random, as they are (W3C
     Trace Context level 2); OpenTelemetry for Go takes no such traceparent before its 1.42.
-    Source: OpenTelemetry, ParentBased(root=TraceIdRatioBased).
+
+    Who knows `debug_key` can sign the header X-Spanway-Debug, which forces a request to be
+    recorded: `{expiry}.{HMAC-SHA256 of it in hex}`, the expiry in seconds since 1970 and at most a
+    week ahead. A trusted proxy's is believed without. Empty: nobody's is. The key is never shown.
     """
 
-    sample_ratio: float = 1.0
+    policy: TracingPolicy = TracingPolicy()
     enabled: bool = True  # False: no span is made and no trace context is injected
     random_flag: bool = True
     server_timing: ServerTiming = ServerTiming.OFF  # of requests without a policy of their own, too
+    debug_key: str = ""
+
+    def __repr__(self) -> str:
+        shown = (self.policy, self.enabled, self.random_flag, self.server_timing)
+        return f"Tracing{shown!r}"
 
 
 class RouteTable(_Value, frozen=True):
@@ -511,7 +561,7 @@ class Rejected(_Value, frozen=True):
     in one sentence.
     """
 
-    kind: str  # "listener" | "host" | "backend" | "policy" | "certificate" | "table"
+    kind: str  # "listener" | "host" | "backend" | "policy" | "certificate" | "tracing" | "table"
     subject: str
     message: str
 

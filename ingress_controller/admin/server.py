@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from ingress_controller.reconcile import Outcome
-from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable
+from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
 
 INDEX = """\
 Spanway {version}
@@ -122,11 +122,11 @@ def routes(table: RouteTable) -> dict[str, Any]:
     """The table by name; a host's routes in order of precedence, backends with their endpoints.
 
     Of certificates only the keys' names, of header edits only the headers' names: values may be
-    credentials. Authorities are shown as being there.
+    credentials. Authorities and the key of debug headers are shown as being there.
     """
     return {
         "generation": table.generation,
-        "tracing": table.tracing,
+        "tracing": _tracing(table.tracing),
         "listeners": table.listeners,
         "hosts": [_host(table.hosts[name]) for name in sorted(table.hosts)],
         "policies": {key: _policy(table.policies[key]) for key in sorted(table.policies)},
@@ -152,6 +152,10 @@ def problems(outcome: Outcome) -> dict[str, Any]:
             for problem in outcome.problems
         ],
     }
+
+
+def _tracing(tracing: Tracing) -> dict[str, Any]:
+    return msgspec.structs.asdict(tracing) | {"debug_key": _given(tracing.debug_key)}
 
 
 def _host(host: Host) -> dict[str, Any]:
@@ -185,5 +189,5 @@ def _backend(backend: Backend) -> dict[str, Any]:
     return shown
 
 
-def _given(pem: str) -> str:
-    return "given" if pem else ""
+def _given(text: str) -> str:
+    return "given" if text else ""

@@ -59,6 +59,7 @@ class Span:
     status_message: str = ""
     links: tuple[tuple[str, str], ...] = ()
     """Trace and span id of each span that this one is linked to."""
+    trace_state: str = ""
 
     @property
     def duration_ns(self) -> int:
@@ -115,6 +116,7 @@ def _span(span: trace_pb2.Span, service: str) -> Span:
         status=status,
         status_message=span.status.message,
         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
+        trace_state=span.trace_state,
     )
 
 

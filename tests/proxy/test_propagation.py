@@ -15,7 +15,14 @@ from data_plane import DataPlane, backend, table
 from message import Head, within
 from upstream import Upstream
 
-from proxy.table import Listener, ListenerKind, Propagator, Tracing, TrustContext
+from proxy.table import (
+    Listener,
+    ListenerKind,
+    Propagator,
+    Tracing,
+    TracingPolicy,
+    TrustContext,
+)
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "propagation.json").read_text())
 
@@ -287,7 +294,7 @@ async def test_no_request_id_changes_what_is_sampled(
         "f0e1d2c3-b4a5-9687-9869-5a4b3c2d1e0f",
         "f0e1d2c3-b4a5-4687-9869-5a4b3c2d1e0f",
     )
-    speak(data_plane, upstream, tracing=Tracing(ratio))
+    speak(data_plane, upstream, tracing=Tracing(TracingPolicy(ratio)))
     async with await data_plane.client() as client:
         for request_id in ids:
             assert (await client.get("/", f"X-Request-ID: {request_id}")).status == 200

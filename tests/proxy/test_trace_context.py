@@ -8,7 +8,7 @@ from data_plane import DataPlane
 from message import Head, response
 from upstream import OK, Upstream, closes, in_turn, says
 
-from proxy.table import Tracing
+from proxy.table import Tracing, TracingPolicy
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -149,7 +149,7 @@ async def test_parent_decides_about_sampling_else_the_ratio(
     data_plane: DataPlane,
     upstream: Upstream,
 ) -> None:
-    data_plane.serve(upstream, tracing=Tracing(sample_ratio=ratio))
+    data_plane.serve(upstream, tracing=Tracing(TracingPolicy(ratio)))
     async with await data_plane.client() as client:
         for _ in range(20):
             await client.get("/", *fields)
@@ -159,7 +159,7 @@ async def test_parent_decides_about_sampling_else_the_ratio(
 
 
 async def test_ratio_keeps_about_its_share(data_plane: DataPlane, upstream: Upstream) -> None:
-    data_plane.serve(upstream, tracing=Tracing(sample_ratio=0.5))
+    data_plane.serve(upstream, tracing=Tracing(TracingPolicy(0.5)))
     async with await data_plane.client() as client:
         for _ in range(400):
             await client.get()

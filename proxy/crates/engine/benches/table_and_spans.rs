@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use spanway_engine::message::Fields;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Baselines, Blocked, Choice, Ids, Judgement, Recorder, Resource,
+    Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Ids, Judgement, Recorder, Resource,
     Segment, SpanQueue, context,
 };
 use spanway_engine::{Asker, Balancer, Finding};
@@ -235,6 +235,7 @@ fn segment<'a>(
         link: None,
         trace_state: b"",
         sampled_flags: 1,
+        sampled_by: By::All,
         method: b"GET",
         known_method: Some("GET"),
         path: b"/api/v1/part-1/items/42",

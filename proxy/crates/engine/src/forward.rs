@@ -18,7 +18,7 @@ use crate::grpc;
 use crate::headers::{Ends, Refusal};
 use crate::message::{Fields, Name, RequestHead};
 use crate::origin;
-use crate::propagation::Trace;
+use crate::propagation::{Asked, Trace};
 use crate::queueing::Queued;
 use crate::retry::Turn;
 use crate::server_timing::{Moments, disclose};
@@ -27,7 +27,10 @@ use crate::table::{
     Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, ServerTiming, Table,
 };
 use crate::tls::Tls;
-use crate::trace::{Attempt, Balance, Choice, Decision, Flag, Judgement, Segment};
+use crate::trace::tail::{self, Latencies};
+use crate::trace::{
+    Attempt, Balance, By, Choice, Decision, Flag, Judgement, Segment, TracingPolicy,
+};
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
 
@@ -55,7 +58,6 @@ pub enum After {
 pub struct Job<'a> {
     pub worker: &'a Worker,
     table: &'a Table,
-    listener: Option<&'a Listener>,
     pub request: &'a RequestHead,
     pub trace: &'a Trace<'a>,
     pub ends: Ends,
@@ -156,12 +158,6 @@ pub async fn forward(
     let _live = Live::begin(&worker.stats);
     let table = worker.table();
     let request = std::mem::take(&mut workspace.request);
-    let listener = table.listener(client.origin.listener);
-    let ends = match listener {
-        Some(listener) => origin::resolved(client.origin.ends, listener, &request),
-        None => client.origin.ends,
-    };
-    let trace = Trace::begin(worker, &table, (listener, ends), &request);
     let tls = client.origin.tls.clone();
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
@@ -170,10 +166,33 @@ pub async fn forward(
         made_id = worker.ids.borrow_mut().trace_id().to_hex();
         &made_id
     };
+    let listener = table.listener(client.origin.listener);
+    let ends = match listener {
+        Some(listener) => origin::resolved(client.origin.ends, listener, &request),
+        None => client.origin.ends,
+    };
+    let mut found = if worker.is_full() {
+        worker.stats.shed.add(1);
+        Err(NoTarget {
+            flag: Flag::Overload,
+            route: None,
+        })
+    } else {
+        find(&table, listener, &request, tls.as_deref())
+    };
+    let policy = tracing_policy(&table, &found);
+    let asked = Asked {
+        tracing: &table.tracing,
+        policy,
+        route: route(&found).map(|route| &*route.path),
+        listener,
+        ends,
+        now: arrival.head_read,
+    };
+    let trace = Trace::begin(worker, &request, &asked);
     let job = Job {
         worker,
         table: &table,
-        listener,
         request: &request,
         trace: &trace,
         ends,
@@ -182,15 +201,6 @@ pub async fn forward(
         arrival,
     };
     let mut outcome = Outcome::default();
-    let mut found = if worker.is_full() {
-        worker.stats.shed.add(1);
-        Err(NoTarget {
-            flag: Flag::Overload,
-            route: None,
-        })
-    } else {
-        find(&job)
-    };
     let served = match &mut found {
         Ok(target) => {
             client.origin.times = target.listener.times;
@@ -206,37 +216,39 @@ pub async fn forward(
         }
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
-    if trace.is_recorded() {
-        record(&job, &found, &outcome);
-    }
+    record(&job, policy, &found, &outcome);
     workspace.request = request;
     after
 }
 
 /// Looks up what answers the request.
-fn find<'a>(job: &Job<'a>) -> Result<Target<'a>, NoTarget<'a>> {
+fn find<'a>(
+    table: &'a Table,
+    listener: Option<&'a Listener>,
+    request: &RequestHead,
+    tls: Option<&Tls>,
+) -> Result<Target<'a>, NoTarget<'a>> {
     let none = |flag| NoTarget { flag, route: None };
-    let listener = job.listener.ok_or(none(Flag::Shutdown))?;
+    let listener = listener.ok_or(none(Flag::Shutdown))?;
     let (route, key, policy) = if let Some(key) = &listener.backend {
         (None, key, &listener.policy)
     } else {
-        let path = path_to_match(job.request);
-        let matched = job.table.route(job.request.host(), path);
+        let matched = table.route(request.host(), path_to_match(request));
         let matched = matched.ok_or(none(Flag::NoRoute))?;
-        if let Some(tls) = job.tls
-            && !tls.may_ask_for(job.table, job.request.host(), matched.host)
+        if let Some(tls) = tls
+            && !tls.may_ask_for(table, request.host(), matched.host)
         {
             return Err(none(Flag::Misdirected));
         }
         let route: &Route = matched.route;
         (Some(route), &route.backend, &route.policy)
     };
-    match job.table.backend(key) {
+    match table.backend(key) {
         Some(backend) => Ok(Target {
             listener,
             route,
             backend,
-            policy: job.table.policy(policy.as_deref()),
+            policy: table.policy(policy.as_deref()),
             path: None,
         }),
         None => Err(NoTarget {
@@ -244,6 +256,28 @@ fn find<'a>(job: &Job<'a>) -> Result<Target<'a>, NoTarget<'a>> {
             route,
         }),
     }
+}
+
+fn route<'a>(found: &Result<Target<'a>, NoTarget<'a>>) -> Option<&'a Route> {
+    match found {
+        Ok(target) => target.route,
+        Err(missing) => missing.route,
+    }
+}
+
+/// How the request is traced: as its route says, else as the table does.
+fn tracing_policy<'a>(
+    table: &'a Table,
+    found: &Result<Target<'a>, NoTarget<'a>>,
+) -> &'a TracingPolicy {
+    let policy = match found {
+        Ok(target) => Some(target.policy),
+        Err(missing) => missing
+            .route
+            .map(|route| &**table.policy(route.policy.as_deref())),
+    };
+    let tracing = policy.and_then(|policy| policy.tracing.as_deref());
+    tracing.unwrap_or(&table.tracing.policy)
 }
 
 /// The path that rules are matched with. `OPTIONS *` asks about the host as a whole: who answers
@@ -444,8 +478,13 @@ async fn turn(
     }
 }
 
-/// Makes the request's spans.
-fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Outcome) {
+/// Makes the request's spans, if it is sampled or was worth it.
+fn record(
+    job: &Job<'_>,
+    policy: &TracingPolicy,
+    found: &Result<Target<'_>, NoTarget<'_>>,
+    outcome: &Outcome,
+) {
     let Job {
         worker,
         request,
@@ -454,10 +493,12 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         ends,
         ..
     } = *job;
-    let (route, backend) = match found {
-        Ok(target) => (target.route, Some(target.backend.as_ref())),
-        Err(missing) => (missing.route, None),
+    let (sampled_by, tail) = match (trace.decision, &policy.tail) {
+        (Decision::Sampled(by), _) => (by, None),
+        (Decision::Unsampled, Some(tail)) => (By::All, Some(tail)),
+        (Decision::Unsampled, None) | (Decision::Off, _) => return,
     };
+    let backend = found.as_ref().ok().map(|target| target.backend.as_ref());
     let attempts: SmallVec<[Attempt<'_>; 1]> = match backend {
         None => SmallVec::new(),
         Some(backend) => outcome
@@ -477,6 +518,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         link: trace.link,
         trace_state: &trace.state,
         sampled_flags: trace.flags,
+        sampled_by,
         method: request.method_bytes(),
         known_method: request.method.name(),
         path: request.path(),
@@ -492,7 +534,7 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
             Ok(target) => target.listener.kind,
             Err(_) => ListenerKind::Ingress,
         },
-        route,
+        route: route(found),
         rewritten_path: found
             .as_ref()
             .ok()
@@ -513,7 +555,29 @@ fn record(job: &Job<'_>, found: &Result<Target<'_>, NoTarget<'_>>, outcome: &Out
         judgement: Judgement::default(),
     };
     segment.judgement = worker.baselines.borrow_mut().judge(&segment);
+    if let Some(tail) = tail {
+        // How long an upgraded connection lasts says nothing about its route.
+        let is_tunnel = request.upgrade().is_some();
+        let latencies = latencies(&segment).filter(|_| !is_tunnel);
+        let Some(by) = tail::reason(&segment, latencies) else {
+            return;
+        };
+        if !tail::may_keep(tail, &segment, by) {
+            return worker.stats.tail_over_rate.add(1);
+        }
+        worker.stats.tail_kept.add(1);
+        segment.sampled_by = by;
+    }
     worker.recorder.borrow_mut().record(&segment);
+}
+
+/// Those of the request's route, or of the backend of its service listener.
+fn latencies<'a>(segment: &Segment<'a>) -> Option<&'a Latencies> {
+    match (segment.route, segment.backend) {
+        (_, None) => None,
+        (Some(route), _) => Some(&route.latencies),
+        (None, Some(backend)) => Some(&backend.load.latencies),
+    }
 }
 
 /// A request that is being served now, in the counters.

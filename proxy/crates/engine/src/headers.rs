@@ -21,8 +21,8 @@ use crate::table::{Listener, ListenerKind};
 use crate::tls::Tls;
 use crate::trace::context::is_foreign_baggage;
 
-/// Written by us, always.
-const OURS: NameSet = NameSet::of(&[Name::Host, Name::XRequestId]);
+/// Written by us, always, or for us alone.
+const OURS: NameSet = NameSet::of(&[Name::Host, Name::XRequestId, Name::XSpanwayDebug]);
 
 /// Written by us at the edge. A stranger's claims about where a request came from, and with whose
 /// certificate, end there; on a service listener they are the edge's claims, passed on by an

@@ -239,6 +239,21 @@ pub const TRACESTATE_MEMBERS_MAX: usize = 32;
 /// All `tracestate` fields together. The specification asks for at least 512.
 pub const TRACESTATE_BYTES_MAX: usize = 512;
 
+/// The value of one member of `tracestate`. Source: Trace Context, "value".
+pub const TRACESTATE_VALUE_BYTES_MAX: usize = 256;
+
+/// Sampling rules of one policy, each of which may be looked at for a request. Over it the policy is
+/// refused. Gateway API: 16 rules of a route.
+pub const SAMPLING_RULES_MAX: usize = 64;
+
+/// Traces or spans in a second that a policy may name; more is no bound. Over it the policy is
+/// refused.
+pub const RATE_PER_S_MAX: f64 = 1e6;
+
+/// How far ahead the expiry of a signed `X-Spanway-Debug` may be: a signature that is good for ever
+/// is a key. Over it the field says nothing. AWS, signed URLs: 7 days.
+pub const DEBUG_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// List members of all `baggage` fields together. Source: Baggage, "Limits".
 pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 

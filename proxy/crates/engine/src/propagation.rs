@@ -1,12 +1,15 @@
 //! Which trace a request belongs to, and what its endpoint is told about that.
 
 use std::borrow::Cow;
+use std::time::{Instant, SystemTime};
 
 use crate::headers::{Ends, FieldSink};
 use crate::message::{Fields, Name, NameSet, RequestHead};
-use crate::table::{Listener, RoutePolicy, Table};
+use crate::table::{Listener, RoutePolicy, Tracing};
 use crate::trace::context::{self, ALL_NAMES, Context, Inject, Propagator};
-use crate::trace::{Decision, RemoteParent, SpanId, TraceId};
+use crate::trace::probability::restated;
+use crate::trace::sampler::{Probability, Question, Sampling};
+use crate::trace::{By, Decision, RemoteParent, SpanId, TraceId, TracingPolicy};
 use crate::worker::Worker;
 
 /// A request's place in its trace.
@@ -33,21 +36,28 @@ pub struct Trace<'a> {
     continued: Option<(Propagator, &'a Fields)>,
 }
 
+/// What decides about a request's trace, beside what it says itself.
+pub struct Asked<'a> {
+    pub tracing: &'a Tracing,
+    /// The route's, else the table's.
+    pub policy: &'a TracingPolicy,
+    /// The path of the route.
+    pub route: Option<&'a str>,
+    pub listener: Option<&'a Listener>,
+    pub ends: Ends,
+    pub now: Instant,
+}
+
 impl<'a> Trace<'a> {
     /// Continues the client's trace where it named one and its word is taken, else begins a new one.
     ///
     /// Source: W3C Trace Context, section "Processing Model": what is not valid is ignored, and
     /// without a valid `traceparent` there is no `tracestate`.
-    pub fn begin(
-        worker: &Worker,
-        table: &Table,
-        (listener, ends): (Option<&Listener>, Ends),
-        request: &'a RequestHead,
-    ) -> Self {
-        let fields = &request.fields;
+    pub fn begin(worker: &Worker, request: &'a RequestHead, asked: &Asked<'a>) -> Self {
+        let (fields, listener) = (&request.fields, asked.listener);
         let said = listener.and_then(|listener| context::extract(fields, &listener.extract));
         let is_trusted =
-            listener.is_none_or(|listener| listener.trust_context.trusts(ends.is_trusted));
+            listener.is_none_or(|listener| listener.trust_context.trusts(asked.ends.is_trusted));
         let parent = said.filter(|_| is_trusted);
         let inject = listener.map_or(Inject::new(&[]), |listener| listener.inject);
         let mut ids = worker.ids.borrow_mut();
@@ -55,13 +65,32 @@ impl<'a> Trace<'a> {
         let id = continued.unwrap_or_else(|| ids.trace_id());
         let is_random = match continued {
             Some(_) => parent.is_some_and(|parent| parent.is_random),
-            None => table.tracing.random_flag,
+            None => asked.tracing.random_flag,
         };
-        let decision = table.tracing.sampler.decide(id, parent.as_ref());
         let by_w3c = |parent: &RemoteParent| parent.propagator == Propagator::Tracecontext;
         let state = parent
             .filter(by_w3c)
-            .and_then(|_| context::tracestate(fields.get_all(Name::Tracestate)));
+            .and_then(|_| context::tracestate(fields.get_all(Name::Tracestate)))
+            .unwrap_or_default();
+        let (decision, state) = if asked.tracing.enabled {
+            let sampling = if is_forced(request, asked) {
+                Sampling::forced()
+            } else {
+                asked.policy.decide(&Question {
+                    trace_id: id,
+                    sampled: parent.and_then(|parent| parent.sampled),
+                    state: &state,
+                    request: Some(request),
+                    route: asked.route,
+                    now: asked.now,
+                })
+            };
+            let over_rate = u64::from(sampling.is_over_rate);
+            worker.stats.traces_over_rate.add(over_rate);
+            (sampling.decision, restate(state, sampling.probability))
+        } else {
+            (Decision::Off, state)
+        };
         Self {
             decision,
             id,
@@ -69,7 +98,7 @@ impl<'a> Trace<'a> {
             parent: parent.and_then(|parent| parent.span_id),
             link: said.filter(|_| !is_trusted).and_then(linked),
             flags: decision.flags(is_random),
-            state: state.unwrap_or_default(),
+            state,
             dropped: if is_trusted {
                 dropped_baggage(worker, fields)
             } else {
@@ -82,11 +111,6 @@ impl<'a> Trace<'a> {
                 .and(parent)
                 .map(|parent| (parent.propagator, fields)),
         }
-    }
-
-    /// Whether spans are made of the request.
-    pub fn is_recorded(&self) -> bool {
-        self.decision == Decision::Sampled
     }
 
     /// What an attempt's endpoint is told: the attempt's span is its parent.
@@ -108,10 +132,34 @@ impl<'a> Trace<'a> {
 fn linked(said: RemoteParent) -> Option<(TraceId, SpanId, u8)> {
     let (trace_id, span_id) = said.span()?;
     let decision = match said.sampled {
-        Some(true) => Decision::Sampled,
+        Some(true) => Decision::Sampled(By::Parent),
         _ => Decision::Unsampled,
     };
     Some((trace_id, span_id, decision.flags(said.is_random)))
+}
+
+/// Whether somebody who may asks for the trace to be recorded.
+fn is_forced(request: &RequestHead, asked: &Asked<'_>) -> bool {
+    let Some(value) = request.fields.get(Name::XSpanwayDebug) else {
+        return false;
+    };
+    let is_signed = || {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let key = asked.tracing.debug_key.as_ref();
+        key.is_some_and(|key| key.has_signed(value, now.as_secs()))
+    };
+    asked.ends.is_trusted || is_signed()
+}
+
+/// The client's `tracestate` with what is known of the probability; where everything is kept, there
+/// is nothing to say that was not said before.
+fn restate<'a>(state: Cow<'a, [u8]>, probability: Probability<'a>) -> Cow<'a, [u8]> {
+    match probability {
+        Probability::Told => state,
+        Probability::Known(threshold) if state.is_empty() && threshold.keeps_all() => state,
+        Probability::Known(threshold) => restated(state, Some(threshold)),
+        Probability::Unknown => restated(state, None),
+    }
 }
 
 /// Baggage beyond its limits ends here.

@@ -72,6 +72,12 @@ pub struct WorkerStats {
     pub ejections: Counter,
     /// Requests whose baggage was too long to be passed on.
     pub baggage_dropped: Counter,
+    /// Traces that a policy's rate had no room for.
+    pub traces_over_rate: Counter,
+    /// Requests that were not sampled and were recorded for how they ended; those that the tail's
+    /// rate had no room for.
+    pub tail_kept: Counter,
+    pub tail_over_rate: Counter,
 }
 
 /// The sum over the workers, as JSON for the control plane.
@@ -104,6 +110,9 @@ pub struct Totals {
     /// Endpoints that are left out now.
     pub endpoints_ejected: u64,
     baggage_dropped: u64,
+    traces_over_rate: u64,
+    tail_kept: u64,
+    tail_over_rate: u64,
     /// Spans made, and of these the ones for which the queue had no room.
     pub spans_recorded: u64,
     pub spans_dropped: u64,
@@ -148,6 +157,9 @@ impl Totals {
             (&mut self.upstream_connects, &worker.upstream_connects),
             (&mut self.ejections, &worker.ejections),
             (&mut self.baggage_dropped, &worker.baggage_dropped),
+            (&mut self.traces_over_rate, &worker.traces_over_rate),
+            (&mut self.tail_kept, &worker.tail_kept),
+            (&mut self.tail_over_rate, &worker.tail_over_rate),
         ] {
             *total += counter.get();
         }

@@ -15,9 +15,10 @@ use serde_json::json;
 use spanway_engine::limits::VALUE_BYTES_MAX;
 use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Place, Route, Table, wire};
 use spanway_engine::trace::segment::{Fault, Stay};
+use spanway_engine::trace::tail::{self, Latencies};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Baselines, Blocked, Choice, Flag, Ids, Judgement, Recorder, Resource,
-    RetryDenied, Segment, SpanId, SpanQueue, TlsSession, TraceId, Verdict,
+    Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Flag, Ids, Judgement, Recorder,
+    Resource, RetryDenied, Segment, SpanId, SpanQueue, TlsSession, TraceId, Verdict,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -121,6 +122,7 @@ impl World {
             link: None,
             trace_state: b"",
             sampled_flags: 1,
+            sampled_by: By::All,
             method: b"GET",
             known_method: Some("GET"),
             path: b"/api/x",
@@ -943,4 +945,62 @@ fn the_flag_vocabulary_is_the_one_in_the_documentation() {
             "docs/SPANS.md has no row {row}"
         );
     }
+}
+
+#[test]
+fn failures_come_before_slowness_and_verdicts_and_a_clients_mistakes_are_none() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let usual = world.segment(&attempts);
+    let judged = |verdict| Judgement {
+        verdict,
+        ..Judgement::default()
+    };
+    let taught = || {
+        let latencies = Latencies::default();
+        (0..200).for_each(|_| assert!(!latencies.is_slow(Duration::from_micros(1))));
+        latencies
+    };
+    for (status, flag, verdict, is_slow, want) in [
+        (200, None, Verdict::None, false, None),
+        (404, Some(Flag::NoRoute), Verdict::None, false, None),
+        (0, Some(Flag::ClientGone), Verdict::None, false, None),
+        (503, None, Verdict::App, true, Some(By::TailError)),
+        (
+            200,
+            Some(Flag::UpstreamReset),
+            Verdict::None,
+            false,
+            Some(By::TailError),
+        ),
+        (200, None, Verdict::App, true, Some(By::TailSlow)),
+        (200, None, Verdict::App, false, Some(By::TailVerdict)),
+    ] {
+        let segment = Segment {
+            status,
+            flag,
+            judgement: judged(verdict),
+            ..usual.clone()
+        };
+        let latencies = if is_slow {
+            taught()
+        } else {
+            Latencies::default()
+        };
+        assert_eq!(tail::reason(&segment, Some(&latencies)), want);
+    }
+}
+
+#[test]
+fn why_a_segment_is_recorded_is_on_its_server_span_unless_all_are() {
+    let world = World::new();
+    let said = |sampled_by| {
+        let spans = spans(&Segment {
+            sampled_by,
+            ..world.segment(&[])
+        });
+        spans[0].attributes.get("spanway.sampled.by").cloned()
+    };
+    assert_eq!(said(By::All), None);
+    assert_eq!(said(By::Ratio), Some(Value::Text("ratio".to_owned())));
 }

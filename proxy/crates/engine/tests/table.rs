@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use spanway_engine::table::{BalancePolicy, ListenerKind, Rejected, Table, wire};
-use spanway_engine::trace::Sampler;
+use spanway_engine::trace::sampler::Share;
 use wire_json::{host, update};
 
 fn apply(table: &Table, parts: Value) -> (Table, Vec<Rejected>) {
@@ -77,7 +77,7 @@ fn an_update_carries_everything_over() {
             "backends_upsert": [of_a],
             "hosts_upsert": [host("Shop.Example", &[route("exact", "/x", "a")])],
             "listeners": [public, listener("127.0.0.1:8081", "service", "shop/a:80")],
-            "tracing": {"sample_ratio": 0.25, "enabled": true, "random_flag": true, "server_timing": "off"},
+            "tracing": wire_json::tracing(&json!({"ratio": 0.25})),
         }),
     );
     assert_eq!(table.generation, 1);
@@ -106,7 +106,7 @@ fn an_update_carries_everything_over() {
     };
     assert!(public.forwarded && public.kind == ListenerKind::Ingress && public.backend.is_none());
     assert_eq!(service.backend.as_deref(), Some("shop/a:80"));
-    assert_eq!(table.tracing.sampler, Sampler::new(0.25));
+    assert_eq!(table.tracing.policy.share, Share::of(0.25));
 }
 
 #[test]
@@ -306,24 +306,91 @@ fn of_two_listeners_with_one_address_the_first_is_used() {
 }
 
 #[test]
-fn a_ratio_out_of_range_leaves_tracing_as_it_was() {
-    let half =
-        json!({"sample_ratio": 0.5, "enabled": true, "random_flag": true, "server_timing": "off"});
+fn a_tracing_policy_that_is_wrong_leaves_tracing_as_it_was() {
+    let half = wire_json::tracing(&json!({"ratio": 0.5}));
     let old = applied(&shop(), json!({"tracing": half}));
-    for ratio in [-0.1, 1.1, 1e300] {
-        let tracing = json!({"sample_ratio": ratio, "enabled": true, "random_flag": true, "server_timing": "off"});
+    let rule = |changes: Value| {
+        let mut rule = json!({
+            "ratio": 1.0, "header": "", "value": "", "method": "", "route": "",
+            "traces_per_s_min": 0.0,
+        });
+        let changes = changes.as_object().unwrap().clone();
+        rule.as_object_mut().unwrap().extend(changes);
+        json!({"rules": [rule]})
+    };
+    for (changes, message) in [
+        (
+            json!({"ratio": -0.1}),
+            "tracing.policy.ratio is -0.1, which is not from 0 to 1",
+        ),
+        (
+            json!({"ratio": 1.1}),
+            "tracing.policy.ratio is 1.1, which is not from 0 to 1",
+        ),
+        (
+            json!({"traces_per_s_max": -1.0}),
+            "tracing.policy.traces_per_s_max is -1, which is not from 0 to 1000000",
+        ),
+        (
+            json!({"tail_spans_per_s": 1e7}),
+            "tracing.policy.tail_spans_per_s is 10000000, which is not from 0 to 1000000",
+        ),
+        (
+            rule(json!({"ratio": 2.0})),
+            "tracing.policy.rules[0].ratio is 2, which is not from 0 to 1",
+        ),
+        (
+            rule(json!({"value": "x"})),
+            "tracing.policy.rules[0].value has no header that could have it",
+        ),
+    ] {
+        let tracing = wire_json::tracing(&changes);
         let (new, rejected) = apply(&old, json!({"tracing": tracing}));
-        assert_eq!(rejected.len(), 1);
-        assert_eq!(new.tracing, old.tracing);
+        assert_eq!(
+            (rejected[0].kind, &*rejected[0].message),
+            ("tracing", message)
+        );
+        assert_eq!(new.tracing.policy, old.tracing.policy);
     }
 }
 
 #[test]
-fn tracing_that_is_not_enabled_records_nothing() {
-    let tracing =
-        json!({"sample_ratio": 1.0, "enabled": false, "random_flag": true, "server_timing": "off"});
-    let table = applied(&shop(), json!({"tracing": tracing}));
-    assert_eq!(table.tracing.sampler, Sampler::off());
+fn a_rate_goes_on_where_a_policy_is_said_again_and_begins_anew_where_it_is_another() {
+    let publish = |table: &Table, per_s: f64, timeout_ms: i64| {
+        let policy = wire_json::tracing_policy(&json!({"traces_per_s_max": per_s}));
+        let policy = wire_json::policy(&json!({
+            "tracing": policy, "read_timeout_ms": timeout_ms,
+        }));
+        applied(
+            table,
+            json!({
+                "tracing": wire_json::tracing(&json!({"traces_per_s_max": per_s})),
+                "policies_upsert": [["p", policy]],
+            }),
+        )
+    };
+    let rates = |table: &Table| {
+        let own = table.policy(Some("p")).tracing.clone();
+        [table.tracing.policy.clone(), own.unwrap()]
+    };
+    let first = publish(&shop(), 5.0, 1);
+    let same = publish(&first, 5.0, 2);
+    let other = publish(&same, 6.0, 2);
+    for index in 0..2 {
+        assert!(Arc::ptr_eq(&rates(&first)[index], &rates(&same)[index]));
+        assert!(!Arc::ptr_eq(&rates(&same)[index], &rates(&other)[index]));
+    }
+}
+
+#[test]
+fn the_key_of_debug_headers_is_never_shown() {
+    let mut tracing = wire_json::tracing(&json!({}));
+    tracing["debug_key"] = json!("quite-secret");
+    let table = applied(&shop(), json!({"tracing": tracing.clone()}));
+    let json = update(0, &json!({"tracing": tracing}));
+    let update = wire::Update::decode(json.to_string().as_bytes()).unwrap();
+    assert!(table.tracing.debug_key.is_some());
+    assert!(!format!("{table:?} {update:?}").contains("quite-secret"));
 }
 
 #[test]

@@ -92,7 +92,13 @@ pub fn tables() -> Vec<Vec<u8>> {
             .collect();
         json!({
             "base": 0, "generation": 1, "listeners": [],
-            "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true, "server_timing": "off"},
+            "tracing": {
+                "policy": {
+                    "ratio": 1.0, "is_parent_based": true, "rules": [], "traces_per_s_min": 0.0,
+                    "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "is_remote": false,
+                },
+                "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": "",
+            },
             "locality": {"zone": "", "node": ""},
             "hosts_upsert": [{"name": "shop.example", "routes": routes, "tls": null}],
             "hosts_remove": [], "backends_upsert": [], "backends_remove": [],

@@ -56,6 +56,7 @@ pub enum Name {
     SslClientVerify,
     SslClientSubjectDn,
     SslClientIssuerDn,
+    XSpanwayDebug,
     /// Never forwarded: CGI programs read it as `HTTP_PROXY` (httpoxy, CVE-2016-5385).
     Proxy,
 }
@@ -136,6 +137,7 @@ impl Name {
                 (b"x-forwarded-for", Self::XForwardedFor),
                 (b"ssl-client-cert", Self::SslClientCert),
                 (b"x-amzn-trace-id", Self::XAmznTraceId),
+                (b"x-spanway-debug", Self::XSpanwayDebug),
             ],
             16 => &[
                 (b"x-forwarded-host", Self::XForwardedHost),
@@ -283,6 +285,7 @@ mod tests {
         ("User-Agent", Name::UserAgent),
         ("Content-Type", Name::ContentType),
         ("grpc-timeout", Name::GrpcTimeout),
+        ("X-Spanway-Debug", Name::XSpanwayDebug),
         ("Proxy", Name::Proxy),
         ("b3", Name::B3),
         ("X-B3-TraceId", Name::XB3TraceId),

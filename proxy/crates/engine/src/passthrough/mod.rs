@@ -21,6 +21,7 @@ use crate::message::Fields;
 use crate::proxy_protocol::Announced;
 use crate::table::{Backend, ListenerKind};
 use crate::timer::Timer;
+use crate::trace::sampler::Question;
 use crate::trace::{Connection, ConnectionAttempt, Decision, Flag, SpanId, TraceId};
 use crate::upstream::{Asker, Counted, Dial, Earlier};
 use crate::worker::Worker;
@@ -167,7 +168,20 @@ impl<'a> Record<'a> {
             (ids.trace_id(), ids.span_id())
         };
         let listener = table.listener(passing.origin.listener);
-        let decision = table.tracing.sampler.decide(trace_id, None);
+        let start = Instant::now();
+        let decision = if table.tracing.enabled {
+            let asked = Question {
+                trace_id,
+                sampled: None,
+                state: b"",
+                request: None,
+                route: None,
+                now: start,
+            };
+            table.tracing.policy.decide(&asked).decision
+        } else {
+            Decision::Off
+        };
         Self {
             worker,
             trace_id,
@@ -181,7 +195,7 @@ impl<'a> Record<'a> {
             backend: table.backend(&passing.backend).map(Arc::clone),
             attempts: SmallVec::new(),
             moved: Moved::default(),
-            start: Instant::now(),
+            start,
             // Until it has an end of its own.
             flag: Some(Flag::Shutdown),
         }
@@ -225,7 +239,7 @@ impl<'a> Record<'a> {
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
-        if self.decision != Decision::Sampled {
+        if !self.decision.is_sampled() {
             return;
         }
         let end = Instant::now();

@@ -12,6 +12,7 @@ use crate::limits::{HOST_BYTES_MAX, ROUTE_PATH_BYTES_MAX};
 use crate::message::{normalise, without_empty_segments};
 use crate::trace::attribute::{key, put_text};
 use crate::trace::baseline::unique_id;
+use crate::trace::tail::Latencies;
 
 /// How a route's path is compared with a request's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -44,6 +45,8 @@ pub struct Route {
     pub policy: Option<Arc<str>>,
     /// Its share of the SERVER span, encoded.
     pub(crate) attributes: Box<[u8]>,
+    /// Of its requests that were not sampled, where that is asked for.
+    pub(crate) latencies: Latencies,
 }
 
 /// All routes of one host name.
@@ -88,6 +91,15 @@ impl Host {
         self.exact.values().chain(self.prefixes.values())
     }
 
+    /// The route with the same path, compared in the same way.
+    fn alike(&self, route: &Route) -> Option<&Arc<Route>> {
+        let path = route.path.as_bytes();
+        match route.kind {
+            PathKind::Exact => self.exact.get(path),
+            PathKind::Prefix => self.prefixes.get(without_trailing_slashes(path)),
+        }
+    }
+
     fn prefix(&self, elements: &[u8]) -> Option<&Arc<Route>> {
         if !self.prefix_lengths.may_contain(elements.len()) {
             return None;
@@ -95,13 +107,14 @@ impl Host {
         self.prefixes.get(elements)
     }
 
-    /// Compiles a host. Problems that leave the host usable are added to `notes`.
+    /// Compiles a host; what is measured of its routes goes on from those of the `earlier` one. Problems that leave the host usable are added to `notes`.
     ///
     /// # Errors
     /// One sentence: the name or one of the routes is wrong.
     pub(super) fn compile(
         wire: &wire::Host,
         tls: Option<HostTls>,
+        earlier: Option<&Self>,
         is_backend_known: impl Fn(&str) -> bool,
         is_policy_known: impl Fn(&str) -> bool,
         notes: &mut Vec<String>,
@@ -122,7 +135,10 @@ impl Host {
                 let (rule, policy) = (&wire_route.rule, &wire_route.policy);
                 return Err(format!("{rule}: there is no policy {policy:?}"));
             }
-            let route = Route::compile(wire_route)?;
+            let mut route = Route::compile(wire_route)?;
+            if let Some(same) = earlier.and_then(|earlier| earlier.alike(&route)) {
+                route.latencies = Latencies::continued(&same.latencies);
+            }
             if let Some(first) = host.add(route) {
                 notes.push(format!(
                     "{}: the path {:?} is that of {} again; the first one is used",
@@ -177,6 +193,7 @@ impl Route {
             ingress: Box::from(wire.ingress.as_str()),
             rule: Box::from(wire.rule.as_str()),
             policy: policy_key(&wire.policy),
+            latencies: Latencies::default(),
         })
     }
 }

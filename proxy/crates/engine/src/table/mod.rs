@@ -45,38 +45,21 @@ pub use wire::Rejected;
 
 pub use crate::message::{BadPath, normalise, without_empty_segments};
 use crate::tls::{Certificate, Verifications};
-use crate::trace::Sampler;
+use crate::trace::{DebugKey, TracingPolicy};
 
 /// What is recorded.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Tracing {
-    /// The share of traces without a parent that is recorded, in \[0, 1\].
-    pub sample_ratio: f64,
+    /// Where no route has a policy of its own.
+    pub policy: Arc<TracingPolicy>,
     /// If not, no span is made and no trace context is injected.
     pub enabled: bool,
     /// Whether the ids of traces that begin here are said to be random.
     pub random_flag: bool,
     /// What clients are told of their trace, where no policy says otherwise.
     pub server_timing: ServerTiming,
-    /// The first two as a decision.
-    pub sampler: Sampler,
-}
-
-impl Tracing {
-    fn new(wire: &wire::Tracing) -> Self {
-        let sampler = if wire.enabled {
-            Sampler::new(wire.sample_ratio)
-        } else {
-            Sampler::off()
-        };
-        Self {
-            sample_ratio: wire.sample_ratio,
-            enabled: wire.enabled,
-            random_flag: wire.random_flag,
-            server_timing: wire.server_timing,
-            sampler,
-        }
-    }
+    /// What signs the word of who may force a trace; `None` if nobody may.
+    pub debug_key: Option<Arc<DebugKey>>,
 }
 
 /// One generation of everything that requests are decided by.
@@ -120,12 +103,13 @@ impl Table {
         Self {
             generation: 0,
             listeners: Vec::new(),
-            tracing: Tracing::new(&wire::Tracing {
-                sample_ratio: 1.0,
+            tracing: Tracing {
+                policy: Arc::default(),
                 enabled: true,
                 random_flag: true,
                 server_timing: ServerTiming::Off,
-            }),
+                debug_key: None,
+            },
             locality: Locality::default(),
             hosts: SharedMap::default(),
             wildcards: SharedMap::default(),
@@ -301,7 +285,8 @@ impl Next {
             self.table.policies.remove(key.as_bytes());
         }
         for (key, wire) in &update.policies_upsert {
-            match RoutePolicy::compile(wire) {
+            let earlier = self.table.policies.get(key.as_bytes()).map(Arc::as_ref);
+            match RoutePolicy::compile(wire, earlier) {
                 Ok(policy) => self.table.policies.insert(key.as_bytes(), Arc::new(policy)),
                 Err(message) => {
                     self.rejected.push(Rejected::policy(key, message));
@@ -363,9 +348,11 @@ impl Next {
             let mut notes = Vec::new();
             let tls = wire.tls.as_ref().map(|tls| self.host_tls(tls)).transpose();
             let compiled = tls.and_then(|tls| {
+                let earlier = self.table.host(&wire.name).map(Arc::as_ref);
                 Host::compile(
                     wire,
                     tls,
+                    earlier,
                     |key| self.is_backend_known(key),
                     |key| self.is_policy_known(key),
                     &mut notes,
@@ -428,12 +415,22 @@ impl Next {
     }
 
     fn change_tracing(&mut self, wire: &wire::Tracing) {
-        if (0.0..=1.0).contains(&wire.sample_ratio) {
-            self.table.tracing = Tracing::new(wire);
-        } else {
-            let ratio = wire.sample_ratio;
-            let message = format!("tracing.sample_ratio is {ratio}, which is not from 0 to 1");
-            self.rejected.push(Rejected::table(message));
+        match TracingPolicy::compile(&wire.policy) {
+            Ok(policy) => {
+                let tracing = &mut self.table.tracing;
+                if *tracing.policy != policy {
+                    tracing.policy = Arc::new(policy);
+                }
+                let key = wire.debug_key.0.as_bytes();
+                tracing.debug_key = (!key.is_empty()).then(|| Arc::new(DebugKey::new(key)));
+                tracing.enabled = wire.enabled;
+                tracing.random_flag = wire.random_flag;
+                tracing.server_timing = wire.server_timing;
+            }
+            Err(what) => {
+                let message = format!("tracing.policy.{what}");
+                self.rejected.push(Rejected::tracing(message));
+            }
         }
     }
 

@@ -73,10 +73,49 @@ pub struct Locality {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "proxy/table.py documents the fields")]
 pub struct Tracing {
-    pub sample_ratio: f64,
+    pub policy: TracingPolicy,
     pub enabled: bool,
     pub random_flag: bool,
     pub server_timing: super::ServerTiming,
+    pub debug_key: Secret,
+}
+
+/// Text that is never shown.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct TracingPolicy {
+    pub ratio: f64,
+    pub is_parent_based: bool,
+    pub rules: Vec<SamplingRule>,
+    pub traces_per_s_min: f64,
+    pub traces_per_s_max: f64,
+    pub tail_spans_per_s: f64,
+    pub is_remote: bool,
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct SamplingRule {
+    pub ratio: f64,
+    pub header: String,
+    pub value: String,
+    pub method: String,
+    pub route: String,
+    pub traces_per_s_min: f64,
 }
 
 /// See `proxy/table.py`.
@@ -151,6 +190,7 @@ pub struct RoutePolicy {
     pub deny: Vec<String>,
     pub server_timing: Option<super::ServerTiming>,
     pub inject: Option<Vec<Propagator>>,
+    pub tracing: Option<TracingPolicy>,
 }
 
 /// See `proxy/table.py`.
@@ -285,9 +325,9 @@ pub struct Endpoint {
 /// One thing of an update that could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
-    /// `listener`, `host`, `backend`, `policy`, `certificate` or `table`.
+    /// `listener`, `host`, `backend`, `policy`, `certificate`, `tracing` or `table`.
     pub kind: &'static str,
-    /// A listener's address, a host's name or a key; empty for the table.
+    /// A listener's address, a host's name or a key; empty for tracing and the table.
     pub subject: String,
     /// What is wrong with it, in one sentence.
     pub message: String,
@@ -296,6 +336,10 @@ pub struct Rejected {
 impl Rejected {
     pub(crate) fn table(message: String) -> Self {
         Self::new("table", "", message)
+    }
+
+    pub(super) fn tracing(message: String) -> Self {
+        Self::new("tracing", "", message)
     }
 
     pub(super) fn host(name: &str, message: String) -> Self {

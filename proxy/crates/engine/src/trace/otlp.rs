@@ -135,6 +135,10 @@ fn put_ends(out: &mut Vec<u8>, segment: &Segment<'_>) {
 fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
     put_text(out, key!("spanway.listener"), segment.listener.as_str());
     put_int(out, key!("spanway.table.generation"), segment.generation);
+    let sampled_by = segment.sampled_by.as_str();
+    if !sampled_by.is_empty() {
+        put_text(out, key!("spanway.sampled.by"), sampled_by);
+    }
     if let Some(route) = segment.route {
         out.extend_from_slice(&route.attributes);
     } else if let Some(backend) = segment.backend {

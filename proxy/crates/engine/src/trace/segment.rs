@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Anchor;
 use super::id::{SpanId, TraceId};
+use super::sampler::By;
 use super::verdict::Judgement;
 use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route};
 
@@ -27,6 +28,8 @@ pub struct Segment<'a> {
     pub trace_state: &'a [u8],
     /// The W3C trace flags that were passed on.
     pub sampled_flags: u8,
+    /// Why it is recorded.
+    pub sampled_by: By,
 
     /// The method as it came; empty if no request line was understood.
     pub method: &'a [u8],

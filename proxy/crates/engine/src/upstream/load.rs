@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::{Budget, Full, Slots};
 use crate::table::Backend;
 use crate::trace::baseline::unique_id;
+use crate::trace::tail::Latencies;
 
 /// The load of one backend.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Load {
     pub slots: Slots,
     /// Its connections by endpoint; used where they have a limit.
     connections: Mutex<FxHashMap<SocketAddr, u32>>,
+    /// Of its requests that came by no route and were not sampled, where that is asked for.
+    pub latencies: Latencies,
 }
 
 /// A connection that counts until it is closed.
@@ -41,6 +44,7 @@ impl Default for Load {
             budget: Budget::new(Instant::now()),
             slots: Slots::default(),
             connections: Mutex::default(),
+            latencies: Latencies::default(),
         }
     }
 }

@@ -14,11 +14,25 @@ fn with(mut whole: Value, changes: &Value) -> Value {
 pub fn update(base: u64, changes: &Value) -> Value {
     let whole = json!({
         "base": base, "generation": base + 1, "listeners": [],
-        "tracing": {"sample_ratio": 1.0, "enabled": true, "random_flag": true, "server_timing": "off"},
+        "tracing": tracing(&json!({})),
         "locality": {"zone": "", "node": ""},
         "hosts_upsert": [], "hosts_remove": [], "backends_upsert": [], "backends_remove": [],
         "policies_upsert": [], "policies_remove": [],
         "certificates_upsert": [], "certificates_remove": [],
+    });
+    with(whole, changes)
+}
+
+/// What is recorded, with changes of the policy.
+pub fn tracing(changes: &Value) -> Value {
+    json!({"policy": tracing_policy(changes), "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": ""})
+}
+
+/// How requests are traced where nothing is said.
+pub fn tracing_policy(changes: &Value) -> Value {
+    let whole = json!({
+        "ratio": 1.0, "is_parent_based": true, "rules": [], "traces_per_s_min": 0.0,
+        "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "is_remote": false,
     });
     with(whole, changes)
 }
@@ -93,7 +107,7 @@ pub fn policy(changes: &Value) -> Value {
         },
         "request_body_bytes_max": 0, "request_head_bytes_max": 0,
         "request_headers": edits, "response_headers": edits, "rewrite": null, "redirect": null,
-        "https_only": false, "allow": [], "deny": [], "server_timing": null, "inject": null,
+        "https_only": false, "allow": [], "deny": [], "server_timing": null, "inject": null, "tracing": null,
     });
     with(whole, changes)
 }

@@ -8,6 +8,7 @@ mod edits;
 mod redirect;
 mod rewrite;
 mod template;
+mod tracing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use template::{Expanded, Facts};
 
 use super::wire;
 use crate::limits::ATTEMPTS_MAX;
+use crate::trace::TracingPolicy;
 use crate::trace::context::Inject;
 use edits::Of;
 
@@ -110,6 +112,8 @@ pub struct RoutePolicy {
     pub server_timing: Option<ServerTiming>,
     /// Formats of trace context that endpoints are told in; `None` for the listener's.
     pub inject: Option<Inject>,
+    /// How requests are traced; `None` as the table says.
+    pub tracing: Option<Arc<TracingPolicy>>,
 }
 
 impl Default for RoutePolicy {
@@ -138,6 +142,7 @@ impl Default for RoutePolicy {
             response_headers: None,
             server_timing: None,
             inject: None,
+            tracing: None,
         }
     }
 }
@@ -152,11 +157,14 @@ impl RoutePolicy {
         }
     }
 
-    /// Compiles a policy.
+    /// Compiles a policy; what is counted for it goes on from the `earlier` one of its key.
     ///
     /// # Errors
     /// One sentence: which part is wrong, and what it must be.
-    pub(super) fn compile(wire: &wire::RoutePolicy) -> Result<Self, String> {
+    pub(super) fn compile(
+        wire: &wire::RoutePolicy,
+        earlier: Option<&Self>,
+    ) -> Result<Self, String> {
         let mut policy = Self {
             read_timeout: positive("read_timeout_ms", wire.read_timeout_ms)?,
             send_timeout: positive("send_timeout_ms", wire.send_timeout_ms)?,
@@ -177,7 +185,11 @@ impl RoutePolicy {
                 .map_err(|what| format!("response_headers {what}"))?,
             server_timing: wire.server_timing,
             inject: wire.inject.as_deref().map(Inject::new),
+            tracing: part("tracing", wire.tracing.as_ref(), TracingPolicy::compile)?.map(Arc::new),
         };
+        if let Some(same) = earlier.filter(|earlier| earlier.tracing == policy.tracing) {
+            policy.tracing = same.tracing.clone();
+        }
         policy.admits_all = policy.looks_at_nothing();
         Ok(policy)
     }

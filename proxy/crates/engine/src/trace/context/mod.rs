@@ -29,6 +29,8 @@ pub use w3c::{
     traceparent, tracestate,
 };
 
+pub(super) use w3c::{hex as lower_hex, tracestate_members};
+
 /// A format of trace context, by its name in `OTEL_PROPAGATORS`; Datadog has none there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]

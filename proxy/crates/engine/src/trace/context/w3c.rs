@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::{Context, Propagator, RemoteParent};
 use crate::headers::FieldSink;
-use crate::limits::{TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX};
+use crate::limits::{TRACESTATE_BYTES_MAX, TRACESTATE_MEMBERS_MAX, TRACESTATE_VALUE_BYTES_MAX};
 use crate::message::{Fields, Name, NameSet};
 use crate::trace::id::{SpanId, TraceId, write_hex};
 
@@ -149,16 +149,18 @@ pub fn tracestate<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Option<Cow<
     is_tracestate(&combined).then_some(combined)
 }
 
+/// The members of a list; empty ones are allowed, so that lists can be joined with a comma.
+pub(in crate::trace) fn tracestate_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = value.split(|byte| *byte == b',').map(trim_ows);
+    members.filter(|member| !member.is_empty())
+}
+
 fn is_tracestate(value: &[u8]) -> bool {
     if value.len() > TRACESTATE_BYTES_MAX {
         return false;
     }
     let mut keys: SmallVec<[&[u8]; TRACESTATE_MEMBERS_MAX]> = SmallVec::new();
-    for member in value.split(|byte| *byte == b',') {
-        let member = trim_ows(member);
-        if member.is_empty() {
-            continue; // Empty members are allowed, so that lists can be joined with a comma.
-        }
+    for member in tracestate_members(value) {
         let Some(equals) = memchr::memchr(b'=', member) else {
             return false;
         };
@@ -187,11 +189,11 @@ fn is_tracestate_key(key: &[u8]) -> bool {
 /// 1 to 256 printable characters but `,` and `=`; the last is no space, which trimming has seen to.
 fn is_tracestate_value(value: &[u8]) -> bool {
     let is_allowed = |byte: &u8| matches!(byte, 0x20..=0x7e) && !b",=".contains(byte);
-    (1..=256).contains(&value.len()) && value.iter().all(is_allowed)
+    (1..=TRACESTATE_VALUE_BYTES_MAX).contains(&value.len()) && value.iter().all(is_allowed)
 }
 
 /// Lower-case hex digits, two per byte of the result.
-fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+pub(in crate::trace) fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
