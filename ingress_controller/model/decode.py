@@ -30,6 +30,7 @@ _WORDS = {
     "null": "nothing",
 }
 _TYPE_ERROR = re.compile(r"Expected `(?P<want>[^`]+)`, got `(?P<got>[^`]+)`")
+_BOUND = re.compile(r"Expected `(?P<want>[^`]+)` (?P<bound>.+)")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
 
@@ -84,6 +85,8 @@ def _problem(key: ObjectKey, reason: str) -> Problem:
         if "str" in wrong["want"].split(" | ") and wrong["got"] in ("int", "float", "bool"):
             fix = "Put the value in quotes."
         return Problem(key, field, f"Expected {_either(wrong['want'])}, got {got}.", fix)
+    if bound := _BOUND.fullmatch(what):
+        return Problem(key, field, f"Expected {_either(bound['want'])} {bound['bound']}.", fix)
     return Problem(key, field, f"{what}.", fix)
 
 

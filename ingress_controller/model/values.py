@@ -12,6 +12,7 @@ from ingress_controller.model.ingress import Ingress, IngressClass
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.model.secret import Secret
 from ingress_controller.model.service import EndpointSlice, Service
+from ingress_controller.model.tracing_policy import TracingPolicy
 
 API_VERSIONS = MappingProxyType(
     {
@@ -20,6 +21,7 @@ API_VERSIONS = MappingProxyType(
         "Service": "v1",
         "EndpointSlice": "discovery.k8s.io/v1",
         "Secret": "v1",
+        "TracingPolicy": "spanway.io/v1alpha1",
     }
 )
 """The kinds that Spanway reads, and the API version it reads them in."""
@@ -36,6 +38,7 @@ _TYPES: dict[str, type[Value]] = {
     "Service": Service,
     "EndpointSlice": EndpointSlice,
     "Secret": Secret,
+    "TracingPolicy": TracingPolicy,
 }
 
 
@@ -48,6 +51,7 @@ class Values:
         self.services: dict[ServiceName, Service] = {}
         self.slices: dict[ServiceName, tuple[EndpointSlice, ...]] = {}
         self.secrets: dict[SecretKey, Secret] = {}
+        self.tracing_policies: dict[tuple[str, str], TracingPolicy] = {}
         self._problems: dict[ObjectKey, Problem] = {}
         self._values: dict[ObjectKey, Value] = {}
         self._touched: set[ObjectKey] = set()
@@ -98,6 +102,8 @@ class Values:
                 self._touched.add(ObjectKey("Service", *of))
             case Secret():
                 self.secrets[key.namespace, key.name] = value
+            case TracingPolicy():
+                self.tracing_policies[key.namespace, key.name] = value
 
     def _forget(self, key: ObjectKey, value: Value) -> None:
         match value:
@@ -115,3 +121,5 @@ class Values:
                     self.slices[of] = rest
             case Secret():
                 del self.secrets[key.namespace, key.name]
+            case TracingPolicy():
+                del self.tracing_policies[key.namespace, key.name]

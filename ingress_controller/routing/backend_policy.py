@@ -71,7 +71,7 @@ def backend_policy(
     """What the Service `key` says about `port`; `is_served`: it has a service listener."""
     annotations = service.metadata.annotations
     said = read(key, annotations, Scope.BACKEND, BackendPolicy(_template(service, port)))
-    scopes = {Scope.BACKEND, Scope.LISTENER, *((Scope.ROUTE,) if is_served else ())}
+    scopes = {Scope.BACKEND, Scope.LISTENER, *((Scope.ROUTE, Scope.TRACING) if is_served else ())}
     problems = (
         *said.problems,
         *_idle(key, said),

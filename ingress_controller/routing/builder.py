@@ -36,7 +36,8 @@ from ingress_controller.routing.listening import DefaultCertificate, Listening
 from ingress_controller.routing.lookups import Lookups
 from ingress_controller.routing.policy import IngressPolicy, guarded, https_of, ingress_policy
 from ingress_controller.routing.problems import ProblemBook, Problems
-from ingress_controller.routing.shared import Namer, SecretUses, SharedEntries
+from ingress_controller.routing.shared import Hangers, Namer, SharedEntries
+from ingress_controller.routing.tracing import TracingRules
 from ingress_controller.routing.uses import Use, UseIndex, port_ref, service_name
 from ingress_controller.routing.wanted import Wanted
 from proxy.shared_map import SharedMap
@@ -95,6 +96,8 @@ class Builder:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self.tracing = options.tracing
+        """What is recorded where no object says otherwise, from the next build on."""
         self._rule: ClassRule | None = None
         self._naming: set[ObjectKey] = set()
         self._ours: SharedMap[ObjectKey, Ingress] = SharedMap()
@@ -105,7 +108,8 @@ class Builder:
         self._said: dict[ObjectKey, IngressPolicy] = {}
         self._wishes = WishIndex()
         self._secrets = Secrets()
-        self._secret_uses = SecretUses()
+        self._secret_uses: Hangers[Namer] = Hangers()
+        self._tracing_uses: Hangers[ObjectKey | Namer] = Hangers()
         self._dates = Dates()
         self._listening: dict[ServiceName, Service] = {}
         self._served: dict[ServiceName, Service | None] = {}
@@ -132,11 +136,15 @@ class Builder:
             problem = values.problem(key)
             self._problems.put(("object", key), () if problem is None else (problem,))
         stale = self._change_secrets(values, touched)
-        hosts = self._change_ingresses(values, touched)
+        retraced = self._retraced(touched)
+        ingresses = {key for key in (*touched, *retraced) if isinstance(key, ObjectKey)}
+        hosts = self._change_ingresses(values, ingresses)
         hosts |= {name for kind, name in stale if kind == "host"}
         backends = self._change_hosts(hosts)
         backends |= {name for kind, name in stale if kind == "backend"}
-        backends |= self._change_listeners(values, touched, is_stale=_LISTENERS in stale)
+        backends |= self._change_listeners(
+            values, touched, is_stale=_LISTENERS in {*stale, *retraced}
+        )
         for key in touched:
             if key.kind == "Service":
                 backends.update(self._uses.backends(_name(key)))
@@ -148,7 +156,7 @@ class Builder:
             self._problems.put(("dates", ""), dated)
         options = self._options
         frame = RouteTable(
-            listeners=self._listeners or (), tracing=options.tracing, locality=options.locality
+            listeners=self._listeners or (), tracing=self.tracing, locality=options.locality
         )
         update = self._wanted.update(previous, frame)
         table = previous if update is None else applied(previous, update)
@@ -177,6 +185,14 @@ class Builder:
                 stale.update(self._secret_uses.sources(name))
         return stale
 
+    def _retraced(self, touched: Iterable[ObjectKey]) -> set[ObjectKey | Namer]:
+        """What is to be made anew, because it names a TracingPolicy that changed."""
+        changed = (key for key in touched if key.kind == "TracingPolicy")
+        return {source for key in changed for source in self._tracing_uses.sources(_name(key))}
+
+    def _tracing_rules(self, values: Values) -> TracingRules:
+        return TracingRules(values.tracing_policies, self._options.tracing.policy)
+
     def _change_ingresses(self, values: Values, touched: Iterable[ObjectKey]) -> set[str]:
         """The hosts that are to be settled anew."""
         name = self._options.ingress_class
@@ -195,19 +211,22 @@ class Builder:
                 self._naming.add(key)
             if ingress is not None and rule.is_ours(ingress):
                 mine[key] = ingress
-            hosts |= self._change_claims(key, mine.get(key))
+            hosts |= self._change_claims(key, mine.get(key), values)
         if changed:
             self._ours = self._ours.changed(mine.items(), changed)
         self._problems.put(("class", name), rule.problems(len(self._naming)))
         return hosts
 
-    def _change_claims(self, key: ObjectKey, ingress: Ingress | None) -> set[str]:
+    def _change_claims(self, key: ObjectKey, ingress: Ingress | None, values: Values) -> set[str]:
         if ingress is None:
             self._said.pop(key, None)
+            self._tracing_uses.put(key, ())
             self._problems.put(("claims", key), ())
             return self._hosts.put(key, ()) | self._wishes.put(key, {})
-        claims, said = claims_of(key, ingress), ingress_policy(key, ingress, self._https)
+        claims = claims_of(key, ingress)
+        said = ingress_policy(key, ingress, self._https, self._tracing_rules(values))
         self._said[key] = said
+        self._tracing_uses.put(key, (said.tracing,) if said.tracing else ())
         self._problems.put(("claims", key), (*claims.problems, *said.problems))
         return self._hosts.put(key, claims.claims) | self._wishes.put(key, said.wishes)
 
@@ -258,7 +277,8 @@ class Builder:
         unlike = set(self._served)
         self._served = {name: values.services.get(name) for name in map(service_name, served)}
         unlike ^= set(self._served)
-        made = Listening(self._secrets, options.default_certificate)
+        rules = self._tracing_rules(values)
+        made = Listening(self._secrets, options.default_certificate, rules)
         for listener in options.listeners:
             made.ingress_listener(listener)
         for one in served:
@@ -268,6 +288,7 @@ class Builder:
         self._certificates.put(_LISTENERS, made.certificates)
         default = options.default_certificate.secret
         self._secret_uses.put(_LISTENERS, () if default is None else (default,))
+        self._tracing_uses.put(_LISTENERS, made.tracing)
         self._dates.put(_LISTENERS, made.uses)
         self._problems.put(_LISTENERS, (*problems, *made.problems))
         backends = self._uses.put(_LISTENERS, served)

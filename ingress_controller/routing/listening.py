@@ -14,6 +14,7 @@ from ingress_controller.routing.certificates import Fault, Secrets
 from ingress_controller.routing.host_tls import CertificateUse
 from ingress_controller.routing.listeners import Served
 from ingress_controller.routing.policy import listener_policy
+from ingress_controller.routing.tracing import PolicyName, TracingRules
 from proxy.table import Certificate, Listener, RoutePolicy
 
 DEFAULT_KEY = "+default"
@@ -30,14 +31,18 @@ class DefaultCertificate(msgspec.Struct, frozen=True):
 class Listening:
     """Collects the listeners of one table, and what they name."""
 
-    def __init__(self, secrets: Secrets, default: DefaultCertificate) -> None:
+    def __init__(
+        self, secrets: Secrets, default: DefaultCertificate, tracing: TracingRules
+    ) -> None:
         self.listeners: list[Listener] = []
         self.policies: dict[str, RoutePolicy] = {}
         self.certificates: dict[str, Certificate] = {}
         self.uses: list[CertificateUse] = []
         self.problems: list[Problem] = []
+        self.tracing: list[PolicyName] = []  # the TracingPolicies that are named
         self._secrets = secrets
         self._default = default
+        self._tracing = tracing
 
     def ingress_listener(self, listener: Listener) -> None:
         """A listener of the settings; with TLS it gets the default certificate."""
@@ -50,10 +55,12 @@ class Listening:
         key = ""
         if service is not None:
             owner = ObjectKey("Service", served.owner.namespace, served.service.name)
-            key, said = listener_policy(owner, service)
-            self.problems += said.problems
+            said = listener_policy(owner, service, self._tracing)
+            key = said.key
+            self.problems += said.route.problems
+            self.tracing += [said.tracing] if said.tracing else []
             if key:
-                self.policies[key] = said.value
+                self.policies[key] = said.route.value
         self.listeners.append(msgspec.structs.replace(served.listener, policy=key))
 
     def _default_key(self) -> str:

@@ -20,6 +20,7 @@ from ingress_controller.routing.host_tls import (
     Wish,
     wishes_of,
 )
+from ingress_controller.routing.tracing import PolicyName, TracingRules, traced
 from proxy.table import (
     ClientCertificates,
     Host,
@@ -36,7 +37,7 @@ DENIED = "+denied"
 _HTTPS = "+https"
 """Added to a key: the same, but plain HTTP is redirected."""
 
-_SCOPES = frozenset({Scope.ROUTE, Scope.HOST})
+_SCOPES = frozenset({Scope.ROUTE, Scope.HOST, Scope.TRACING})
 
 
 class Https(msgspec.Struct, frozen=True):
@@ -51,6 +52,7 @@ class IngressPolicy(msgspec.Struct, frozen=True):
 
     route: Read[RoutePolicy]
     wishes: Mapping[str, Wish]
+    tracing: PolicyName | None  # the TracingPolicy that it names
     problems: tuple[Problem, ...]
 
 
@@ -68,10 +70,12 @@ def https_of(listeners: Iterable[Listener]) -> Https:
     return Https(is_served=True in kinds, is_missing=kinds == {False})
 
 
-def ingress_policy(key: ObjectKey, ingress: Ingress, https: Https) -> IngressPolicy:
+def ingress_policy(
+    key: ObjectKey, ingress: Ingress, https: Https, tracing: TracingRules
+) -> IngressPolicy:
     """Reads the annotations and `spec.tls` of one Ingress."""
     annotations = ingress.metadata.annotations
-    route = read(key, annotations, Scope.ROUTE, RoutePolicy())
+    route, name = _route_policy(key, annotations, tracing)
     host = read(key, annotations, Scope.HOST, HostPolicy())
     wishes, tls_problems = wishes_of(key, ingress, host)
     problems = (
@@ -82,13 +86,33 @@ def ingress_policy(key: ObjectKey, ingress: Ingress, https: Https) -> IngressPol
         *tls_problems,
         *(_unserved(key, ingress) if https.is_missing else ()),
     )
-    return IngressPolicy(route, wishes, problems)
+    return IngressPolicy(route, wishes, name, problems)
 
 
-def listener_policy(key: ObjectKey, service: Service) -> tuple[str, Read[RoutePolicy]]:
-    """The policy of a Service's listeners, and its key; the empty key where it says nothing."""
-    said = read(key, service.metadata.annotations, Scope.ROUTE, RoutePolicy())
-    return f"service:{key.path}" if said.given else "", said
+class ListenerPolicy(msgspec.Struct, frozen=True):
+    """The policy of a Service's listeners; `key` is empty where it says nothing."""
+
+    key: str
+    route: Read[RoutePolicy]
+    tracing: PolicyName | None
+
+
+def listener_policy(key: ObjectKey, service: Service, tracing: TracingRules) -> ListenerPolicy:
+    """Reads what the annotations of a Service say of its listeners."""
+    said, name = _route_policy(key, service.metadata.annotations, tracing)
+    return ListenerPolicy(f"service:{key.path}" if said.given else "", said, name)
+
+
+def _route_policy(
+    key: ObjectKey, annotations: Mapping[str, str] | None, tracing: TracingRules
+) -> tuple[Read[RoutePolicy], PolicyName | None]:
+    """The policy, and the TracingPolicy that it hangs on."""
+    said = read(key, annotations, Scope.ROUTE, RoutePolicy())
+    own = traced(key, annotations, tracing)
+    value, given = said.value, said.given
+    if own.policy is not None:
+        value, given = msgspec.structs.replace(value, tracing=own.policy), given | {"tracing"}
+    return Read(value, given, (*said.problems, *own.problems)), own.name
 
 
 def guarded(

@@ -1,16 +1,19 @@
 """What several parts of a table share: entries that are there as long as one of them names them,
-and Secrets that several of them hang on.
+and objects that several of them hang on.
 
 Rules: one owner writes and reads.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from ingress_controller.model.values import SecretKey
 from ingress_controller.routing.wanted import Part
 
 _V = TypeVar("_V")
+_N = TypeVar("_N", bound=Hashable)
+
+ObjectName = tuple[str, str]
+"""Namespace and name."""
 
 Namer = tuple[str, str]
 """Who names something: `host`, `backend` or `listeners`, and its key in the table."""
@@ -39,25 +42,25 @@ class SharedEntries(Generic[_V]):
             self._part.put(key, value)
 
 
-class SecretUses:
-    """Who names which Secret, also one that does not exist."""
+class Hangers(Generic[_N]):
+    """Who names which object of one kind, also one that does not exist."""
 
     def __init__(self) -> None:
-        self._secrets_of: dict[Namer, frozenset[SecretKey]] = {}
-        self._sources: dict[SecretKey, set[Namer]] = {}
+        self._names_of: dict[_N, frozenset[ObjectName]] = {}
+        self._sources: dict[ObjectName, set[_N]] = {}
 
-    def put(self, source: Namer, secrets: Iterable[SecretKey]) -> None:
+    def put(self, source: _N, names: Iterable[ObjectName]) -> None:
         """From now on `source` hangs on these, and no others."""
-        old, new = self._secrets_of.pop(source, frozenset()), frozenset(secrets)
+        old, new = self._names_of.pop(source, frozenset()), frozenset(names)
         if new:
-            self._secrets_of[source] = new
-        for key in old - new:
-            self._sources[key].discard(source)
-            if not self._sources[key]:
-                del self._sources[key]
-        for key in new - old:
-            self._sources.setdefault(key, set()).add(source)
+            self._names_of[source] = new
+        for name in old - new:
+            self._sources[name].discard(source)
+            if not self._sources[name]:
+                del self._sources[name]
+        for name in new - old:
+            self._sources.setdefault(name, set()).add(source)
 
-    def sources(self, secret: SecretKey) -> Iterable[Namer]:
-        """Who is to be looked at again when the Secret changed."""
-        return tuple(self._sources.get(secret, ()))
+    def sources(self, name: ObjectName) -> tuple[_N, ...]:
+        """Who is to be looked at again when the object changed."""
+        return tuple(self._sources.get(name, ()))

@@ -31,6 +31,9 @@ RESOURCES = (
         selectors=(("fieldSelector", f"type!={TLS_TYPE}"), ("labelSelector", f"{CA_LABEL}=true")),
         is_selected=lambda raw: raw.get("type") != TLS_TYPE,
     ),
+    Resource(
+        "TracingPolicy", "spanway.io", "tracingpolicies", version="v1alpha1", is_optional=True
+    ),
 )
 
 

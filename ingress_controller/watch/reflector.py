@@ -3,6 +3,8 @@
 Rules: a list replaces what the cache has of the resource, so a change that was missed is seen then.
 A watch goes on from the last version seen, bookmarks included; the server's 410 means that it has
 forgotten that version, and leads to a new list. While the server is away the cache keeps serving.
+A kind of our own that the cluster does not have, or
+does not let us read, is none: it is asked for again now and then, and nothing waits for it.
 Source: Kubernetes API concepts, "Efficient detection of changes"; client-go's Reflector.
 """
 
@@ -23,14 +25,18 @@ from ingress_controller.watch.cache import Cache
 PAGE_OBJECTS = 500  # client-go's default
 WATCH_S = 300  # client-go: 5 to 10 min; the server ends the watch then, so that watches spread
 BACKOFF_FIRST_S = 0.2  # client-go: 0.8 s; a server that restarts is back soon
+ABSENT_S = 60.0  # until a kind that is not installed is asked for again; a person is doing that
 BACKOFF_S_MAX = 5.0  # client-go: 30 s; requests fail on stale endpoints meanwhile, so shorter
+_NOT_FOUND = 404
+_FORBIDDEN = 403
 _GONE = 410
-_DENIED = frozenset({401, 403})
+_DENIED = frozenset({401, _FORBIDDEN})
 
 
 class Resource(msgspec.Struct, frozen=True):
     """One kind in the API. `group` is empty for the core group.
 
+    One that `is_optional` need not be installed.
     `selectors` are query parameters that choose some of its objects, and `is_selected` knows them.
     """
 
@@ -38,14 +44,16 @@ class Resource(msgspec.Struct, frozen=True):
     group: str
     plural: str
     is_namespaced: bool = True
+    version: str = "v1"
+    is_optional: bool = False
     selectors: tuple[tuple[str, str], ...] = ()
     is_selected: Callable[[RawObject], bool] = lambda _: True
 
     def path(self, namespace: str = "") -> str:
         """Of the collection, in one namespace or in all."""
-        root = f"/apis/{self.group}/v1" if self.group else "/api/v1"
+        group = f"/apis/{self.group}" if self.group else "/api"
         scope = f"/namespaces/{namespace}" if namespace and self.is_namespaced else ""
-        return f"{root}{scope}/{self.plural}"
+        return f"{group}/{self.version}{scope}/{self.plural}"
 
 
 class WatchInterrupted(Event, frozen=True):
@@ -68,11 +76,11 @@ class Backoff:
     """Waits longer each time, up to a bound, each time a random part of it."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._sleep = sleep
+        self.sleep = sleep
         self._delay_s = BACKOFF_FIRST_S
 
     async def wait(self) -> None:
-        await self._sleep(self._delay_s * random.uniform(0.5, 1.0))
+        await self.sleep(self._delay_s * random.uniform(0.5, 1.0))
         self._delay_s = min(self._delay_s * 2, BACKOFF_S_MAX)
 
     def reset(self) -> None:
@@ -117,6 +125,10 @@ class Reflector:
                     await self._list()
                 await self._watch()
             except ApiError as err:
+                if self._resource.is_optional and err.status in (_NOT_FOUND, _FORBIDDEN):
+                    self._absent(err)
+                    await self._backoff.sleep(ABSENT_S)
+                    continue
                 if err.status not in _DENIED:
                     self._version = None  # 410, or a version that the server cannot serve
                 if err.status != _GONE:
@@ -138,17 +150,21 @@ class Reflector:
             if not token:
                 break
             query["continue"] = token  # a 410 here starts the list again, from `run`
+        self._version = page["metadata"].get("resourceVersion", "")
+        self._held(objects)
+        self._resumed()
+
+    def _held(self, objects: dict[ObjectKey, HeldObject]) -> None:
+        """These are all that there are."""
         self._cache.replace(
             objects,
             kind=self._resource.kind,
             namespace=self._namespace,
             is_selected=self._resource.is_selected,
         )
-        self._version = page["metadata"].get("resourceVersion", "")
         if not self._is_synced:
             self._is_synced = True
             self._cache.touch()
-        self._resumed()
 
     async def _watch(self) -> None:
         """Applies events until the server ends the watch, which it does every few minutes."""
@@ -194,6 +210,13 @@ class Reflector:
             f" resources: [{resource.plural}], verbs: [list, watch];"
             " an API server that has just started says so until it has read its rules"
         )
+
+    def _absent(self, err: ApiError) -> None:
+        """There are none; that they may not be read is said once, that they do not exist is not."""
+        self._held({})
+        if err.status == _FORBIDDEN:
+            self._interrupted(self._denied(err))
+        self._version = None
 
     def _interrupted(self, reason: str) -> None:
         if reason != self._interruption:

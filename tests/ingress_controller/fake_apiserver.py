@@ -22,6 +22,7 @@ COLLECTIONS = {
     "Service": "/api/v1/services",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
     "Secret": "/api/v1/secrets",
+    "TracingPolicy": "/apis/spanway.io/v1alpha1/tracingpolicies",
 }
 
 

@@ -104,6 +104,18 @@ def secret(
     }
 
 
+def tracing_policy(
+    name: str = "quiet", *, namespace: str = "shop", tail: object = None, **sampling: object
+) -> Object:
+    spec = {"sampling": sampling} | ({} if tail is None else {"tail": {"spansPerSecond": tail}})
+    return {
+        "apiVersion": "spanway.io/v1alpha1",
+        "kind": "TracingPolicy",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": spec,
+    }
+
+
 def endpoint_slice(
     of: str = "api",
     *endpoints: Object | str,

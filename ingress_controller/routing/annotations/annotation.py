@@ -20,6 +20,7 @@ class Scope(StrEnum):
     ROUTE = "route"  # the routes of an Ingress, or the service listeners of a Service
     HOST = "host"  # TLS of the hosts of an Ingress
     BACKEND = "backend"  # a Service, whoever asks for it
+    TRACING = "tracing"  # the traces of what ROUTE is about
     LISTENER = "listener"  # a Service that opens a listener
 
 
@@ -30,6 +31,15 @@ class HostPolicy(msgspec.Struct, frozen=True):
     client_certificates: ClientCertificates = ClientCertificates.OFF
     client_ca: SecretName | None = None
     passthrough: bool = False
+
+
+class TracingWish(msgspec.Struct, frozen=True):
+    """How an object wants its requests traced: a TracingPolicy of its namespace, and what differs
+    from it."""
+
+    policy: str = ""
+    ratio: float | None = None
+    traces_per_s_max: float | None = None
 
 
 class BackendPolicy(msgspec.Struct, frozen=True):
@@ -48,6 +58,7 @@ ROOTS: dict[Scope, msgspec.Struct] = {
     Scope.ROUTE: RoutePolicy(),
     Scope.HOST: HostPolicy(),
     Scope.BACKEND: BackendPolicy(),
+    Scope.TRACING: TracingWish(),
 }
 """What each scope's annotations change, as it is without any."""
 

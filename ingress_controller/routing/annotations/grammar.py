@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from proxy.table import Affinity, HashKey, HashOn, Redirect, Rewrite, UpstreamTls
+from proxy.table import (
+    RATE_PER_S_MAX,
+    Affinity,
+    HashKey,
+    HashOn,
+    Redirect,
+    Rewrite,
+    UpstreamTls,
+)
 
 SHOWN_CHARS_MAX = 60  # of what was written, in a message; more would not be read
 ENTRIES_MAX = 16_384  # of a list; of shorter ones than these Kubernetes takes no more
@@ -30,6 +38,7 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION_PART = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE = re.compile(r"([0-9]{1,16})([kmg]i?)?", re.IGNORECASE)
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")  # RFC 9110, 5.6.2
 _COOKIE_PATH = re.compile(r"/[!-:<-~]{0,255}")  # RFC 6265, 4.1.1: no ";", no controls
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -162,6 +171,22 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def ratio(text: str) -> float:
+    """A share. Raises ValueError."""
+    return _number(text, 1.0)
+
+
+def rate(text: str) -> float:
+    """So many in a second. Raises ValueError."""
+    return _number(text, RATE_PER_S_MAX)
+
+
+def _number(text: str, highest: float) -> float:
+    if not _DECIMAL.fullmatch(text) or not float(text) <= highest:
+        raise ValueError(f"{shown(text)} is not a number from 0 to {highest:g}")
+    return float(text)
 
 
 def switch(text: str) -> bool:
@@ -375,6 +400,13 @@ def secret_name(text: str) -> SecretName:
     if not _NAME.fullmatch(name) or (separator and not _NAME.fullmatch(namespace)):
         raise ValueError(f"{shown(text)} is not the name of a Secret")
     return SecretName(name, namespace)
+
+
+def object_name(text: str) -> str:
+    """A name. Raises ValueError."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a name")
+    return text
 
 
 def own_secret_name(text: str) -> SecretName:

@@ -36,6 +36,12 @@ _SECTIONS = {
         "On an Ingress: its routes",
         "Also on a Service that has a service listener, for that listener.",
     ),
+    Scope.TRACING: (
+        "On an Ingress: which of its requests are recorded",
+        "Also on a Service that has a service listener, for that listener. An annotation is"
+        " stronger than the policy that is named beside it."
+        " [SAMPLING.md](SAMPLING.md) says what decides.",
+    ),
     Scope.HOST: (
         "On an Ingress: TLS of its hosts",
         "For the hosts of its rules and of its `spec.tls`.",

@@ -23,6 +23,7 @@ _BELONGS = {
     Scope.ROUTE: "an Ingress, or a Service that has a service listener",
     Scope.HOST: "an Ingress",
     Scope.BACKEND: "the Service",
+    Scope.TRACING: "an Ingress, or a Service that has a service listener",
     Scope.LISTENER: "a Service",
 }
 

@@ -261,6 +261,33 @@ _ROUTES = (
     ),
 )
 
+_TRACING = (
+    Annotation(
+        "tracing-policy",
+        Scope.TRACING,
+        "policy",
+        Grammar("`NAME`, in the same namespace", grammar.object_name),
+        "The TracingPolicy that says which requests are recorded.",
+        "quiet",
+    ),
+    Annotation(
+        "sample-ratio",
+        Scope.TRACING,
+        "ratio",
+        Grammar("a number from 0 to 1", grammar.ratio),
+        "Share of new traces that are recorded.",
+        "0.1",
+    ),
+    Annotation(
+        "sample-rate-limit",
+        Scope.TRACING,
+        "traces_per_s_max",
+        Grammar("a number, `0` for no bound", grammar.rate),
+        "New traces that are recorded in a second, at most.",
+        "50",
+    ),
+)
+
 _HOSTS = (
     Annotation(
         "tls-min-version",
@@ -550,7 +577,7 @@ _LISTENERS = (
     ),
 )
 
-ANNOTATIONS = (*_ROUTES, *_HOSTS, *_BACKENDS, *_LISTENERS)
+ANNOTATIONS = (*_ROUTES, *_TRACING, *_HOSTS, *_BACKENDS, *_LISTENERS)
 """All of them, in the order in which they are applied and documented."""
 
 BY_NAME = {annotation.full_name: annotation for annotation in ANNOTATIONS}

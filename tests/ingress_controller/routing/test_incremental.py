@@ -20,6 +20,7 @@ from k8s_objects import (
     path,
     secret,
     service,
+    tracing_policy,
     values_of,
 )
 
@@ -44,10 +45,13 @@ INGRESS_ANNOTATIONS = {
     "client-certificates": ("required", "off", "bad"),
     "client-ca-secret": ("s", "t", "other/s"),
     "tls-passthrough": ("true", "false"),
+    "tracing-policy": ("p", "q", "bad/name"),
+    "sample-ratio": ("0.1", "bad"),
     "unknown": ("",),
 }
 SERVICE_ANNOTATIONS = {
     "read-timeout": ("5s", "bad"),
+    "tracing-policy": ("p", "q"),
     "balance": ("ewma", "bad"),
     "upstream-tls": ("true", "false"),
     "upstream-tls-ca-secret": ("s", "t"),
@@ -84,7 +88,7 @@ class Chaos:
             raw = self._pick(
                 (
                     *(self._ingress, self._ingress, self._service),
-                    *(self._slice, self._class, self._secret),
+                    *(self._slice, self._class, self._secret, self._tracing_policy),
                 )
             )()
             key = key_of(raw)
@@ -163,6 +167,10 @@ class Chaos:
         held = self._pick((PAIR, PAIR, EXPIRED, (PAIR[0], "nonsense")))
         ca = self._pick(("", PAIR[0]))
         return secret(held, ca=ca, name=self._pick("st"), type=self._pick((TLS_TYPE, "Opaque")))
+
+    def _tracing_policy(self) -> Object:
+        raw = tracing_policy(self._pick("pq"), ratio=self._pick((0.1, 0.2)))
+        return raw | {"spec": BAD} if self._chance(0.2) else raw
 
     def _some_of(self, annotations: dict[str, tuple[str, ...]]) -> dict[str, str]:
         names = [name for name in annotations if self._chance(0.2)]

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 import pytest
 from eventually import until
 from fake_apiserver import COLLECTIONS, FakeApiserver, running
-from k8s_objects import Object, key_of, secret, service
+from k8s_objects import Object, key_of, secret, service, tracing_policy
 
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.kubernetes import KubernetesSource
-from ingress_controller.watch.reflector import Backoff, Reflector, Resource
+from ingress_controller.watch.reflector import ABSENT_S, Backoff, Reflector, Resource
 
 SERVICES = Resource("Service", "", "services")
 
@@ -150,6 +150,55 @@ async def test_denied_access_names_the_missing_rule_and_is_tried_again(
         task.cancel()
 
 
+POLICIES = Resource(
+    "TracingPolicy", "spanway.io", "tracingpolicies", version="v1alpha1", is_optional=True
+)
+
+
+async def test_a_kind_that_is_not_installed_is_none_without_a_word_until_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "spanway")
+    cache, policy, waits = Cache(), tracing_policy(), []
+
+    async def wait(delay_s: float) -> None:
+        waits.append(delay_s)
+        await asyncio.sleep(0)
+
+    async with running() as (server, api):
+        del server.objects[COLLECTIONS["TracingPolicy"]]
+        reflector = Reflector(api, POLICIES, "", cache, backoff=Backoff(wait))
+        task = asyncio.ensure_future(reflector.run())
+        await until(lambda: len(waits) > 3)
+        assert reflector.missing == ""
+        assert set(waits) == {ABSENT_S}
+        assert caplog.records == []
+
+        server.objects[COLLECTIONS["TracingPolicy"]] = {}
+        await server.put(policy)
+        await until(lambda: cache.get(key_of(policy)))
+
+        await server.cut("TracingPolicy")
+        del server.objects[COLLECTIONS["TracingPolicy"]]
+        await until(lambda: cache.get(key_of(policy)) is None)
+        task.cancel()
+
+
+async def test_a_kind_of_our_own_that_may_not_be_read_holds_nothing_up_and_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running() as (server, api):
+        server.denied.add(COLLECTIONS["TracingPolicy"])
+        reflector = Reflector(api, POLICIES, "", Cache(), backoff=Backoff(_no_wait))
+        task = asyncio.ensure_future(reflector.run())
+        await until(lambda: server.lists("TracingPolicy") > 2)
+
+        assert reflector.missing == ""
+        assert len(caplog.records) == 1
+        assert "apiGroups: ['spanway.io'], resources: [tracingpolicies]" in caplog.text
+        task.cancel()
+
+
 async def test_managed_fields_are_not_kept() -> None:
     cache, a = Cache(), service("a")
     a["metadata"]["managedFields"] = [{"manager": "kubectl"}]
@@ -165,7 +214,7 @@ async def test_a_source_names_everything_that_it_waits_for() -> None:
         source = KubernetesSource(api, Cache(), ("one", "two"))
 
         assert source.missing[0] == f"ingresses in namespace one of http://127.0.0.1:{server.port}"
-        assert len(source.missing) == 9
+        assert len(source.missing) == 11
 
 
 async def test_of_secrets_only_certificates_and_labelled_authorities_are_asked_for() -> None:

@@ -1,0 +1,136 @@
+"""TracingPolicy in a real Kubernetes API: its CRD, what the API refuses, how it is followed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scene.http import Json
+from scene.kubernetes import Kubernetes
+from scene.objects import ingress, ingress_class, service
+from scene.process import SceneError, wait_until
+from scene.spanway import Spanway
+
+ROOT = Path(__file__).parents[2]
+CRD = (ROOT / "crds" / "tracingpolicies.yaml").read_text()
+NAME = "tracingpolicies.spanway.io"
+HOST = "traced.example"
+DEADLINE_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def account(kubernetes: Kubernetes) -> str:
+    """The token of the documented service account."""
+    kubernetes.apply((ROOT / "deploy" / "kubernetes" / "rbac.yaml").read_text(), ingress_class())
+    return kubernetes.service_account_token("spanway", "spanway")
+
+
+@pytest.fixture
+def crd(kubernetes: Kubernetes) -> Iterator[None]:
+    """It is installed, for one test."""
+    kubernetes.apply(CRD)
+    kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=15s")
+    yield
+    kubernetes.kubectl("delete", "crd", NAME)
+
+
+def spanway(kubernetes: Kubernetes, token: str, directory: Path) -> Spanway:
+    kubeconfig = directory / "kubeconfig"
+    kubernetes.write_kubeconfig(kubeconfig, token=token)
+    return Spanway(directory, "--kubeconfig", kubeconfig, "--lease-namespace", "spanway")
+
+
+def policy(namespace: str, ratio: float) -> Json:
+    return {
+        "apiVersion": "spanway.io/v1alpha1",
+        "kind": "TracingPolicy",
+        "metadata": {"name": "quiet", "namespace": namespace},
+        "spec": {"sampling": {"ratio": ratio, "rules": [{"ratio": 1, "header": {"name": "x-a"}}]}},
+    }
+
+
+def traced_ingress(namespace: str) -> Json:
+    web = ingress(HOST, "web", namespace=namespace)
+    web["metadata"]["annotations"] = {"spanway.io/tracing-policy": "quiet"}
+    return web
+
+
+def wait_for_ratio(running: Spanway, namespace: str, ratio: float | None) -> None:
+    """Returns when the routes of the Ingress have it; None for the table's policy."""
+
+    def now() -> float | None:
+        own = running.admin_answer("/api/routes")["policies"].get(f"{namespace}/web")
+        return own["tracing"]["ratio"] if own else None
+
+    wait_until(
+        lambda: now() == ratio, lambda: f"the ratio is {ratio}; it is {now()}",
+        deadline_s=DEADLINE_S,
+    )  # fmt: skip
+
+
+def test_a_cluster_without_the_kind_is_served_without_a_word(
+    kubernetes: Kubernetes, account: str, tmp_path: Path
+) -> None:
+    with spanway(kubernetes, account, tmp_path) as running:
+        running.wait_until_ready()
+
+        assert "tracingpolicies" not in running.said
+
+
+@pytest.mark.usefixtures("crd")
+def test_a_policy_is_followed_and_a_missing_one_is_an_event(
+    kubernetes: Kubernetes, account: str, namespace: str, tmp_path: Path
+) -> None:
+    with spanway(kubernetes, account, tmp_path) as running:
+        running.wait_until_ready()
+        kubernetes.apply(service("web", namespace=namespace), traced_ingress(namespace))
+
+        problem = running.wait_for_problem('no usable TracingPolicy "quiet"')
+        assert problem["field"] == "metadata.annotations[spanway.io/tracing-policy]"
+        wait_until(
+            lambda: (
+                'no usable TracingPolicy "quiet"'
+                in kubernetes.kubectl("describe", "ingress", "web", f"--namespace={namespace}")
+            ),
+            lambda: "kubectl describe shows the Problem",
+            deadline_s=DEADLINE_S,
+        )
+
+        for ratio in (0.25, 0.75):
+            kubernetes.apply(policy(namespace, ratio))
+            wait_for_ratio(running, namespace, ratio)
+        assert 'no usable TracingPolicy "quiet"' not in str(running.problems())
+        shown = kubernetes.kubectl("get", "tracingpolicies", f"--namespace={namespace}")
+        assert shown.split()[:6] == ["NAME", "RATIO", "MAX/S", "TAIL/S", "AGE", "quiet"]
+
+        kubernetes.kubectl("delete", "tracingpolicy", "quiet", f"--namespace={namespace}")
+        wait_for_ratio(running, namespace, None)
+
+
+@pytest.mark.usefixtures("crd")
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"sampling": {"ratio": 1.5}}, "spec.sampling.ratio"),
+        ({"sampling": {"rules": [{}]}}, "spec.sampling.rules[0].ratio"),
+        ({"sampling": {"rules": [{"ratio": 1, "route": "x"}]}}, "spec.sampling.rules[0].route"),
+        ({"tail": {"spansPerSecond": -1}}, "spec.tail.spansPerSecond"),
+        ({"sampling": {"share": 1}}, "spec.sampling.share"),
+    ],
+    ids=["ratio", "no_ratio", "route", "tail", "unknown"],
+)
+def test_the_api_refuses_what_makes_no_sense_and_names_the_field(
+    spec: Json, field: str, kubernetes: Kubernetes, namespace: str
+) -> None:
+    wrong = policy(namespace, 0.5) | {"spec": spec}
+
+    with pytest.raises(SceneError) as refused:
+        kubernetes.apply(wrong)
+
+    assert field in str(refused.value)
+
+
+@pytest.mark.usefixtures("crd")
+def test_kubectl_explains_every_field(kubernetes: Kubernetes) -> None:
+    said = kubernetes.kubectl("explain", "tracingpolicy.spec", "--recursive")
+
+    assert {"ratio", "parentBased", "maxTracesPerSecond", "spansPerSecond"} <= set(said.split())
