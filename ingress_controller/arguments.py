@@ -141,6 +141,18 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
             "and there: otlp+grpc://host, file:/path, console, zipkin+http://…; docs/EXPORT.md",
         ),
         ("--sample-ratio", "R", "share of new traces that are sampled, 0 to 1; default: 1"),
+        ("--sample-rate-limit", "N", "of these at most so many a second; default: no bound"),
+        (
+            "--tail-spans",
+            "N",
+            "spans a second of failed and slow requests that were not sampled; default: 100",
+        ),
+        ("--sampling-remote", "URL", "ask a Jaeger there for ratios and rates; default: nobody"),
+        (
+            "--debug-key-file",
+            "FILE",
+            "who knows what is in it may force a trace by X-Spanway-Debug; default: nobody",
+        ),
     )
     group(
         "which trace a request belongs to",

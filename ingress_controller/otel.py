@@ -8,7 +8,7 @@ specification asks, a value that makes no sense is warned about and ignored. Sou
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -53,13 +53,24 @@ _WITHOUT_MEANING = {
     "OTEL_BSP_MAX_QUEUE_SIZE": "queues are bounded in bytes: --export URL?queue_bytes=64Mi",
     "OTEL_BSP_EXPORT_TIMEOUT": "the timeout of an attempt is the exporter's own",
 }
+_REMOTE = "jaeger_remote"
+_PARENT_BASED = "parentbased_"
+SAMPLING_PATH = "/sampling"
+
+
+class RemoteSampler(msgspec.Struct, frozen=True):
+    """Who says how much is sampled: the full URL to ask, and how often."""
+
+    url: str
+    interval_s: float = 60.0  # OpenTelemetry's SDKs for Go and Java
 
 
 class Telemetry(msgspec.Struct, frozen=True):
     """What the variables say; `sample_ratio` is None where they say nothing.
 
     `linger_s` is how long batches grow, `bridge_spans_max` how many spans an exporter of the
-    OpenTelemetry SDK gets at once, None for its default.
+    OpenTelemetry SDK gets at once, None for its default. With `remote`, the ratio is what applies
+    until it has answered.
     """
 
     exports: tuple[Export, ...] = ()
@@ -67,6 +78,8 @@ class Telemetry(msgspec.Struct, frozen=True):
     bridge_spans_max: int | None = None
     resource: Mapping[str, str] = {}
     sample_ratio: float | None = None
+    is_parent_based: bool = True
+    remote: RemoteSampler | None = None
     enabled: bool = True
     propagators: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     warnings: tuple[str, ...] = ()
@@ -86,16 +99,40 @@ def telemetry(
         ValueError: `endpoint_flag` is not an http or https URL.
     """
     reader = _Reader({name: value.strip() for name, value in env.items() if value.strip()})
+    ratio, remote = reader.sampler()
     return Telemetry(
         exports=tuple(reader.exports(endpoint_flag, exports)),
         linger_s=reader.linger_s(),
         bridge_spans_max=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
         resource=reader.resource(),
-        sample_ratio=reader.sample_ratio(),
+        sample_ratio=ratio,
+        is_parent_based=reader.is_parent_based,
+        remote=remote,
         propagators=reader.propagators(),
         enabled=reader.env.get("OTEL_SDK_DISABLED", "").lower() != "true",
         warnings=tuple(reader.warnings),
     )
+
+
+def sampling_url(base: str) -> str:
+    """The URL for sampling strategies under a base URL; one that has a path is kept.
+
+    Raises ValueError if `base` is not an http or https URL with a host.
+    """
+    parts = urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f'"{base}" is not a URL like http://127.0.0.1:5778')
+    _ = parts.port  # raises ValueError if it is no number
+    return base if parts.path.strip("/") else base.rstrip("/") + SAMPLING_PATH
+
+
+def _number(text: str, highest: float) -> float | None:
+    """None if it is no number from 0 to `highest`."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number <= highest else None
 
 
 class _Reader:
@@ -141,22 +178,50 @@ class _Reader:
         name = self.env.get("OTEL_SERVICE_NAME") or pairs.get("service.name") or SERVICE_NAME
         return {**pod, **pairs, "service.name": name}
 
-    def sample_ratio(self) -> float | None:
-        sampler = self.env.get("OTEL_TRACES_SAMPLER", "").lower().removeprefix("parentbased_")
+    @property
+    def is_parent_based(self) -> bool:
+        """As by the default, `parentbased_always_on`, unless another sampler is named."""
+        sampler = self._sampler()
+        is_known = sampler.removeprefix(_PARENT_BASED) in (*_ALWAYS, _RATIO, _REMOTE)
+        return not is_known or sampler.startswith(_PARENT_BASED)
+
+    def sampler(self) -> tuple[float | None, RemoteSampler | None]:
+        """The ratio, and who is to be asked for a better one."""
+        sampler = self._sampler().removeprefix(_PARENT_BASED)
         if sampler in _ALWAYS:
-            return _ALWAYS[sampler]
+            return _ALWAYS[sampler], None
+        if sampler == _REMOTE:
+            return self._remote()
         if sampler not in ("", _RATIO):
-            self._ignored("OTEL_TRACES_SAMPLER", "one of the samplers with a ratio")
-            return None
+            self._ignored("OTEL_TRACES_SAMPLER", "one of the samplers that there are")
+            return None, None
         text = self.env.get("OTEL_TRACES_SAMPLER_ARG")
-        try:
-            ratio = float(text) if text else None
-        except ValueError:
-            ratio = -1.0
-        if ratio is not None and not 0 <= ratio <= 1:
+        ratio = _number(text, 1.0) if text else None
+        if text and ratio is None:
             self._ignored("OTEL_TRACES_SAMPLER_ARG", "a number between 0 and 1")
-            return None
-        return ratio
+        return ratio, None
+
+    def _remote(self) -> tuple[float | None, RemoteSampler | None]:
+        """`endpoint=…,pollingIntervalMs=…,initialSamplingRate=…`, each of which may be absent.
+
+        Source: OpenTelemetry, "Environment Variable Specification", and its Java SDK's defaults.
+        """
+        name = "OTEL_TRACES_SAMPLER_ARG"
+        given = self._pairs(self.env.get(name, ""), name)
+        interval_ms = _number(given.get("pollingIntervalMs", "60000"), 86_400_000.0)
+        ratio = _number(given.get("initialSamplingRate", "0.001"), 1.0)
+        try:
+            url = sampling_url(given.get("endpoint", "http://localhost:5778"))
+        except ValueError:
+            url = None
+        if url is None or ratio is None or not interval_ms:
+            wanted = "endpoint=URL,pollingIntervalMs=MS,initialSamplingRate=R"
+            self._ignored(name, wanted)
+            return None, None
+        return ratio, RemoteSampler(url, interval_ms / 1_000)
+
+    def _sampler(self) -> str:
+        return self.env.get("OTEL_TRACES_SAMPLER", "").lower()
 
     def propagators(self) -> tuple[Propagator, ...]:
         """Those that are known; one that is not is warned about."""

@@ -52,6 +52,7 @@ from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.traces import own_spans
 from ingress_controller.traces.export import making
 from ingress_controller.traces.export.exporters import Exporters
+from ingress_controller.traces.remote_sampling import RemoteSampling
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWatch
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
@@ -114,10 +115,12 @@ class _Process:
         self.resolver = Resolver(
             cache.touch, allow_loopback=isinstance(settings.source, ManifestsSource)
         )
+        builder = Builder(_options(settings))
+        self.remote_sampling = _remote_sampling(settings, builder, cache)
         self.reconciler = Reconciler(
             cache,
             source,
-            builder=Builder(_options(settings)),
+            builder=builder,
             resolver=self.resolver,
             engine=engine,
             tracer=self.tracer,
@@ -205,6 +208,9 @@ async def run(settings: Settings) -> None:
                 settings, api, process, lambda work: tasks.append(group.create_task(work))
             )
             exporting = None
+            if process.remote_sampling is not None:
+                asking = process.remote_sampling.run()
+                tasks.append(group.create_task(asking, name="remote sampling"))
             if process.exporters is not None:
                 exporting = group.create_task(process.exporters.run(), name="exporters")
             if await _first_table(process, stop):
@@ -459,14 +465,25 @@ def _options(settings: Settings) -> Options:
         listeners=tuple(_listeners(settings)),
         service_listeners=settings.service_listeners,
         service_listener=_listener(settings, ListenerKind.SERVICE),
-        tracing=Tracing(
-            TracingPolicy(settings.sample_ratio),
-            settings.tracing_enabled,
-            settings.random_flag,
-            settings.server_timing,
-        ),
+        tracing=_tracing(settings),
         locality=Locality(settings.zone, settings.node),
         default_certificate=_default_certificate(settings),
+    )
+
+
+def _tracing(settings: Settings) -> Tracing:
+    policy = TracingPolicy(
+        settings.sample_ratio,
+        is_parent_based=settings.is_parent_based,
+        traces_per_s_max=settings.sample_rate_limit,
+        tail_spans_per_s=settings.tail_spans,
+    )
+    return Tracing(
+        policy,
+        settings.tracing_enabled,
+        settings.random_flag,
+        settings.server_timing,
+        settings.debug_key.text,
     )
 
 
@@ -506,6 +523,20 @@ def _default_certificate(settings: Settings) -> DefaultCertificate:
         except ValueError as err:
             raise StartError(f"--default-certificate cannot be used: {err}.") from err
     return DefaultCertificate(wanted, self_signed())
+
+
+def _remote_sampling(settings: Settings, builder: Builder, cache: Cache) -> RemoteSampling | None:
+    sampler = settings.sampling_remote
+    if sampler is None or not settings.tracing_enabled:
+        return None
+
+    def change(policy: TracingPolicy) -> None:
+        builder.tracing = msgspec.structs.replace(builder.tracing, policy=policy)
+        cache.touch()
+
+    service = _resource(settings)["service.name"]
+    policy, interval_s = builder.tracing.policy, sampler.interval_s
+    return RemoteSampling(sampler.url, service, policy, interval_s=interval_s, on_change=change)
 
 
 def _exporters(settings: Settings, engine: Engine) -> Exporters | None:

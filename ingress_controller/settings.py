@@ -31,17 +31,20 @@ from ingress_controller.arguments import (
     StartError,
     parser,
 )
-from ingress_controller.otel import telemetry
+from ingress_controller.otel import RemoteSampler, sampling_url, telemetry
 from ingress_controller.propagators import propagators
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import Export
 from ingress_controller.traces.export.exporters import LINGER_S
-from proxy.table import Propagator, ServerTiming, TrustContext
+from proxy.table import RATE_PER_S_MAX, Propagator, ServerTiming, TrustContext
 
 WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
 DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
+TAIL_SPANS_PER_S = 100.0  # some 33 requests: what a person can look at, and no load for a backend
+DEBUG_KEY_BYTES_MIN = 16  # 128 bits, of a key that can be guessed at for a week
+DEBUG_KEY_BYTES_MAX = 4_096  # a key is 32; more is another file
 DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
 HEAD_TIMEOUT_S = 60.0  # nginx client_header_timeout
 IDLE_TIMEOUT_S = 75.0  # nginx keepalive_timeout
@@ -97,6 +100,15 @@ class CertificateFiles(msgspec.Struct, frozen=True):
     private_key: Path
 
 
+class Secret(msgspec.Struct, frozen=True):
+    """Text that is never shown; empty for none."""
+
+    text: str = ""
+
+    def __repr__(self) -> str:
+        return "Secret(...)" if self.text else "Secret()"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`spanway run`. Addresses are canonical `IP:PORT`; `resource` is of all spans.
 
@@ -128,6 +140,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bridge_spans_max: int | None = None
     resource: Mapping[str, str] = {}
     sample_ratio: float = 1.0
+    sample_rate_limit: float = 0.0  # traces a second, 0 for no bound
+    is_parent_based: bool = True
+    tail_spans: float = TAIL_SPANS_PER_S  # a second
+    sampling_remote: RemoteSampler | None = None
+    debug_key: Secret = Secret()
     tracing_enabled: bool = True
     random_flag: bool = True
     extract: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
@@ -241,6 +258,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     if extract is None:
         extract = otel.propagators
     inject = given.one("--inject", propagators)
+    tail_spans = given.one("--tail-spans", _rate)
     http, https = _listeners(given, is_manifests=is_manifests)
     drain_timeout_s, drain_delay_s = _drain(given, source)
     settings = Settings(
@@ -271,6 +289,11 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         bridge_spans_max=otel.bridge_spans_max,
         resource=otel.resource,
         sample_ratio=1.0 if ratio is None else ratio,
+        sample_rate_limit=given.one("--sample-rate-limit", _rate) or 0.0,
+        is_parent_based=otel.is_parent_based,
+        tail_spans=TAIL_SPANS_PER_S if tail_spans is None else tail_spans,
+        sampling_remote=given.one("--sampling-remote", _remote_sampler) or otel.remote,
+        debug_key=given.one("--debug-key-file", _debug_key) or Secret(),
         tracing_enabled=otel.enabled,
         random_flag=given.one("--random-flag", _switch) is not False,
         extract=extract,
@@ -429,6 +452,35 @@ def _ratio(text: str) -> float:
     if not 0 <= ratio <= 1:
         raise ValueError(f'"{text}" is not a number from 0 to 1, for example 0.1')
     return ratio
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= RATE_PER_S_MAX:
+        raise ValueError(f'"{text}" is not a number from 0 to {RATE_PER_S_MAX:,.0f}')
+    return rate
+
+
+def _remote_sampler(text: str) -> RemoteSampler:
+    return RemoteSampler(sampling_url(text))
+
+
+def _debug_key(text: str) -> Secret:
+    path = Path(text).expanduser()
+    try:
+        key = path.read_bytes()[: DEBUG_KEY_BYTES_MAX + 1].decode().strip()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text"
+        raise ValueError(f'"{text}" cannot be read: {reason}') from err
+    if not DEBUG_KEY_BYTES_MIN <= len(key.encode()) <= DEBUG_KEY_BYTES_MAX:
+        raise ValueError(
+            f'the key in "{text}" has not from {DEBUG_KEY_BYTES_MIN} to {DEBUG_KEY_BYTES_MAX}'
+            " bytes; make one by `openssl rand -hex 32`"
+        )
+    return Secret(key)
 
 
 def _seconds(text: str) -> float:

@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingress_controller.otel import telemetry
+from ingress_controller.otel import RemoteSampler, telemetry
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import (
     Console,
@@ -114,6 +114,74 @@ def test_the_sampler_is_a_ratio(env: dict[str, str], ratio: float | None) -> Non
 
 
 @pytest.mark.parametrize(
+    ("sampler", "is_parent_based"),
+    [
+        ("", True),
+        ("always_on", False),
+        ("always_off", False),
+        ("traceidratio", False),
+        ("jaeger_remote", False),
+        ("parentbased_always_on", True),
+        ("parentbased_always_off", True),
+        ("parentbased_traceidratio", True),
+        ("ParentBased_Jaeger_Remote", True),
+        ("nonsense", True),
+    ],
+)
+def test_a_parent_decides_where_the_sampler_is_based_on_it(
+    sampler: str, is_parent_based: bool
+) -> None:
+    assert telemetry({"OTEL_TRACES_SAMPLER": sampler}, None).is_parent_based is is_parent_based
+
+
+@pytest.mark.parametrize(
+    ("argument", "ratio", "remote"),
+    [
+        ("", 0.001, RemoteSampler("http://localhost:5778/sampling", 60.0)),
+        (
+            "endpoint=http://jaeger:5778,pollingIntervalMs=5000,initialSamplingRate=0.25",
+            0.25,
+            RemoteSampler("http://jaeger:5778/sampling", 5.0),
+        ),
+        (
+            "endpoint=https://jaeger:14268/api/sampling",
+            0.001,
+            RemoteSampler("https://jaeger:14268/api/sampling", 60.0),
+        ),
+    ],
+)
+def test_a_remote_sampler_has_an_endpoint_an_interval_and_a_ratio_to_begin_with(
+    argument: str, ratio: float, remote: RemoteSampler
+) -> None:
+    env = {"OTEL_TRACES_SAMPLER": "parentbased_jaeger_remote", "OTEL_TRACES_SAMPLER_ARG": argument}
+
+    read = telemetry(env, None)
+
+    assert (read.sample_ratio, read.remote, read.warnings) == (ratio, remote, ())
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "endpoint=jaeger:14250",
+        "pollingIntervalMs=0",
+        "pollingIntervalMs=x",
+        "initialSamplingRate=2",
+    ],
+)
+def test_a_remote_sampler_that_makes_no_sense_is_warned_about_and_ignored(argument: str) -> None:
+    env = {"OTEL_TRACES_SAMPLER": "jaeger_remote", "OTEL_TRACES_SAMPLER_ARG": argument}
+
+    read = telemetry(env, None)
+
+    assert read.remote is None
+    assert read.warnings == (
+        f'OTEL_TRACES_SAMPLER_ARG "{argument}" is ignored:'
+        " it is not endpoint=URL,pollingIntervalMs=MS,initialSamplingRate=R",
+    )
+
+
+@pytest.mark.parametrize(
     ("env", "warning"),
     [
         (
@@ -122,7 +190,7 @@ def test_the_sampler_is_a_ratio(env: dict[str, str], ratio: float | None) -> Non
         ),
         (
             {"OTEL_TRACES_SAMPLER": "xray"},
-            'OTEL_TRACES_SAMPLER "xray" is ignored: it is not one of the samplers with a ratio',
+            'OTEL_TRACES_SAMPLER "xray" is ignored: it is not one of the samplers that there are',
         ),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aiohttp
 import pem
-from k8s_objects import Object, endpoint_slice, ingress, path, secret, service
+from k8s_objects import Object, endpoint_slice, ingress, path, secret, service, tracing_policy
 from spanway_process import answering, free_address, spanway, write
 
 HOST = {"Host": "shop.example"}
@@ -54,6 +54,29 @@ async def test_clients_have_the_time_that_the_flags_give_them(tmp_path: Path) ->
                 writer.write(sent)
                 assert (await reader.read())[:12] == status_line
                 writer.close()
+
+
+async def test_the_admin_server_shows_what_is_sampled_and_no_key(tmp_path: Path) -> None:
+    manifests, key = tmp_path / "manifests", tmp_path / "key"
+    manifests.mkdir()
+    key.write_text("a key of sixteen bytes and more")
+    said = {"spanway.io/tracing-policy": "quiet"}
+    write(manifests, *world(1, said), tracing_policy(ratio=0.1, tail=5))
+    admin = free_address()
+    flags = ["--manifests", str(manifests), "--http", free_address(), "--admin", admin]
+    sampling = ["--sample-ratio", "0.5", "--debug-key-file", str(key)]
+    async with spanway(*flags, *sampling) as process, aiohttp.ClientSession() as client:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        async with client.get(f"http://{admin}/api/routes") as answer:
+            text = await answer.text()
+    shown = json.loads(text)
+
+    assert shown["tracing"]["policy"]["ratio"] == 0.5
+    assert shown["tracing"]["debug_key"] == "given"
+    assert "sixteen" not in text
+    own = shown["policies"]["shop/web"]["tracing"]
+    assert (own["ratio"], own["tail_spans_per_s"]) == (0.1, 5.0)
 
 
 async def test_the_admin_server_shows_what_tls_is_served_and_no_key(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from ingress_controller.addresses import ServiceListener
+from ingress_controller.otel import RemoteSampler
 from ingress_controller.settings import (
     CertificateFiles,
     CheckSettings,
@@ -46,6 +48,39 @@ def test_only_a_pod_serves_on_until_others_know_that_it_leaves(tmp_path: Path) -
     assert (in_pod.drain_timeout_s, in_pod.drain_delay_s) == (20, 5)
     assert (short.drain_timeout_s, short.drain_delay_s) == (2, 2)
     assert (outside.drain_timeout_s, outside.drain_delay_s) == (20, 0)
+
+
+def test_what_is_sampled_is_said_by_flags(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef\n")
+
+    settings = run_settings(
+        *("--sample-rate-limit", "50", "--tail-spans", "0"),
+        *("--sampling-remote", "http://jaeger:5778", "--debug-key-file", str(key)),
+    )
+
+    assert (settings.sample_rate_limit, settings.tail_spans) == (50, 0)
+    assert settings.sampling_remote == RemoteSampler("http://jaeger:5778/sampling")
+    assert settings.debug_key.text == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(settings)
+    assert run_settings().tail_spans == 100
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "message"),
+    [
+        ("--sample-rate-limit", "-1", '"-1" is not a number from 0 to 1,000,000'),
+        ("--tail-spans", "many", '"many" is not a number from 0 to 1,000,000'),
+        ("--sampling-remote", "jaeger", '"jaeger" is not a URL like http://127.0.0.1:5778'),
+        ("--debug-key-file", "nowhere", '"nowhere" cannot be read: No such file or directory'),
+        ("--debug-key-file", "/dev/null", 'the key in "/dev/null" has not from 16 to 4096 bytes'),
+    ],
+)
+def test_sampling_that_makes_no_sense_names_the_flag_and_the_fix(
+    flag: str, text: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{re.escape(f'{flag}: {message}')}"):
+        run_settings(flag, text)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1d", "86401"])

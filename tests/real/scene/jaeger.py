@@ -96,8 +96,10 @@ class Jaeger:
     `url` is its query API: the Go module that it is built from has no web page.
     """
 
-    def __init__(self, directory: Path, *, address: str = "127.0.0.1") -> None:
-        """Starts nothing yet.
+    def __init__(
+        self, directory: Path, *, address: str = "127.0.0.1", strategies: Path | None = None
+    ) -> None:
+        """Starts nothing yet. `strategies` is a file of sampling strategies, for `sampling_url`.
 
         Raises:
             PartMissingError: it is not built.
@@ -111,6 +113,8 @@ class Jaeger:
         self.thrift_http_url = f"http://{self._free_address()}"
         self.zipkin_url = f"http://{self._free_address()}"
         self.url = f"http://{self._free_address()}"
+        self.sampling_url = f"http://{self._free_address()}"
+        self._strategies = strategies
         self._process: Process | None = None
 
     def start(self) -> None:
@@ -230,9 +234,16 @@ class Jaeger:
             "http": listen(self.url),
             "grpc": {"endpoint": self._free_address()},
         }
+        sampling: Json = {}
+        if self._strategies is not None:
+            sampling["remote_sampling"] = {
+                "file": {"path": str(self._strategies)},
+                "http": listen(self.sampling_url),
+                "grpc": {"endpoint": self._free_address()},
+            }
         return {
             "service": {
-                "extensions": ["jaeger_storage", "jaeger_query"],
+                "extensions": ["jaeger_storage", "jaeger_query", *sampling],
                 "pipelines": {
                     "traces": {
                         "receivers": list(receivers),
@@ -244,6 +255,7 @@ class Jaeger:
             "extensions": {
                 "jaeger_query": query,
                 "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 100_000}}}},
+                **sampling,
             },
             "receivers": receivers,
             "exporters": {"jaeger_storage_exporter": {"trace_storage": "memory"}},
