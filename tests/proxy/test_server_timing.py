@@ -5,7 +5,7 @@ import re
 import msgspec
 import pytest
 from data_plane import DataPlane, Segment
-from http2 import GET, Http2Client
+from http2 import GET, Http2Client, with_fields
 from message import Head, response
 from upstream import Upstream, says
 
@@ -91,6 +91,17 @@ async def test_own_page_says_how_far_the_request_came(data_plane: DataPlane) -> 
     assert answered.status == 503
     assert_told(answered.head, segment)
     assert list(parts_of(str(answered.head.one("server-timing")))) == ["edge", "balance"]
+
+
+async def test_grpc_client_of_http_2_is_told_with_its_refusal(data_plane: DataPlane) -> None:
+    data_plane.serve(policy=TIMING)
+    async with Http2Client(data_plane.ingress.address) as client:
+        asked = with_fields(GET, (":method", "POST"), ("content-type", "application/grpc"))
+        answered = await client.ask(asked, b"")
+    segment = await data_plane.segment()
+
+    assert answered.one("grpc-status") == "14"
+    assert answered.one("traceresponse") == context_of(segment)
 
 
 async def test_page_without_a_route_is_the_tables(data_plane: DataPlane) -> None:

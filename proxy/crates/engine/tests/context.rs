@@ -316,7 +316,7 @@ fn every_format_is_written_as_the_vector_says() {
 fn what_is_written_in_a_format_is_read_back_from_it() {
     let mut ids = Ids::from_seeds(5, 6);
     for propagator in Propagator::ALL {
-        for (flags, is_debug) in [(0, false), (1, false), (1, true)] {
+        for (flags, is_debug) in [(0, false), (0, true), (1, false), (1, true)] {
             let context = Context {
                 trace_id: ids.trace_id(),
                 span_id: ids.span_id(),
@@ -330,6 +330,7 @@ fn what_is_written_in_a_format_is_read_back_from_it() {
             let parent = extract(&fields_of(&written.0), &[propagator]).unwrap();
             assert_eq!(parent.span_id, Some(context.span_id), "{propagator:?}");
             assert_eq!(parent.sampled, Some(flags == 1), "{propagator:?}");
+            assert!(!parent.is_debug || flags == 1 && is_debug, "{propagator:?}");
             let bits = |id: TraceId| u128::from_be_bytes(*id.as_bytes());
             let (got, sent) = (bits(parent.trace_id.unwrap()), bits(context.trace_id));
             let want = match propagator {

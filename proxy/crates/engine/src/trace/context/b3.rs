@@ -119,7 +119,7 @@ pub(super) fn write_single(out: &mut impl FieldSink, context: &Context<'_>) {
     let mut value = Value::from_slice(ShortestId::of(context.trace_id).as_bytes());
     value.push(b'-');
     value.extend_from_slice(&context.span_id.to_hex());
-    value.extend_from_slice(match (context.is_debug, context.is_sampled()) {
+    value.extend_from_slice(match (context.is_debugged(), context.is_sampled()) {
         (true, _) => b"-d",
         (_, true) => b"-1",
         (_, false) => b"-0",
@@ -130,7 +130,7 @@ pub(super) fn write_single(out: &mut impl FieldSink, context: &Context<'_>) {
 pub(super) fn write_multi(out: &mut impl FieldSink, context: &Context<'_>) {
     out.field(b"x-b3-traceid", ShortestId::of(context.trace_id).as_bytes());
     out.field(b"x-b3-spanid", &context.span_id.to_hex());
-    match (context.is_debug, context.is_sampled()) {
+    match (context.is_debugged(), context.is_sampled()) {
         // "Debug implies an accept decision, so don't also send the X-B3-Sampled header."
         (true, _) => out.field(b"x-b3-flags", b"1"),
         (_, true) => out.field(b"x-b3-sampled", b"1"),

@@ -89,7 +89,7 @@ pub(super) fn write(out: &mut impl FieldSink, context: &Context<'_>) {
     let mut digits = itoa::Buffer::new();
     out.field(b"x-datadog-trace-id", digits.format(lower).as_bytes());
     out.field(b"x-datadog-parent-id", digits.format(parent).as_bytes());
-    let ours = match (context.is_debug, context.is_sampled()) {
+    let ours = match (context.is_debugged(), context.is_sampled()) {
         (true, _) => 2,
         (_, is_sampled) => i8::from(is_sampled),
     };

@@ -52,7 +52,7 @@ pub(super) fn write(out: &mut impl FieldSink, context: &Context<'_>) {
     let mut value = Value::from_slice(ShortestId::of(context.trace_id).as_bytes());
     value.push(b':');
     value.extend_from_slice(&context.span_id.to_hex());
-    value.extend_from_slice(match (context.is_debug, context.is_sampled()) {
+    value.extend_from_slice(match (context.is_debugged(), context.is_sampled()) {
         (true, _) => b":0:3",
         (_, true) => b":0:1",
         (_, false) => b":0:0",

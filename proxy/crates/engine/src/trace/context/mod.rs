@@ -176,6 +176,11 @@ impl<'a> Context<'a> {
         self.flags & FLAG_SAMPLED != 0
     }
 
+    /// What is not recorded is not debugged, whoever has asked for it.
+    fn is_debugged(&self) -> bool {
+        self.is_debug && self.is_sampled()
+    }
+
     /// The client's fields, if its trace is continued by this format.
     fn continued_by(&self, propagator: Propagator) -> Option<&'a Fields> {
         let (continued, fields) = self.continued?;
