@@ -201,8 +201,8 @@ class BackendLimits(_Value, frozen=True):
 
     A request above `requests_max` waits in a queue of at most `queue_max`, first come first
     served over all workers, for at most `queue_timeout_ms` (an hour if that is 0); what does not
-    fit gets a 503 (`overload`, `queue_timeout`). An endpoint that has `connections_max` is passed
-    over as one that cannot serve; when all have, that is a 503 (`overload`).
+    fit gets a 503 (`queue_full`, `queue_timeout`). An endpoint that has `connections_max` is passed
+    over as one that cannot serve; when all have, that is a 503 (`connections_full`).
     """
 
     requests_max: int = 0

@@ -14,8 +14,8 @@ from ingress_controller.traces.span import SpanStatus
 from proxy.table import Endpoint, Host, RoutePolicy
 
 
-def page_of(status: int, sentence: str, trace_id: str) -> str:
-    return f"{status} {sentence}\ntrace-id: {trace_id}\n"
+def page_of(status: int, flag: str, sentence: str, trace_id: str) -> str:
+    return f"{status} {flag}: {sentence}\ntrace-id: {trace_id}\n"
 
 
 def assert_blames(segment: Segment, flag: str, status: int) -> None:
@@ -54,7 +54,9 @@ async def test_host_without_a_route_is_not_found(data_plane: DataPlane, upstream
     segment, _ = await data_plane.segments()
 
     assert (answered.status, found.status) == (404, 200)
-    assert answered.text == page_of(404, "no route for this host and path", segment.server.trace_id)
+    assert answered.text == page_of(
+        404, "no_route", "no route for this host and path", segment.server.trace_id
+    )
     assert answered.head.one("content-type") == "text/plain; charset=utf-8"
     assert_blames(segment, "no_route", 404)
     assert segment.server.status is SpanStatus.UNSET
@@ -73,7 +75,7 @@ async def test_missing_service_is_unavailable_and_the_span_says_what_is_missing(
 
     sentence = "the service of this route, its port or its external name cannot be found"
     assert answered.status == 503
-    assert answered.text == page_of(503, sentence, segment.server.trace_id)
+    assert answered.text == page_of(503, "no_backend", sentence, segment.server.trace_id)
     assert_blames(segment, "no_backend", 503)
     assert segment.server.attributes["http.route"] == "/"
     assert segment.balance is not None
@@ -90,7 +92,7 @@ async def test_service_without_endpoints_is_unavailable(data_plane: DataPlane) -
 
     assert answered.status == 503
     assert answered.text == page_of(
-        503, "the service has no ready endpoint", segment.server.trace_id
+        503, "no_endpoints", "the service has no ready endpoint", segment.server.trace_id
     )
     assert_blames(segment, "no_endpoints", 503)
     assert segment.balance is not None
@@ -143,7 +145,10 @@ async def test_refused_everywhere_is_a_bad_gateway(
 
     assert answered.status == 502
     assert answered.text == page_of(
-        502, "the service's endpoint refused the connection", segment.server.trace_id
+        502,
+        "connect_refused",
+        "the service's endpoint refused the connection",
+        segment.server.trace_id,
     )
     assert_blames(segment, "connect_refused", 502)
     assert len(segment.attempts) == 1, "an endpoint that refused is not asked again"
@@ -162,6 +167,7 @@ async def test_connection_that_is_not_accepted_in_time_is_a_gateway_timeout(
     assert answered.status == 504
     assert answered.text == page_of(
         504,
+        "connect_timeout",
         "the service's endpoint did not accept the connection in time",
         segment.server.trace_id,
     )
@@ -179,7 +185,10 @@ async def test_silent_upstream_is_a_gateway_timeout_and_is_not_asked_again(
 
     assert answered.status == 504
     assert answered.text == page_of(
-        504, "the service's endpoint did not answer in time", segment.server.trace_id
+        504,
+        "upstream_timeout",
+        "the service's endpoint did not answer in time",
+        segment.server.trace_id,
     )
     assert_blames(segment, "upstream_timeout", 504)
     assert len(upstream.exchanges) == 1
@@ -293,9 +302,12 @@ MALFORMED = {
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "unknown_coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
     "negative_length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-    "endless_head": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 100_000,
-    "too_many_fields": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
     "upgrade": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+}
+TOO_LARGE = {
+    "endless_head": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 100_000,
+    "endless_line": b"HTTP/1.1 200 " + b"a" * 100_000,
+    "too_many_fields": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
 }
 
 
@@ -311,10 +323,28 @@ async def test_malformed_response_is_a_bad_gateway(
 
     assert (answered.status, following.status) == (502, 200)
     assert answered.text == page_of(
-        502, "the service's endpoint sent a malformed response", segment.server.trace_id
+        502,
+        "upstream_protocol_error",
+        "the service's endpoint sent a malformed response",
+        segment.server.trace_id,
     )
     assert_blames(segment, "upstream_protocol_error", 502)
     assert upstream.connections_made == 2, "the connection must not be used again"
+
+
+@pytest.mark.parametrize("how", TOO_LARGE)
+async def test_response_head_that_is_too_large_has_a_word_of_its_own(
+    how: str, data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    upstream.answer = in_turn(says(TOO_LARGE[how]), says(response()))
+
+    answered = await client.get()
+    following = await client.get()
+    segment, _ = await data_plane.segments()
+
+    assert (answered.status, following.status) == (502, 200)
+    assert answered.text.startswith("502 upstream_head_too_large: ")
+    assert_blames(segment, "upstream_head_too_large", 502)
 
 
 async def test_malformed_chunk_cuts_the_response(

@@ -77,7 +77,7 @@ async def test_our_own_error_is_a_grpc_status(kind: str, data_plane: DataPlane) 
 
     assert answered.status == 200
     assert (answered.one("grpc-status"), bytes(answered.body)) == ("14", b"")  # UNAVAILABLE
-    assert answered.one("grpc-message") == "the service has no ready endpoint"
+    assert answered.one("grpc-message") == "no_endpoints: the service has no ready endpoint"
 
 
 async def test_other_kinds_of_content_get_an_http_status(data_plane: DataPlane) -> None:

@@ -194,7 +194,7 @@ async def test_refusal_says_the_sentence_and_the_trace(data_plane: DataPlane) ->
     segment = await data_plane.segment()
 
     assert answered.status == 503
-    assert answered.body.startswith(b"503 the service has no ready endpoint")
+    assert answered.body.startswith(b"503 no_endpoints: the service has no ready endpoint")
     assert segment.server.trace_id.encode() in answered.body
     assert segment.server.attributes["network.protocol.version"] == "2"
 

@@ -123,7 +123,7 @@ async def test_full_queue_is_overload_and_the_connection_goes_on(
     for client in (serving, waiting):
         assert (await client.response()).status == 200
     assert (await refused.get()).status == 200
-    assert [each.flag for each in await data_plane.segments()].count("overload") == 1
+    assert [each.flag for each in await data_plane.segments()].count("queue_full") == 1
 
 
 async def test_no_queue_refuses_at_once(
@@ -299,7 +299,7 @@ async def test_connection_above_the_limit_goes_to_another_endpoint(
         assert (len(slow.exchanges), len(other.exchanges)) == (1, 4)
 
 
-async def test_connections_at_every_endpoint_at_their_limit_are_overload(
+async def test_connections_at_every_endpoint_at_their_limit_are_told_as_such(
     data_plane: DataPlane, gate: Gate, slow: Upstream, clients: list[Client]
 ) -> None:
     data_plane.serve(slow, limits=BackendLimits(connections_max=1))
@@ -313,7 +313,7 @@ async def test_connections_at_every_endpoint_at_their_limit_are_overload(
     assert (refused.status, answered.status, following.status) == (503, 200, 200)
     assert refused.head.one("retry-after") == "1"
     assert slow.connections_made == 2
-    assert "overload" in {each.flag for each in await data_plane.segments()}
+    assert "connections_full" in {each.flag for each in await data_plane.segments()}
 
 
 WRONG = {

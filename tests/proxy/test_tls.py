@@ -341,7 +341,7 @@ async def test_plain_request_gets_400_as_nginx_gives_it(shop: DataPlane) -> None
         rest = await client.rest()
 
     assert (answered.status, rest) == (400, b"")
-    assert answered.text == "400 the plain HTTP request was sent to HTTPS port\n"
+    assert answered.text == "400 bad_request: the plain HTTP request was sent to HTTPS port\n"
     assert shop.engine.stats().malformed == 1
     assert await shop.segments() == []
 

@@ -187,4 +187,4 @@ async def test_page_names_no_trace_where_tracing_is_off(data_plane: DataPlane) -
     async with await data_plane.client() as client:
         answered = await client.get()
 
-    assert answered.text == "503 the service has no ready endpoint\n"
+    assert answered.text == "503 no_endpoints: the service has no ready endpoint\n"

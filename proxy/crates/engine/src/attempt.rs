@@ -94,7 +94,7 @@ impl Try<'_, '_> {
                 tried.reason = reason;
                 let happened = match flag {
                     Flag::RequestTimeout => return (tried, Ended::Failed(flag)),
-                    Flag::Overload => Happened::Full,
+                    Flag::ConnectionsFull => Happened::Full,
                     _ => Happened::NotConnected,
                 };
                 let ended = self.failed(flag, Some(happened), tried.end);

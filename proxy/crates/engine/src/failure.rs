@@ -24,11 +24,14 @@ pub const fn status(flag: Flag) -> u16 {
         | Flag::UpstreamReset
         | Flag::UpstreamClosed
         | Flag::UpstreamStatus
+        | Flag::UpstreamHeadTooLarge
         | Flag::UpstreamProtocolError => 502,
         Flag::BadPolicy
         | Flag::NoBackend
         | Flag::NoEndpoints
         | Flag::Overload
+        | Flag::QueueFull
+        | Flag::ConnectionsFull
         | Flag::QueueTimeout
         | Flag::Shutdown => 503,
         Flag::ConnectTimeout | Flag::UpstreamTimeout | Flag::RequestTimeout => 504,
@@ -44,7 +47,9 @@ pub const MOVED: &str = "the resource is elsewhere";
 #[must_use]
 pub const fn retry_after_s(flag: Flag) -> Option<u32> {
     match flag {
-        Flag::Overload | Flag::QueueTimeout => Some(RETRY_AFTER_S),
+        Flag::Overload | Flag::QueueFull | Flag::ConnectionsFull | Flag::QueueTimeout => {
+            Some(RETRY_AFTER_S)
+        }
         _ => None,
     }
 }
@@ -73,12 +78,15 @@ pub const fn sentence(flag: Flag) -> &'static str {
         Flag::UpstreamClosed => {
             "the service's endpoint closed the connection before it had answered"
         }
+        Flag::UpstreamHeadTooLarge => "the head of the response is larger than is passed on",
         Flag::UpstreamProtocolError => "the service's endpoint sent a malformed response",
         Flag::NoBackend => {
             "the service of this route, its port or its external name cannot be found"
         }
         Flag::NoEndpoints => "the service has no ready endpoint",
         Flag::Overload => "the proxy is at its limit",
+        Flag::QueueFull => "the service has no room for the request",
+        Flag::ConnectionsFull => "the service's endpoints have no room for another connection",
         Flag::QueueTimeout => "the service had no room for the request in time",
         Flag::Shutdown => "the proxy is shutting down",
         Flag::ConnectTimeout => "the service's endpoint did not accept the connection in time",

@@ -433,9 +433,8 @@ async fn turn(
         .marks()
         .is_some_and(|marks| marks.sent.get().is_some());
     let is_read = is_sent_on || !job.request.has_body();
-    let is_shed = outcome.flag == Some(Flag::Overload) && outcome.balance.is_none();
-    let is_staying =
-        outcome.flag != Some(Flag::Shutdown) && !is_shed && !job.worker.is_draining.get();
+    let is_leaving = matches!(outcome.flag, Some(Flag::Shutdown | Flag::Overload));
+    let is_staying = !is_leaving && !job.worker.is_draining.get();
     let keep_alive = is_read && job.request.keep_alive && is_staying;
     let malformed = outcome.marks().and_then(|marks| marks.malformed.get());
     let (status, sentence, location) = match (&turned, malformed) {
@@ -460,6 +459,7 @@ async fn turn(
     }
     let refusal = Refusal {
         status,
+        flag: outcome.flag,
         sentence,
         trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice),
         location,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::headers::{FieldSink, Refusal};
 use crate::message::{Fields, Name, RequestHead, Version};
+use crate::trace::Flag;
 
 /// Whether the client waits for a gRPC status: an HTTP status would tell it little.
 #[must_use]
@@ -45,8 +46,11 @@ pub fn refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
     let mut digits = itoa::Buffer::new();
     let status = digits.format(status_of(refusal.status));
     out.field(b"grpc-status", status.as_bytes());
-    // Printable ASCII as our sentences are goes as it is; the rest would be percent-encoded.
-    out.field(b"grpc-message", refusal.sentence.as_bytes());
+    // Printable ASCII as our flags and sentences are goes as it is; the rest would be
+    // percent-encoded.
+    let flag = refusal.flag.map_or("", Flag::as_str);
+    let message = [flag, refusal.sentence].join(if flag.is_empty() { "" } else { ": " });
+    out.field(b"grpc-message", message.as_bytes());
     if let Some(trace_id) = refusal.trace_id {
         out.field(b"trace-id", trace_id);
     }

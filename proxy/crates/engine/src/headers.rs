@@ -19,6 +19,7 @@ use crate::origin::continue_fields;
 use crate::propagation::Propagation;
 use crate::table::{Listener, ListenerKind};
 use crate::tls::Tls;
+use crate::trace::Flag;
 use crate::trace::context::is_foreign_baggage;
 
 /// Written by us, always, or for us alone.
@@ -366,11 +367,16 @@ fn connection_field(out: &mut Vec<u8>, request: &RequestHead, keep_alive: bool) 
     }
 }
 
-/// A whole response of ours: a plain sentence, and the trace id to ask about.
+/// A whole response of ours: the flag as spans have it, a plain sentence, and the trace id to ask
+/// about.
 fn refusal_body(refusal: &Refusal<'_>) -> Vec<u8> {
     let mut body = Vec::with_capacity(160);
     // Writing to a Vec cannot fail.
-    drop(writeln!(body, "{} {}", refusal.status, refusal.sentence));
+    drop(write!(body, "{} ", refusal.status));
+    if let Some(flag) = refusal.flag {
+        drop(write!(body, "{}: ", flag.as_str()));
+    }
+    drop(writeln!(body, "{}", refusal.sentence));
     if let Some(trace_id) = refusal.trace_id {
         body.extend_from_slice(b"trace-id: ");
         body.extend_from_slice(trace_id);
@@ -434,6 +440,8 @@ pub fn encode_refusal(out: &mut Vec<u8>, request: &RequestHead, refusal: &Refusa
 /// What a response of ours says.
 pub struct Refusal<'a> {
     pub status: u16,
+    /// Why; none where nothing failed.
+    pub flag: Option<Flag>,
     pub sentence: &'a str,
     /// 32 hex digits; none where nothing is traced.
     pub trace_id: Option<&'a [u8]>,

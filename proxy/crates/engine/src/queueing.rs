@@ -36,7 +36,7 @@ impl<'a> Queued<'a> {
             Entry::Admitted(place) => return Self::at_once(Ok(Some(place))),
             Entry::Full => {
                 stats.queue_refused.add(1);
-                return Self::at_once(Err(Flag::Overload));
+                return Self::at_once(Err(Flag::QueueFull));
             }
             Entry::Waits(ticket) => ticket,
         };

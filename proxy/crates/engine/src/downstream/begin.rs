@@ -16,6 +16,7 @@ use crate::passthrough::pass;
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::tls::{self, Begun};
+use crate::trace::Flag;
 use crate::worker::Worker;
 
 /// The stream that requests come over; its TLS session, if it has one, is noted in `origin`. `None`
@@ -64,6 +65,7 @@ fn handshake_limit(worker: &Worker, listener: SocketAddr) -> Option<Duration> {
 async fn refuse_plain(stream: Shared, timer: &mut Timer) {
     let refusal = Refusal {
         status: 400,
+        flag: Some(Flag::BadRequest),
         sentence: "the plain HTTP request was sent to HTTPS port",
         trace_id: None,
         keep_alive: false,

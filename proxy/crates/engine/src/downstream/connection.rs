@@ -15,6 +15,7 @@ use super::announced::ends;
 use super::begin::begin;
 use super::http2::{has_preface, serve_http2};
 use super::{Client, Origin, Side};
+use crate::failure;
 use crate::forward::{After, Arrival, forward};
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
@@ -22,6 +23,7 @@ use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::message::RequestHead;
 use crate::stream::Shared;
 use crate::timer::Timer;
+use crate::trace::Flag;
 use crate::worker::{Registered, Worker, Workspace};
 
 /// How waiting for a request ended.
@@ -161,12 +163,14 @@ async fn serve_one(
     let refused = match read_head(stream, client, workspace).await {
         Arrived::Request(arrival) => return forward(worker, client, workspace, arrival).await,
         Arrived::Nothing => return After::Close,
-        Arrived::Late => (408, "the request took too long to arrive"),
-        Arrived::Malformed(malformed) => (malformed.status(), malformed.reason()),
+        Arrived::Late => {
+            let flag = Flag::ClientTimeout;
+            (flag, failure::status(flag), failure::sentence(flag))
+        }
+        Arrived::Malformed(malformed) => (Flag::BadRequest, malformed.status(), malformed.reason()),
     };
     worker.stats.malformed.add(1);
-    let (status, sentence) = refused;
-    refuse(client, status, sentence, &mut workspace.to_client).await
+    refuse(client, refused, &mut workspace.to_client).await
 }
 
 /// Reads a head whose first bytes are in the workspace.
@@ -194,9 +198,14 @@ async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Wor
 }
 
 /// Answers bytes that are not a request.
-async fn refuse(client: &mut Client, status: u16, sentence: &str, out: &mut Vec<u8>) -> After {
+async fn refuse(
+    client: &mut Client,
+    (flag, status, sentence): (Flag, u16, &str),
+    out: &mut Vec<u8>,
+) -> After {
     let refusal = Refusal {
         status,
+        flag: Some(flag),
         sentence,
         trace_id: None,
         location: None,

@@ -34,6 +34,7 @@ use crate::limits::{
 use crate::message::{Framing, RequestHead, Version};
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
+use crate::trace::Flag;
 use crate::worker::{Worker, Workspace};
 
 /// What an HTTP/2 client sends first. Source: RFC 9113, section 3.4.
@@ -317,6 +318,7 @@ async fn refuse(worker: &Worker, client: &mut Client, malformed: Malformed) -> A
     worker.stats.malformed.add(1);
     let refusal = Refusal {
         status: malformed.status(),
+        flag: Some(Flag::BadRequest),
         sentence: malformed.reason(),
         trace_id: None,
         location: None,

@@ -95,7 +95,7 @@ async fn reach_and_join(
         let (took, now) = (started.elapsed(), Instant::now());
         let finding = match &reached {
             Ok(_) => Finding::Well(took),
-            Err(err) if err.flag == Flag::Overload => Finding::Nothing,
+            Err(err) if err.flag == Flag::ConnectionsFull => Finding::Nothing,
             Err(_) => Finding::Failed(took),
         };
         if picked.report(backend, finding, now) {

@@ -316,8 +316,12 @@ flags! {
     BadRewrite = "bad_rewrite", Proxy;
     /// The backend has no ready endpoint.
     NoEndpoints = "no_endpoints", Proxy;
-    /// The data plane is at one of its limits.
+    /// The worker serves as many requests as it may.
     Overload = "overload", Proxy;
+    /// The backend serves as many requests as it may, and no more may wait for it.
+    QueueFull = "queue_full", Proxy;
+    /// Every endpoint has as many connections as it may have.
+    ConnectionsFull = "connections_full", Proxy;
     /// The request's turn at its backend did not come in time.
     QueueTimeout = "queue_timeout", Proxy;
     /// The data plane is shutting down.
@@ -342,6 +346,8 @@ flags! {
     RequestTimeout = "request_timeout", Upstream;
     /// The endpoint answered with a status that makes another attempt worth while.
     UpstreamStatus = "upstream_status", Upstream;
+    /// The head of the endpoint's response is larger than is read.
+    UpstreamHeadTooLarge = "upstream_head_too_large", Upstream;
     /// The endpoint sent what is not a valid response.
     UpstreamProtocolError = "upstream_protocol_error", Upstream;
 }

@@ -9,7 +9,7 @@ use h2::RecvStream;
 use super::http2::is_unprocessed;
 use crate::body::{Http1Source, Http2Source, ReadError, Source};
 use crate::exchange::Marks;
-use crate::http1::{Parsed, parse_response};
+use crate::http1::{Malformed, Parsed, parse_response};
 use crate::message::{Fields, Framing, Method, Name, RequestHead, ResponseHead, Version};
 use crate::pace::Pace;
 use crate::trace::Flag;
@@ -47,7 +47,7 @@ pub fn failure(error: &ReadError) -> Flag {
         ReadError::Ended => Flag::UpstreamClosed,
         // The codec refuses a head that fills the buffer before it is full; this is the net.
         ReadError::Io(err) if err.kind() == std::io::ErrorKind::StorageFull => {
-            Flag::UpstreamProtocolError
+            Flag::UpstreamHeadTooLarge
         }
         // An endpoint that wants another certificate says so after our side of the handshake.
         ReadError::Io(err) if is_tls(err) => Flag::UpstreamTls,
@@ -146,7 +146,7 @@ async fn read_http1(
 ) -> Result<(), Flag> {
     loop {
         let parsed = parse_response(source.buffer.unread(), request.method, response);
-        match parsed.map_err(|_| Flag::UpstreamProtocolError)? {
+        match parsed.map_err(malformed)? {
             Parsed::Complete { head_bytes } => {
                 source.buffer.consume(head_bytes);
                 source.begin(response.framing);
@@ -164,6 +164,15 @@ async fn read_http1(
             marks.first_byte.set(Some(now));
             pace.answered();
         }
+    }
+}
+
+fn malformed(rule: Malformed) -> Flag {
+    match rule {
+        Malformed::RequestLineLength | Malformed::HeadLength | Malformed::FieldCount => {
+            Flag::UpstreamHeadTooLarge
+        }
+        _ => Flag::UpstreamProtocolError,
     }
 }
 

@@ -53,7 +53,7 @@ impl Dial<'_> {
     ) -> Result<T, ConnectError> {
         let (flag, reason) = match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(made)) => return Ok(made),
-            Ok(Err(Failure::Full)) => (Flag::Overload, None),
+            Ok(Err(Failure::Full)) => (Flag::ConnectionsFull, None),
             Ok(Err(Failure::Tls(err))) => (Flag::UpstreamTls, Some(err.to_string().into())),
             Ok(Err(Failure::Tcp(err))) if err.kind() == io::ErrorKind::ConnectionRefused => {
                 (Flag::ConnectRefused, None)
