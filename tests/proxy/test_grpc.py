@@ -2,8 +2,9 @@
 
 import pytest
 from data_plane import DataPlane
-from http2 import GET, Http2Client, Http2Upstream, Message, Peer, with_fields
+from http2 import GET, Answer, Http2Client, Http2Upstream, Message, Peer, with_fields
 
+from ingress_controller.traces.span import SpanStatus
 from proxy.table import Protocol
 
 CALL = with_fields(
@@ -78,6 +79,83 @@ async def test_our_own_error_is_a_grpc_status(kind: str, data_plane: DataPlane) 
     assert answered.status == 200
     assert (answered.one("grpc-status"), bytes(answered.body)) == ("14", b"")  # UNAVAILABLE
     assert answered.one("grpc-message") == "no_endpoints: the service has no ready endpoint"
+    server = (await data_plane.segment()).server
+    assert server.attributes["http.response.status_code"] == 200
+    assert server.attributes["rpc.response.status_code"] == "UNAVAILABLE"
+    assert server.attributes["error.type"] == "no_endpoints"
+    assert server.status is SpanStatus.ERROR
+
+
+def ends(status: str, *, in_head: bool) -> Answer:
+    """Ends a call with this status: in the trailers, or in the only head."""
+
+    async def answer(peer: Peer, asked: Message) -> None:
+        await peer.wait_for(lambda: asked.is_complete)
+        head = ((":status", "200"), ("content-type", "application/grpc"))
+        end = (("grpc-status", status),)
+        if not in_head:
+            await peer.send(asked.stream_id, head, is_end=False)
+            await peer.send_body(asked.stream_id, message(b"answer"), is_end=False)
+        await peer.send(asked.stream_id, head + end if in_head else end)
+
+    return answer
+
+
+@pytest.mark.parametrize("in_head", [True, False])
+@pytest.mark.parametrize(
+    ("status", "name", "server_status", "client_status"),
+    [
+        ("0", "OK", SpanStatus.UNSET, SpanStatus.UNSET),
+        ("5", "NOT_FOUND", SpanStatus.UNSET, SpanStatus.ERROR),
+        ("13", "INTERNAL", SpanStatus.ERROR, SpanStatus.ERROR),
+    ],
+)
+async def test_call_is_in_its_spans(
+    status: str,
+    name: str,
+    server_status: SpanStatus,
+    client_status: SpanStatus,
+    in_head: bool,
+    data_plane: DataPlane,
+) -> None:
+    async with Http2Upstream(ends(status, in_head=in_head)) as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2)
+        async with Http2Client(data_plane.ingress.address) as client:
+            await client.ask(CALL, message(b"question"))
+        segment = await data_plane.segment()
+
+    (attempt,) = segment.attempts
+    assert segment.server.name == "POST /", "the path is not in the name"
+    assert (segment.server.status, attempt.status) == (server_status, client_status)
+    for span in (segment.server, attempt):
+        assert span.attributes["rpc.system.name"] == "grpc"
+        assert span.attributes["rpc.method"] == "shop.Cart/Add"
+        assert span.attributes["rpc.response.status_code"] == name
+        error = name if span.status is SpanStatus.ERROR else None
+        assert span.attributes.get("error.type") == error
+
+
+async def test_method_that_the_endpoint_does_not_have_is_only_told_as_it_came(
+    data_plane: DataPlane,
+) -> None:
+    async with Http2Upstream(ends("12", in_head=True)) as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2)
+        async with Http2Client(data_plane.ingress.address) as client:
+            await client.ask(CALL)
+        server = (await data_plane.segment()).server
+
+    assert server.attributes["rpc.method"] == "_OTHER"
+    assert server.attributes["rpc.method_original"] == "shop.Cart/Add"
+
+
+async def test_request_that_is_no_call_says_nothing_of_one(data_plane: DataPlane) -> None:
+    async with Http2Upstream() as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2)
+        async with Http2Client(data_plane.ingress.address) as client:
+            await client.ask()
+        spans = (await data_plane.segment()).spans
+
+    assert not [name for span in spans for name in span.attributes if name.startswith("rpc.")]
 
 
 async def test_other_kinds_of_content_get_an_http_status(data_plane: DataPlane) -> None:

@@ -418,6 +418,7 @@ impl Tried {
             first_byte: self.marks.first_byte.get(),
             end: self.end,
             status: (status > 0).then_some(status),
+            grpc_status: self.marks.grpc_status.get(),
             error: self.error,
             reason: self.reason.as_deref(),
             tls: self.tls,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::body::{ReadError, Relay, RelayError, Sink, Source};
 use crate::downstream::reply;
 use crate::editor::Editor;
+use crate::grpc;
 use crate::http1::Malformed;
 use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::message::{Fields, RequestHead, ResponseHead};
@@ -72,6 +73,8 @@ pub struct Marks {
     pub first_response: Cell<Option<Instant>>,
     /// The response's status, once its head was read.
     pub status: Cell<u16>,
+    /// How a gRPC call ended, by what the endpoint said at its end.
+    pub grpc_status: Cell<Option<grpc::Status>>,
     pub request_body_bytes: Cell<u64>,
     pub response_body_bytes: Cell<u64>,
     /// How long the response stood still because the client took no more of it.
@@ -312,6 +315,11 @@ impl Download<'_, '_> {
         marks.status.set(self.response.status);
         marks.first_response.set(Some(self.pace.last_moved()));
         self.relay().await?;
+        if grpc::is_grpc(self.request) {
+            let trailers = self.from_upstream.trailers();
+            let status = grpc::ended(&self.response.fields, trailers);
+            marks.grpc_status.set(status);
+        }
         let is_request_done = marks.sent.get().is_some();
         Ok(Finished::Delivered {
             keep_client: keep_alive && is_request_done,

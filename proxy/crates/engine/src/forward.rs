@@ -29,7 +29,7 @@ use crate::table::{
 use crate::tls::Tls;
 use crate::trace::tail::{self, Latencies};
 use crate::trace::{
-    Attempt, Balance, By, Choice, Decision, Flag, Judgement, Segment, TracingPolicy,
+    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Segment, TracingPolicy,
 };
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
@@ -108,6 +108,8 @@ struct Outcome {
     /// The status that the client got; 0 while it got none.
     status: u16,
     flag: Option<Flag>,
+    /// How a gRPC call ended for the client.
+    grpc_status: Option<grpc::Status>,
     first_response: Option<Instant>,
     /// The last response byte, or the end of the last attempt.
     end: Option<Instant>,
@@ -118,6 +120,7 @@ struct Outcome {
 impl Outcome {
     fn add(&mut self, tried: Tried) {
         self.status = tried.marks.status.get();
+        self.grpc_status = tried.marks.grpc_status.get();
         self.first_response = tried.marks.first_response.get();
         self.end = Some(tried.end);
         if let Some(balance) = &mut self.balance {
@@ -443,6 +446,10 @@ async fn turn(
         (Turned::Away(flag), None) => (failure::status(*flag), failure::sentence(*flag), None),
     };
     outcome.status = status;
+    if grpc::is_grpc(job.request) {
+        outcome.status = 200;
+        outcome.grpc_status = Some(grpc::Status::for_http(status));
+    }
     outcome.first_response = Some(Instant::now());
     let trace_id = job.trace.id_to_show();
     let editor = job.editor(policy.and_then(|policy| policy.response_headers.as_ref()));
@@ -543,6 +550,9 @@ fn record(
         generation: job.table.generation,
         status: outcome.status,
         flag: outcome.flag,
+        call: grpc::is_grpc(request).then_some(Call {
+            status: outcome.grpc_status,
+        }),
         request_id: job.id,
         request_body_bytes: marks.map_or(0, |marks| marks.request_body_bytes.get()),
         response_body_bytes: marks.map_or(0, |marks| marks.response_body_bytes.get()),

@@ -1,6 +1,7 @@
-//! What a proxy has to know of gRPC: its requests, their deadlines, and how they are told of errors.
+//! What a proxy has to know of gRPC: its requests, their deadlines, how they end, and how they are
+//! told of errors.
 //!
-//! Source: grpc/grpc, doc/PROTOCOL-HTTP2.md; doc/http-grpc-status-mapping.md.
+//! Source: grpc/grpc, doc/PROTOCOL-HTTP2.md; doc/http-grpc-status-mapping.md; doc/statuscodes.md.
 
 use std::time::Duration;
 
@@ -11,11 +12,107 @@ use crate::trace::Flag;
 /// Whether the client waits for a gRPC status: an HTTP status would tell it little.
 #[must_use]
 pub fn is_grpc(request: &RequestHead) -> bool {
+    if request.version != Version::Http2 {
+        return false;
+    }
     let kind = request.fields.get(Name::ContentType).unwrap_or_default();
     let rest = kind.strip_prefix(b"application/grpc");
-    request.version == Version::Http2
-        && matches!(rest.and_then(|rest| rest.first()), None | Some(b'+' | b';'))
-        && rest.is_some()
+    matches!(rest.and_then(|rest| rest.first()), None | Some(b'+' | b';')) && rest.is_some()
+}
+
+/// How a call ended: one of the 17 statuses of gRPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Status(u8);
+
+/// By their numbers.
+const STATUS_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl Status {
+    /// It went well.
+    pub const OK: Self = Self(0);
+    const UNKNOWN: Self = Self(2);
+    const DEADLINE_EXCEEDED: Self = Self(4);
+    const PERMISSION_DENIED: Self = Self(7);
+    const RESOURCE_EXHAUSTED: Self = Self(8);
+    /// Who was asked does not know the method.
+    pub const UNIMPLEMENTED: Self = Self(12);
+    const INTERNAL: Self = Self(13);
+    const UNAVAILABLE: Self = Self(14);
+    const DATA_LOSS: Self = Self(15);
+    const UNAUTHENTICATED: Self = Self(16);
+
+    /// The value of a `grpc-status` field; what is no status is `UNKNOWN`, as clients take it.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Self {
+        let number = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse::<u8>().ok());
+        let known = number.filter(|number| usize::from(*number) < STATUS_NAMES.len());
+        known.map_or(Self::UNKNOWN, Self)
+    }
+
+    /// What the client of a call is told whose HTTP status would be this one.
+    #[must_use]
+    pub const fn for_http(status: u16) -> Self {
+        match status {
+            400 | 431 => Self::INTERNAL,
+            401 => Self::UNAUTHENTICATED,
+            403 => Self::PERMISSION_DENIED,
+            404 => Self::UNIMPLEMENTED,
+            413 => Self::RESOURCE_EXHAUSTED,
+            429 | 502 | 503 => Self::UNAVAILABLE,
+            408 | 504 => Self::DEADLINE_EXCEEDED,
+            _ => Self::UNKNOWN,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        STATUS_NAMES[usize::from(self.0)]
+    }
+
+    /// Whether it is the server's fault; to a client everything but `OK` is an error.
+    ///
+    /// Source: OpenTelemetry, semantic conventions for gRPC, server spans.
+    #[must_use]
+    pub fn is_server_error(self) -> bool {
+        matches!(
+            self,
+            Self::UNKNOWN
+                | Self::DEADLINE_EXCEEDED
+                | Self::UNIMPLEMENTED
+                | Self::INTERNAL
+                | Self::UNAVAILABLE
+                | Self::DATA_LOSS
+        )
+    }
+}
+
+/// How a call ended by its response: in the trailers, or in the head of one that has nothing else.
+#[must_use]
+pub fn ended(head: &Fields, trailers: Option<&Fields>) -> Option<Status> {
+    let said = trailers.and_then(|trailers| trailers.get(Name::GrpcStatus));
+    said.or_else(|| head.get(Name::GrpcStatus))
+        .map(Status::parse)
 }
 
 /// How long the client will wait: the value of `grpc-timeout`, at most eight digits and a unit.
@@ -44,7 +141,7 @@ pub fn timeout(request: &RequestHead) -> Option<Duration> {
 pub fn refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
     out.field(b"content-type", b"application/grpc");
     let mut digits = itoa::Buffer::new();
-    let status = digits.format(status_of(refusal.status));
+    let status = digits.format(Status::for_http(refusal.status).0);
     out.field(b"grpc-status", status.as_bytes());
     // Printable ASCII as our flags and sentences are goes as it is; the rest would be
     // percent-encoded.
@@ -59,24 +156,35 @@ pub fn refusal_fields(out: &mut impl FieldSink, refusal: &Refusal<'_>) {
     }
 }
 
-/// The gRPC status for one of HTTP.
-const fn status_of(http_status: u16) -> u8 {
-    const DEADLINE_EXCEEDED: u8 = 4;
-    const PERMISSION_DENIED: u8 = 7;
-    const RESOURCE_EXHAUSTED: u8 = 8;
-    const UNIMPLEMENTED: u8 = 12;
-    const INTERNAL: u8 = 13;
-    const UNAVAILABLE: u8 = 14;
-    const UNAUTHENTICATED: u8 = 16;
-    const UNKNOWN: u8 = 2;
-    match http_status {
-        400 | 431 => INTERNAL,
-        401 => UNAUTHENTICATED,
-        403 => PERMISSION_DENIED,
-        404 => UNIMPLEMENTED,
-        413 => RESOURCE_EXHAUSTED,
-        429 | 502 | 503 => UNAVAILABLE,
-        408 | 504 => DEADLINE_EXCEEDED,
-        _ => UNKNOWN,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_a_status_has_its_name_and_the_rest_is_unknown() {
+        let name = |value: &[u8]| Status::parse(value).as_str();
+        assert_eq!((name(b"0"), name(b"16")), ("OK", "UNAUTHENTICATED"));
+        for value in [&b"17"[..], b"-1", b"256", b"", b"OK", b"\xff"] {
+            assert_eq!(name(value), "UNKNOWN");
+        }
+    }
+
+    #[test]
+    fn six_statuses_are_the_servers_fault() {
+        let names = (0..17)
+            .map(Status)
+            .filter(|status| status.is_server_error());
+        let names: Vec<_> = names.map(Status::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "UNKNOWN",
+                "DEADLINE_EXCEEDED",
+                "UNIMPLEMENTED",
+                "INTERNAL",
+                "UNAVAILABLE",
+                "DATA_LOSS"
+            ]
+        );
     }
 }

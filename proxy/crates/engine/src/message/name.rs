@@ -50,6 +50,7 @@ pub enum Name {
     UserAgent,
     ContentType,
     GrpcTimeout,
+    GrpcStatus,
     ClientCert,
     ClientCertChain,
     SslClientCert,
@@ -116,6 +117,7 @@ impl Name {
                 (b"traceparent", Self::Traceparent),
                 (b"client-cert", Self::ClientCert),
                 (b"x-b3-spanid", Self::XB3SpanId),
+                (b"grpc-status", Self::GrpcStatus),
             ],
             12 => &[
                 (b"x-request-id", Self::XRequestId),
@@ -286,6 +288,7 @@ mod tests {
         ("Content-Type", Name::ContentType),
         ("grpc-timeout", Name::GrpcTimeout),
         ("X-Spanway-Debug", Name::XSpanwayDebug),
+        ("grpc-status", Name::GrpcStatus),
         ("Proxy", Name::Proxy),
         ("b3", Name::B3),
         ("X-B3-TraceId", Name::XB3TraceId),

@@ -19,12 +19,14 @@ mod otlp;
 pub mod probability;
 pub mod queue;
 pub mod recorder;
+mod rpc;
 pub mod sampler;
 pub mod segment;
 pub mod tail;
 mod timing;
 pub mod verdict;
 
+pub use crate::grpc::Status as GrpcStatus;
 pub use baseline::Baselines;
 pub use clock::{Anchor, Clock};
 pub use connection::{Connection, ConnectionAttempt};
@@ -34,5 +36,7 @@ pub use id::{Ids, SpanId, TraceId};
 pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};
 pub use sampler::{By, Decision, TracingPolicy};
-pub use segment::{Attempt, Balance, Blocked, Choice, Flag, RetryDenied, Segment, TlsSession};
+pub use segment::{
+    Attempt, Balance, Blocked, Call, Choice, Flag, RetryDenied, Segment, TlsSession,
+};
 pub use verdict::{Judgement, Verdict};

@@ -12,8 +12,10 @@ use super::attribute::{
     put_int, put_lossy, put_span_name, put_string_field, put_text,
 };
 use super::id::{SpanId, TraceId};
+use super::rpc;
 use super::segment::{Attempt, Balance, Choice, Fault, Flag, Segment};
 use super::timing::{AttemptLine, Interval, Timeline};
+use crate::grpc;
 use crate::ip_text::IpText;
 
 /// `ScopeSpans.spans`.
@@ -180,10 +182,20 @@ fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if let Some(flag) = segment.flag {
         put_text(out, key!("spanway.flags"), flag.as_str());
     }
+    if let Some(call) = segment.call {
+        let is_known = segment.attempts.last().is_some_and(rpc::is_method_known);
+        rpc::put_method(out, segment.path, is_known);
+        rpc::put_status(out, call.status);
+    }
     match segment.flag {
         _ if segment.status >= 500 => put_status_as_error_type(out, segment.status),
         Some(flag) if segment.status == 0 || is_ours(flag) => put_error_type(out, flag),
-        _ => {}
+        Some(_) => {}
+        None => {
+            if let Some(status) = server_error_of_call(segment) {
+                put_text(out, key!("error.type"), status.as_str());
+            }
+        }
     }
 }
 
@@ -198,6 +210,11 @@ fn put_link(out: &mut Vec<u8>, (trace_id, span_id, flags): (TraceId, SpanId, u8)
     let flags = u32::from(flags) | PARENT_IS_KNOWN | PARENT_IS_REMOTE;
     out.extend_from_slice(&flags.to_le_bytes());
     gap.close(out);
+}
+
+/// The path that endpoints got.
+fn upstream_path<'a>(segment: &Segment<'a>) -> &'a [u8] {
+    segment.rewritten_path.unwrap_or(segment.path)
 }
 
 fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
@@ -343,6 +360,11 @@ fn put_attempt(
         put_text(out, key!("tls.protocol.version"), tls.version);
         put_bool(out, key!("tls.resumed"), tls.is_resumed);
     }
+    if segment.call.is_some() {
+        let is_known = rpc::is_method_known(attempt);
+        rpc::put_method(out, upstream_path(segment), is_known);
+        rpc::put_status(out, attempt.grpc_status);
+    }
     put_attempt_result(out, attempt);
     let phases = line.phases();
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
@@ -359,12 +381,16 @@ fn put_attempt_result(out: &mut Vec<u8>, attempt: &Attempt<'_>) {
     if let Some(status) = attempt.status {
         put_int(out, key!("http.response.status_code"), u64::from(status));
     }
-    match (status_error, attempt.error) {
-        (Some(status), _) => put_status_as_error_type(out, status),
-        (None, Some(flag)) => put_error_type(out, flag),
-        (None, None) => {}
+    let call_error = attempt
+        .grpc_status
+        .filter(|status| *status != grpc::Status::OK);
+    match (status_error, attempt.error, call_error) {
+        (Some(status), ..) => put_status_as_error_type(out, status),
+        (None, Some(flag), _) => put_error_type(out, flag),
+        (None, None, Some(status)) => put_text(out, key!("error.type"), status.as_str()),
+        (None, None, None) => {}
     }
-    if status_error.is_some() || attempt.error.is_some_and(is_ours) {
+    if status_error.is_some() || call_error.is_some() || attempt.error.is_some_and(is_ours) {
         put_error_status(out, attempt.reason.unwrap_or_default().as_bytes());
     }
 }
@@ -484,9 +510,16 @@ pub(super) fn put_error_status(out: &mut Vec<u8>, message: &[u8]) {
     gap.close(out);
 }
 
-/// Server spans: 5xx, or a failure that is not the client's; a 404 is an answer.
+/// Server spans: 5xx, or a failure that is not the client's; a 404 is an answer. Where the failure
+/// has a flag, that says whose it is, and not the gRPC status that it was told with.
 fn server_is_error(segment: &Segment<'_>) -> bool {
-    segment.status >= 500 || segment.flag.is_some_and(is_ours)
+    let by_flag = segment.flag.map(is_ours);
+    segment.status >= 500 || by_flag.unwrap_or_else(|| server_error_of_call(segment).is_some())
+}
+
+fn server_error_of_call(segment: &Segment<'_>) -> Option<grpc::Status> {
+    let status = segment.call.and_then(|call| call.status);
+    status.filter(|status| status.is_server_error())
 }
 
 pub(super) fn is_ours(flag: Flag) -> bool {

@@ -9,6 +9,7 @@ use super::clock::Anchor;
 use super::id::{SpanId, TraceId};
 use super::sampler::By;
 use super::verdict::Judgement;
+use crate::grpc;
 use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route};
 
 /// One request that is over, however it ended.
@@ -68,6 +69,8 @@ pub struct Segment<'a> {
     pub status: u16,
     /// Why the request failed, if it did.
     pub flag: Option<Flag>,
+    /// The call, if the request is one of gRPC.
+    pub call: Option<Call>,
     /// The value of X-Request-ID; may be empty.
     pub request_id: &'a [u8],
 
@@ -91,6 +94,13 @@ pub struct Segment<'a> {
     pub attempts: &'a [Attempt<'a>],
     /// Whose the time was, and whether that is usual.
     pub judgement: Judgement,
+}
+
+/// A gRPC call; its method is the request's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// How it ended for the client; `None` if it was not told.
+    pub status: Option<grpc::Status>,
 }
 
 /// The choice of an endpoint, with everything that follows from it.
@@ -213,6 +223,8 @@ pub struct Attempt<'a> {
     pub end: Instant,
     /// The status of the response.
     pub status: Option<u16>,
+    /// How the call ended, if it is one of gRPC.
+    pub grpc_status: Option<grpc::Status>,
     /// Why the attempt failed, if it did.
     pub error: Option<Flag>,
     /// The same in words, where there are more.
