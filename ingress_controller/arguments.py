@@ -153,6 +153,20 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
             "FILE",
             "who knows what is in it may force a trace by X-Spanway-Debug; default: nobody",
         ),
+        (
+            "--phase-spans",
+            "WHEN",
+            "phases as spans of their own: never, slow (or failed) or always; default: slow",
+        ),
+        ("--capture-request-header", "NAME…", "record this field of requests on their spans"),
+        ("--capture-response-header", "NAME…", "record this field of endpoints' responses"),
+        ("--capture-query-key", "KEY…", "record queries, with the values of this key"),
+    )
+    run.add_argument(
+        "--capture-query",
+        action="store_const",
+        const="true",
+        help="record queries, with REDACTED in place of values",
     )
     group(
         "which trace a request belongs to",

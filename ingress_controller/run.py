@@ -484,6 +484,7 @@ def _tracing(settings: Settings) -> Tracing:
         settings.random_flag,
         settings.server_timing,
         settings.debug_key.text,
+        settings.span_detail,
     )
 
 

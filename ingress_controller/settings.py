@@ -31,13 +31,21 @@ from ingress_controller.arguments import (
     StartError,
     parser,
 )
+from ingress_controller.captured import at_most, header_name, query_key
 from ingress_controller.otel import RemoteSampler, sampling_url, telemetry
 from ingress_controller.propagators import propagators
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import Export
 from ingress_controller.traces.export.exporters import LINGER_S
-from proxy.table import RATE_PER_S_MAX, Propagator, ServerTiming, TrustContext
+from proxy.table import (
+    RATE_PER_S_MAX,
+    PhaseSpans,
+    Propagator,
+    ServerTiming,
+    SpanDetail,
+    TrustContext,
+)
 
 WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
@@ -67,6 +75,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_G = TypeVar("_G")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -151,6 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     trust_context: TrustContext = TrustContext.ALL
     server_timing: ServerTiming = ServerTiming.OFF
+    span_detail: SpanDetail = SpanDetail()
     warnings: tuple[str, ...] = ()
 
 
@@ -232,9 +242,9 @@ class _Given:
         return _parsed(name, ",".join(text for _, text in texts), parse) if texts else None
 
 
-def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:
+def _parsed(name: str, given: _G, parse: Callable[[_G], _T]) -> _T:
     try:
-        return parse(text)
+        return parse(given)
     except ValueError as err:
         raise SettingsError(f"{name}: {err}.") from err
 
@@ -300,6 +310,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         inject=extract if inject is None else inject,
         trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,
         server_timing=given.one("--server-timing", _server_timing) or ServerTiming.OFF,
+        span_detail=_span_detail(given),
         warnings=otel.warnings,
     )
     if settings.default_certificate is not None and not https:
@@ -361,6 +372,21 @@ def _drain(given: _Given, source: ManifestsSource | KubernetesSource) -> tuple[f
             " raise the timeout."
         )
     return timeout_s, delay_s
+
+
+def _span_detail(given: _Given) -> SpanDetail:
+    def names(flag: str, parse: Callable[[str], str]) -> tuple[str, ...]:
+        parsed = given.all(flag, parse)
+        return _parsed(flag, parsed, at_most)
+
+    query_keys = names("--capture-query-key", query_key)
+    is_query = given.one("--capture-query", _switch) or bool(query_keys)
+    return SpanDetail(
+        phase_spans=given.one("--phase-spans", _phase_spans) or PhaseSpans.SLOW,
+        request_headers=names("--capture-request-header", header_name),
+        response_headers=names("--capture-response-header", header_name),
+        query_keys=query_keys if is_query else None,
+    )
 
 
 def _directory(given: _Given) -> Path:
@@ -481,6 +507,13 @@ def _debug_key(text: str) -> Secret:
             " bytes; make one by `openssl rand -hex 32`"
         )
     return Secret(key)
+
+
+def _phase_spans(text: str) -> PhaseSpans:
+    try:
+        return PhaseSpans(text)
+    except ValueError as err:
+        raise ValueError(f'"{text}" is none of {", ".join(PhaseSpans)}') from err
 
 
 def _seconds(text: str) -> float:

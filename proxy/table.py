@@ -488,6 +488,29 @@ class Locality(_Value, frozen=True):
     node: str = ""
 
 
+class PhaseSpans(StrEnum):
+    """Which requests have their phases as spans of their own, besides as attributes."""
+
+    NEVER = "never"
+    SLOW = "slow"  # those that failed, and those that took a second or longer
+    ALWAYS = "always"
+
+
+class SpanDetail(_Value, frozen=True):
+    """What spans say beyond what they always say.
+
+    The values of these header fields are recorded, on the SERVER span: those of the request as it
+    came, those of the response as the endpoint sent it. `query_keys` are the keys of the query
+    whose values are; the others become `REDACTED`, and None leaves the query out altogether. At
+    most 16 names each, and none that holds a secret (Authorization, Cookie, X-API-Key and so on).
+    """
+
+    phase_spans: PhaseSpans = PhaseSpans.SLOW
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    query_keys: tuple[str, ...] | None = None
+
+
 class Tracing(_Value, frozen=True):
     """What is recorded. `policy` is that of all routes that have none of their own.
 
@@ -504,9 +527,10 @@ class Tracing(_Value, frozen=True):
     random_flag: bool = True
     server_timing: ServerTiming = ServerTiming.OFF  # of requests without a policy of their own, too
     debug_key: str = ""
+    detail: SpanDetail = SpanDetail()
 
     def __repr__(self) -> str:
-        shown = (self.policy, self.enabled, self.random_flag, self.server_timing)
+        shown = (self.policy, self.enabled, self.random_flag, self.server_timing, self.detail)
         return f"Tracing{shown!r}"
 
 

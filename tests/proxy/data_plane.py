@@ -95,10 +95,12 @@ class Segment:
     server: Span
     balance: Span | None
     attempts: tuple[Span, ...]
+    phases: tuple[Span, ...] = ()
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        return (self.server, *([self.balance] if self.balance else []), *self.attempts)
+        balance = [self.balance] if self.balance else []
+        return (self.server, *balance, *self.attempts, *self.phases)
 
     @property
     def flag(self) -> str | None:
@@ -202,14 +204,18 @@ class DataPlane:
 def segments(spans: list[Span]) -> list[Segment]:
     """Sorts the spans by request and checks that each one has its place."""
     children: dict[str, list[Span]] = defaultdict(list)
+    phases: dict[str, list[Span]] = defaultdict(list)
     for span in spans:
-        children[span.parent_id].append(span)
+        below = phases if "spanway.phase" in span.attributes else children
+        below[span.parent_id].append(span)
     found = []
     for server in (span for span in spans if span.kind is SpanKind.SERVER):
         below = children[server.span_id]
         assert [span.kind for span in below] in ([], [SpanKind.INTERNAL]), below
         balance = below[0] if below else None
         attempts = tuple(children[balance.span_id]) if balance else ()
-        found.append(Segment(server, balance, attempts))
+        above = (server, *([balance] if balance else []), *attempts)
+        of_these = tuple(phase for span in above for phase in phases[span.span_id])
+        found.append(Segment(server, balance, attempts, of_these))
     assert sum(len(segment.spans) for segment in found) == len(spans), "a span has no place"
     return found

@@ -99,8 +99,63 @@ async def test_upgrade_is_one_request_in_the_trace(
     segment = await data_plane.segment()
 
     assert segment.server.attributes["http.response.status_code"] == 101
-    assert segment.server.attributes["http.response.body.size"] == 5
+    assert segment.server.attributes["spanway.connection.received_bytes"] == 0
+    assert segment.server.attributes["spanway.connection.sent_bytes"] == 5
+    assert "http.response.body.size" not in segment.server.attributes
+    assert "spanway.websocket.messages_sent" not in segment.server.attributes
     assert segment.flag is None
+
+
+PING = b"\x89\x80mask"
+HELLO = b"\x81\x85mask" + b"hello"
+LONG = b"\x02\xfe\x01\x00mask" + bytes(256)
+LONG_END = b"\x80\x80mask"
+
+
+async def test_messages_of_a_websocket_are_counted_each_way(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    said = HELLO + LONG + PING + LONG_END
+    answer = b"\x81\x02hi" * 3
+
+    async def talks(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(SWITCHING.replace(b"echo", b"websocket"))
+        await exchange.reader.readexactly(len(said))
+        for byte in answer:
+            await exchange.send(bytes([byte]))
+        exchange.close()
+
+    upstream.answer = talks
+    await client.send(request("GET", "/chat", "Connection: upgrade", "Upgrade: websocket"))
+    await client.interim()
+    for piece in (said[:3], said[3:20], said[20:]):
+        await client.send(piece)
+    assert await client.rest() == answer
+    attributes = (await data_plane.segment()).server.attributes
+
+    assert attributes["spanway.websocket.messages_received"] == 2
+    assert attributes["spanway.websocket.messages_sent"] == 3
+    assert attributes["spanway.connection.received_bytes"] == len(said)
+    assert attributes["spanway.connection.sent_bytes"] == len(answer)
+
+
+async def test_websocket_that_sends_no_frames_is_passed_on_all_the_same(
+    client: Client, upstream: Upstream
+) -> None:
+    async def echo(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(SWITCHING.replace(b"echo", b"websocket"))
+        while part := await exchange.reader.read(64 * 1024):
+            await exchange.send(part)
+        exchange.close()
+
+    upstream.answer = echo
+    await client.send(request("GET", "/chat", "Connection: upgrade", "Upgrade: websocket"))
+    await client.interim()
+    for part in (b"\xff\xff" * 1000, bytes(range(256)) * 100):
+        await client.send(part)
+        assert await client.receive(len(part)) == part
 
 
 async def test_switch_that_nobody_asked_for_is_a_protocol_error(

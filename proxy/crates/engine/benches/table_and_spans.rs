@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use spanway_engine::message::Fields;
-use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Route, Table, normalise, wire};
+use spanway_engine::table::{
+    Backend, BalancePolicy, ListenerKind, Route, SpanDetail, Table, normalise, wire,
+};
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Ids, Judgement, Recorder, Resource,
     Segment, SpanQueue, context,
@@ -113,6 +115,7 @@ fn measure_record(table: &Table) {
         .unwrap();
     let backend = table.backend(&matched.route.backend).unwrap();
     let (mut ids, start, clock) = (Ids::from_entropy(), Instant::now(), Anchor::now());
+    let (detail, fields) = (SpanDetail::default(), Fields::default());
     let mut bytes = 0;
     let mut drain = || {
         for batch in queue.take(usize::MAX) {
@@ -127,7 +130,7 @@ fn measure_record(table: &Table) {
             matched.route,
             backend,
             &attempts,
-            (start, clock),
+            (&detail, &fields, start, clock),
         ));
         if index % 1024 == 0 {
             drain();
@@ -136,7 +139,7 @@ fn measure_record(table: &Table) {
     let mut baselines = Baselines::default();
     measure("the verdict of a segment", 200_000, |_| {
         let attempts = [attempt(ids.span_id(), backend, start)];
-        let borrowed = (start, clock);
+        let borrowed = (&detail, &fields, start, clock);
         let segment = segment(&mut ids, matched.route, backend, &attempts, borrowed);
         black_box(baselines.judge(&segment));
     });
@@ -215,7 +218,7 @@ fn segment<'a>(
     route: &'a Route,
     backend: &'a Backend,
     attempts: &'a [Attempt<'a>],
-    (start, clock): (Instant, Anchor),
+    (detail, fields, start, clock): (&'a SpanDetail, &'a Fields, Instant, Anchor),
 ) -> Segment<'a> {
     let at = |microseconds| start + Duration::from_micros(microseconds);
     let balance = Balance {
@@ -240,6 +243,7 @@ fn segment<'a>(
         method: b"GET",
         known_method: Some("GET"),
         path: b"/api/v1/part-1/items/42",
+        query: None,
         scheme: "http",
         tls_attributes: b"",
         host: b"host-1.shop.example",
@@ -257,6 +261,11 @@ fn segment<'a>(
         flag: None,
         call: None,
         request_id: b"5f0c1ad2-77cb-4f39-a12c-0b7ad6b71692",
+        detail,
+        request_fields: fields,
+        response_fields: None,
+        phase_id: None,
+        tunnel: None,
         request_body_bytes: 0,
         response_body_bytes: 1024,
         start,

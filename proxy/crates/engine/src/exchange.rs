@@ -4,7 +4,7 @@
 //! longer than any buffer, and either side may wait for the other. Each direction holds at most
 //! one read buffer and one write buffer; when its writer is slow, its reader is not read.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -20,8 +20,9 @@ use crate::message::{Fields, RequestHead, ResponseHead};
 use crate::pace::{Bounds, Expired, Pace, Side};
 use crate::table::{Affinity, OverTls};
 use crate::timer::Timer;
-use crate::trace::Flag;
+use crate::trace::{Flag, Messages, Tunnel};
 use crate::upstream::answer;
+use crate::websocket::{Conversation, Frames, is_websocket};
 
 /// Everything that one exchange uses. Sources and sinks are lent: they are large, and this is moved.
 pub struct Exchange<'a, 's> {
@@ -81,10 +82,23 @@ pub struct Marks {
     pub blocked_by_client: Cell<Duration>,
     /// How long the request did, because of the endpoint.
     pub blocked_by_endpoint: Cell<Duration>,
+    /// What was said on the connection, once it was upgraded to `WebSocket`.
+    pub websocket: OnceCell<Box<Conversation>>,
     /// What is wrong with the request's body.
     pub malformed: Cell<Option<Malformed>>,
     /// The endpoint said that it did not look at the request.
     pub is_unprocessed: Cell<bool>,
+}
+
+impl Marks {
+    /// What went through the connection after it was upgraded, if it was.
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        let messages = self.websocket.get().map(|both| Messages {
+            received: both.received.borrow().messages(),
+            sent: both.sent.borrow().messages(),
+        });
+        (self.status.get() == 101).then_some(Tunnel { messages })
+    }
 }
 
 /// An exchange that came to its end.
@@ -117,6 +131,7 @@ impl Exchange<'_, '_> {
             from_client: self.from_client,
             to_upstream: self.to_upstream,
             body_bytes_max: self.body_bytes_max,
+            frames: None,
             marks,
             pace: &pace,
         };
@@ -173,6 +188,7 @@ struct Upload<'a, 's> {
     from_client: &'a mut Source<'s>,
     to_upstream: &'a mut Sink<'s>,
     body_bytes_max: u64,
+    frames: Option<&'a RefCell<Frames>>,
     marks: &'a Marks,
     pace: &'a Pace<'a>,
 }
@@ -191,6 +207,7 @@ impl Upload<'_, '_> {
         self.from_client.open_tunnel();
         self.to_upstream.open_tunnel();
         self.body_bytes_max = u64::MAX;
+        self.frames = self.marks.websocket.get().map(|both| &both.received);
         let failure = self.relay().await.err()?;
         upload_failure(&failure, self.marks)
     }
@@ -210,6 +227,7 @@ impl Upload<'_, '_> {
             sink: self.to_upstream,
             moved: &self.marks.request_body_bytes,
             bytes_max: self.body_bytes_max,
+            frames: self.frames,
             pace,
             waits_for_sink: &waits,
         };
@@ -333,6 +351,9 @@ impl Download<'_, '_> {
         if !is_asked_for || self.response.upgrade().is_none() {
             return Err(Flag::UpstreamProtocolError); // Nobody may grant what nobody asked for.
         }
+        if is_websocket(self.request) {
+            self.marks.websocket.get_or_init(Box::default);
+        }
         reply::switch(self.to_client, self.response);
         self.marks.status.set(self.response.status);
         self.marks.first_response.set(Some(self.pace.moved()));
@@ -357,6 +378,7 @@ impl Download<'_, '_> {
             sink: self.to_client,
             moved: &self.marks.response_body_bytes,
             bytes_max: u64::MAX,
+            frames: self.marks.websocket.get().map(|both| &both.sent),
             pace,
             waits_for_sink: &waits,
         };

@@ -16,7 +16,7 @@ use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
-use crate::message::{Fields, Name, RequestHead};
+use crate::message::{Fields, Name, RequestHead, ResponseHead};
 use crate::origin;
 use crate::propagation::{Asked, Trace};
 use crate::queueing::Queued;
@@ -219,7 +219,7 @@ pub async fn forward(
         }
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
-    record(&job, policy, &found, &outcome);
+    record(&job, policy, &found, &outcome, &workspace.response);
     workspace.request = request;
     after
 }
@@ -491,6 +491,7 @@ fn record(
     policy: &TracingPolicy,
     found: &Result<Target<'_>, NoTarget<'_>>,
     outcome: &Outcome,
+    response: &ResponseHead,
 ) {
     let Job {
         worker,
@@ -517,6 +518,7 @@ fn record(
     };
     let marks = outcome.marks();
     let end = outcome.end.unwrap_or_else(Instant::now);
+    let is_passed_on = marks.is_some_and(|marks| marks.first_response.get().is_some());
     let mut segment = Segment {
         clock: worker.clock.borrow_mut().anchor(end),
         trace_id: trace.id,
@@ -529,6 +531,7 @@ fn record(
         method: request.method_bytes(),
         known_method: request.method.name(),
         path: request.path(),
+        query: request.query(),
         scheme: ends.scheme,
         tls_attributes: job.tls.map_or(&[], |tls| &tls.attributes),
         host: request.host(),
@@ -554,6 +557,11 @@ fn record(
             status: outcome.grpc_status,
         }),
         request_id: job.id,
+        detail: &job.table.tracing.detail,
+        request_fields: &request.fields,
+        response_fields: is_passed_on.then_some(&response.fields),
+        phase_id: None,
+        tunnel: marks.and_then(Marks::tunnel),
         request_body_bytes: marks.map_or(0, |marks| marks.request_body_bytes.get()),
         response_body_bytes: marks.map_or(0, |marks| marks.response_body_bytes.get()),
         start: arrival.start,
@@ -577,6 +585,9 @@ fn record(
         }
         worker.stats.tail_kept.add(1);
         segment.sampled_by = by;
+    }
+    if segment.wants_phases() {
+        segment.phase_id = Some(worker.ids.borrow_mut().span_id());
     }
     worker.recorder.borrow_mut().record(&segment);
 }

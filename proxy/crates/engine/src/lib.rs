@@ -41,6 +41,7 @@ mod timer;
 pub mod tls;
 pub mod trace;
 mod upstream;
+mod websocket;
 mod worker;
 
 pub use engine::{EndpointHealth, Engine, Explained};

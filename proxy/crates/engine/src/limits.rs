@@ -233,6 +233,24 @@ pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(10);
 /// (`max_path_tag_length`); user agents of browsers are that long already.
 pub const VALUE_BYTES_MAX: usize = 512;
 
+/// Header fields of requests that are recorded on spans, those of responses, and keys of queries whose
+/// values are, each. Over it: the table's part is rejected. The SDKs of OpenTelemetry have no bound
+/// but 128 attributes a span.
+pub const CAPTURED_NAMES_MAX: usize = 16;
+
+/// Values of one such field; the rest is left out. Fields that are repeated at all are so two or
+/// three times.
+pub const CAPTURED_VALUES_MAX: usize = 8;
+
+/// Bytes of the name of such a field or key. Over it: rejected. The longest name that IANA has
+/// registered has 45.
+pub const CAPTURED_NAME_BYTES_MAX: usize = 64;
+
+/// From here on a request is slow, and its phases have spans of their own. One second is how long
+/// a person waits without losing the thread (Nielsen, "Response Times"); slow query logs of
+/// databases begin at 0.1 to 10 s.
+pub const SLOW_REQUEST: Duration = Duration::from_secs(1);
+
 /// List members of one `tracestate`. Source: Trace Context, "tracestate Header Field Values".
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
 

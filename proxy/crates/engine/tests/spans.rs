@@ -12,13 +12,18 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use otlp::{Request, Span, Value};
 use serde_json::json;
-use spanway_engine::limits::VALUE_BYTES_MAX;
-use spanway_engine::table::{Backend, BalancePolicy, ListenerKind, Place, Route, Table, wire};
+use spanway_engine::limits::{CAPTURED_VALUES_MAX, SLOW_REQUEST, VALUE_BYTES_MAX};
+use spanway_engine::message::Fields;
+use spanway_engine::table::{
+    Backend, BalancePolicy, CapturedHeader, ListenerKind, PhaseSpans, Place, Route, SpanDetail,
+    Table, wire,
+};
 use spanway_engine::trace::segment::{Fault, Stay};
 use spanway_engine::trace::tail::{self, Latencies};
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Flag, Ids, Judgement, Recorder,
-    Resource, RetryDenied, Segment, SpanId, SpanQueue, TlsSession, TraceId, Verdict,
+    Anchor, Attempt, Balance, Baselines, Blocked, By, Call, Choice, Flag, GrpcStatus, Ids,
+    Judgement, Messages, Recorder, Resource, RetryDenied, Segment, SpanId, SpanQueue, TlsSession,
+    TraceId, Tunnel, Verdict,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -32,6 +37,8 @@ struct World {
     route: Arc<Route>,
     backend: Arc<Backend>,
     gone: Arc<Backend>,
+    detail: SpanDetail,
+    fields: Fields,
     start: Instant,
 }
 
@@ -70,6 +77,8 @@ impl World {
             route: Arc::clone(table.route(b"shop.example", b"/api/x").unwrap().route),
             backend: Arc::clone(table.backend("shop/api:http").unwrap()),
             gone: Arc::clone(table.backend("shop/gone:http").unwrap()),
+            detail: SpanDetail::default(),
+            fields: Fields::default(),
             start: Instant::now(),
         }
     }
@@ -127,6 +136,7 @@ impl World {
             method: b"GET",
             known_method: Some("GET"),
             path: b"/api/x",
+            query: None,
             scheme: "http",
             tls_attributes: b"",
             host: b"shop.example",
@@ -144,6 +154,11 @@ impl World {
             flag: None,
             call: None,
             request_id: b"r-1",
+            detail: &self.detail,
+            request_fields: &self.fields,
+            response_fields: None,
+            phase_id: None,
+            tunnel: None,
             request_body_bytes: 0,
             response_body_bytes: 1024,
             start: self.start,
@@ -818,6 +833,7 @@ fn parents_enclose_children_and_phases_sum_to_their_span() {
         let spans = spans(&segment);
         assert_eq!(segment.judgement.times.total(), total_us(&spans[0]));
         assert_eq!(spans[0].phases_us(), total_us(&spans[0]));
+        assert_phases_fill_attempts(&spans);
         for span in &spans {
             assert!(span.start_unix_ns <= span.end_unix_ns);
             let Some(parent) = spans.iter().find(|one| one.span_id == span.parent_span_id) else {
@@ -833,9 +849,31 @@ fn parents_enclose_children_and_phases_sum_to_their_span() {
     }
 }
 
+/// The spans of an attempt's phases lie end to end, but for what is too short to have one.
+fn assert_phases_fill_attempts(spans: &[Span]) {
+    let phases: Vec<_> = spans.iter().filter(|span| span.phase().is_some()).collect();
+    for attempt in spans.iter().filter(|span| span.kind == CLIENT) {
+        let below = phases
+            .iter()
+            .filter(|phase| phase.parent_span_id == attempt.span_id);
+        let (mut at, mut short) = (attempt.start_unix_ns, 0);
+        for phase in below {
+            assert!(at <= phase.start_unix_ns);
+            short += phase.start_unix_ns - at;
+            at = phase.end_unix_ns;
+        }
+        short += attempt.end_unix_ns - at;
+        assert!(
+            phases.is_empty() || short < 5 * 1_000,
+            "{short} ns have no span"
+        );
+    }
+}
+
 fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Attempt<'a>> {
-    let attempt_count = random.usize(..4);
-    let attempt = |_| Attempt {
+    let attempt_count = random.u8(..4);
+    let attempt = |index| Attempt {
+        id: span_id(0x10 + index),
         started: random_instant(world, random),
         handshake_started: random.bool().then(|| random_instant(world, random)),
         connected: random_instant(world, random),
@@ -869,6 +907,7 @@ fn random_segment<'a>(
         first_response: random.bool().then(|| random_instant(world, random)),
         end: random_instant(world, random),
         balance: random.bool().then_some(balance),
+        phase_id: random.bool().then_some(span_id(0x80)),
         ..world.segment(attempts)
     }
 }
@@ -879,6 +918,311 @@ fn random_instant(world: &World, random: &mut fastrand::Rng) -> Instant {
 
 fn total_us(span: &Span) -> u64 {
     (span.end_unix_ns - span.start_unix_ns) / 1_000
+}
+
+fn phases_by_name(spans: &[Span]) -> Vec<(&str, &str, [u8; 8], u64)> {
+    let phases = spans.iter().filter_map(|span| {
+        assert!(span.phase().is_none() || span.kind == INTERNAL);
+        let phase = span.phase()?;
+        let parent = span.parent_span_id[..].try_into().unwrap();
+        Some((&*span.name, phase, parent, total_us(span)))
+    });
+    phases.collect()
+}
+
+#[test]
+fn each_phase_has_a_span_under_the_one_whose_time_it_is() {
+    let world = World::new();
+    let attempts = [Attempt {
+        handshake_started: Some(world.at(150)),
+        reused: false,
+        ..world.attempt()
+    }];
+    let spans = spans(&Segment {
+        phase_id: Some(span_id(0x80)),
+        ..world.segment(&attempts)
+    });
+    let [root, balance, attempt] = [1, 2, 3].map(|byte| [byte; 8]);
+    assert_eq!(
+        phases_by_name(&spans),
+        [
+            ("HTTP read_head", "head", root, 100),
+            ("HTTP wait_for_connection", "queue", balance, 5),
+            ("socket connect", "connect", attempt, 30),
+            ("TLS client handshake", "tls", attempt, 70),
+            ("HTTP send_request", "send", attempt, 10),
+            ("HTTP wait_for_response", "wait", attempt, 500),
+            ("HTTP receive_response", "receive", attempt, 170),
+            ("HTTP send_response", "respond", root, 100),
+        ]
+    );
+    let ids: std::collections::HashSet<_> = spans.iter().map(|span| &span.span_id).collect();
+    assert_eq!(ids.len(), spans.len());
+    assert!(spans.iter().all(|span| span.status_code == 0));
+}
+
+#[test]
+fn a_phase_that_took_no_time_has_no_span() {
+    let world = World::new();
+    let attempts = [Attempt {
+        connected: world.at(120),
+        ..world.attempt()
+    }];
+    let spans = spans(&Segment {
+        phase_id: Some(span_id(0x80)),
+        balance: Some(Balance {
+            queue: Duration::ZERO,
+            ..world.balance()
+        }),
+        ..world.segment(&attempts)
+    });
+    let names: Vec<_> = spans.iter().filter_map(Span::phase).collect();
+    assert_eq!(names, ["head", "send", "wait", "receive", "respond"]);
+}
+
+#[test]
+fn an_attempt_fails_in_its_last_phase() {
+    let world = World::new();
+    let attempts = [Attempt {
+        connected: world.at(900),
+        sent: world.at(900),
+        first_byte: None,
+        status: None,
+        error: Some(Flag::ConnectTimeout),
+        ..world.attempt()
+    }];
+    let spans = spans(&Segment {
+        status: 504,
+        flag: Some(Flag::ConnectTimeout),
+        phase_id: Some(span_id(0x80)),
+        ..world.segment(&attempts)
+    });
+    for span in spans.iter().filter(|span| span.phase().is_some()) {
+        let is_failed = span.phase() == Some("connect");
+        let error = is_failed.then_some("connect_timeout");
+        assert_eq!(
+            (span.status_code == ERROR, span.text("error.type")),
+            (is_failed, error)
+        );
+    }
+}
+
+#[test]
+fn phases_are_wanted_of_requests_that_were_slow_or_failed() {
+    let mut world = World::new();
+    let mut wanted = |phase_spans| {
+        world.detail.phase_spans = phase_spans;
+        let segment = world.segment(&[]);
+        let plain = segment.wants_phases();
+        let slow = Segment {
+            end: world.start + SLOW_REQUEST,
+            ..segment.clone()
+        };
+        let waited = Segment {
+            flag: Some(Flag::QueueTimeout),
+            ..segment.clone()
+        };
+        let refused = Segment {
+            flag: Some(Flag::NoEndpoints),
+            balance: None,
+            status: 503,
+            ..segment.clone()
+        };
+        let retried = [Attempt {
+            error: Some(Flag::ConnectRefused),
+            ..world.attempt()
+        }];
+        let retried = world.segment(&retried);
+        let others = [&slow, &waited, &refused, &retried];
+        (plain, others.map(Segment::wants_phases))
+    };
+    assert_eq!(wanted(PhaseSpans::Never), (false, [false; 4]));
+    assert_eq!(wanted(PhaseSpans::Slow), (false, [true, true, false, true]));
+    assert_eq!(wanted(PhaseSpans::Always), (true, [true; 4]));
+}
+
+fn call(status: &[u8]) -> Call {
+    Call {
+        status: Some(GrpcStatus::parse(status)),
+    }
+}
+
+/// The SERVER and the CLIENT span of a call that its endpoint ended with this status.
+fn spans_of_call(status: &[u8]) -> [Span; 2] {
+    let world = World::new();
+    let call = call(status);
+    let attempts = [Attempt {
+        grpc_status: call.status,
+        ..world.attempt()
+    }];
+    let spans = spans(&Segment {
+        path: b"/shop.Cart/Add",
+        call: Some(call),
+        ..world.segment(&attempts)
+    });
+    let [server, _, client] = spans.try_into().unwrap();
+    [server, client]
+}
+
+#[test]
+fn a_call_is_told_with_its_method_and_how_it_ended() {
+    for span in spans_of_call(b"0") {
+        assert_eq!(span.text("rpc.system.name"), Some("grpc"));
+        assert_eq!(span.text("rpc.method"), Some("shop.Cart/Add"));
+        assert_eq!(span.text("rpc.method_original"), None);
+        assert_eq!(span.text("rpc.response.status_code"), Some("OK"));
+        assert_eq!((span.status_code, span.text("error.type")), (0, None));
+    }
+}
+
+#[test]
+fn a_method_that_no_endpoint_is_known_to_have_is_only_told_as_it_came() {
+    for span in spans_of_call(b"12") {
+        assert_eq!(span.text("rpc.method"), Some("_OTHER"));
+        assert_eq!(span.text("rpc.method_original"), Some("shop.Cart/Add"));
+        assert_eq!(span.text("rpc.response.status_code"), Some("UNIMPLEMENTED"));
+    }
+}
+
+#[test]
+fn a_calls_end_is_judged_by_whose_fault_it_is() {
+    for (status, name, is_server_error) in [
+        ("1", "CANCELLED", false),
+        ("5", "NOT_FOUND", false),
+        ("14", "UNAVAILABLE", true),
+        ("99", "UNKNOWN", true),
+    ] {
+        let [server, client] = spans_of_call(status.as_bytes());
+        let code = if is_server_error { ERROR } else { 0 };
+        assert_eq!(server.status_code, code, "{name}");
+        assert_eq!(server.text("error.type"), is_server_error.then_some(name));
+        assert_eq!(
+            (client.status_code, client.text("error.type")),
+            (ERROR, Some(name))
+        );
+    }
+}
+
+#[test]
+fn a_call_that_we_refuse_is_judged_by_its_flag() {
+    let world = World::new();
+    for (flag, status, code) in [(Flag::NoRoute, "12", 0), (Flag::NoEndpoints, "14", ERROR)] {
+        let server = &spans(&Segment {
+            flag: Some(flag),
+            call: Some(call(status.as_bytes())),
+            ..world.segment(&[])
+        })[0];
+        let error = (code == ERROR).then_some(flag.as_str());
+        assert_eq!(
+            (server.status_code, server.text("error.type")),
+            (code, error)
+        );
+        assert_eq!(server.text("rpc.method"), Some("_OTHER"));
+    }
+}
+
+#[test]
+fn an_upgraded_connection_is_told_with_what_went_through_it() {
+    let world = World::new();
+    let messages = Messages {
+        received: 3,
+        sent: 4,
+    };
+    for messages in [None, Some(messages)] {
+        let server = &spans(&Segment {
+            status: 101,
+            tunnel: Some(Tunnel { messages }),
+            request_body_bytes: 70,
+            response_body_bytes: 80,
+            ..world.segment(&[])
+        })[0];
+        assert_eq!(server.int("spanway.connection.received_bytes"), Some(70));
+        assert_eq!(server.int("spanway.connection.sent_bytes"), Some(80));
+        assert_eq!(server.int("http.response.body.size"), None);
+        let received = server.int("spanway.websocket.messages_received");
+        let sent = server.int("spanway.websocket.messages_sent");
+        assert_eq!((received, sent), (messages.map(|_| 3), messages.map(|_| 4)));
+    }
+}
+
+fn captured(name: &str, kind: &str) -> CapturedHeader {
+    CapturedHeader {
+        name: name.into(),
+        key: format!("http.{kind}.header.{name}").into(),
+    }
+}
+
+#[test]
+fn captured_fields_are_arrays_and_bounded() {
+    let mut world = World::new();
+    world.fields.push(b"X-Tenant", b"blue");
+    world.fields.push(b"cookie", b"secret");
+    world.fields.push(b"x-tenant", &[b'x'; 600]);
+    for _ in 0..10 {
+        world.fields.push(b"X-Many", b"\xff");
+    }
+    world.detail.request_headers = ["x-tenant", "x-many", "x-absent"]
+        .map(|name| captured(name, "request"))
+        .to_vec();
+    world.detail.response_headers = vec![captured("x-tenant", "response")];
+    let server = &spans(&world.segment(&[]))[0];
+    let texts = |texts: &[&str]| Value::Texts(texts.iter().map(ToString::to_string).collect());
+    let captured: Vec<_> = server
+        .attributes
+        .iter()
+        .filter(|(key, _)| key.contains(".header."))
+        .collect();
+    let long = "x".repeat(VALUE_BYTES_MAX);
+    assert_eq!(
+        captured,
+        [
+            (
+                &"http.request.header.x-many".to_owned(),
+                &texts(&["\u{fffd}"; CAPTURED_VALUES_MAX])
+            ),
+            (
+                &"http.request.header.x-tenant".to_owned(),
+                &texts(&["blue", &long])
+            ),
+        ]
+    );
+    let answered = Segment {
+        response_fields: Some(&world.fields),
+        ..world.segment(&[])
+    };
+    let server = &spans(&answered)[0];
+    assert!(
+        server
+            .attributes
+            .contains_key("http.response.header.x-tenant")
+    );
+}
+
+#[test]
+fn a_query_is_told_without_the_values_that_nobody_asked_for() {
+    let mut world = World::new();
+    let told = |world: &World, query: &str| {
+        let segment = Segment {
+            query: Some(query.as_bytes()),
+            ..world.segment(&[])
+        };
+        spans(&segment)[0].text("url.query").map(str::to_owned)
+    };
+    assert_eq!(told(&world, "page=2"), None);
+    world.detail.query_keys = Some(vec![b"page".as_slice().into()]);
+    for (query, want) in [
+        ("page=2&token=t&page=3", "page=2&token=REDACTED&page=3"),
+        (
+            "PAGE=2&p%61ge=3&a=b=c",
+            "PAGE=REDACTED&p%61ge=REDACTED&a=REDACTED",
+        ),
+        ("eyJhbGciOi&page&&page=", "REDACTED&page&&page="),
+        ("", ""),
+    ] {
+        assert_eq!(told(&world, query).as_deref(), Some(want));
+    }
+    let long = told(&world, &"a=1&".repeat(10_000)).unwrap();
+    assert!(long.len() <= VALUE_BYTES_MAX && !long.contains('1'));
 }
 
 #[test]

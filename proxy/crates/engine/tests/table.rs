@@ -355,6 +355,41 @@ fn a_tracing_policy_that_is_wrong_leaves_tracing_as_it_was() {
 }
 
 #[test]
+fn a_detail_that_asks_for_a_secret_leaves_detail_as_it_was() {
+    let named = json!({"request_headers": ["X-Tenant"], "query_keys": ["page"]});
+    let tracing = |detail: &Value| {
+        let mut tracing = wire_json::tracing(&json!({}));
+        tracing["detail"] = wire_json::detail(detail);
+        json!({"tracing": tracing})
+    };
+    let old = applied(&shop(), tracing(&named));
+    assert_eq!(
+        &*old.tracing.detail.request_headers[0].key,
+        "http.request.header.x-tenant"
+    );
+    let many: Vec<_> = (0..17).map(|index| format!("x-{index}")).collect();
+    for (changes, part) in [
+        (json!({"request_headers": ["Cookie"]}), "request_headers"),
+        (
+            json!({"response_headers": ["Set-Cookie"]}),
+            "response_headers",
+        ),
+        (json!({"query_keys": ["sig"]}), "query_keys"),
+        (json!({"query_keys": ["a=b"]}), "query_keys"),
+        (json!({"request_headers": ["two words"]}), "request_headers"),
+        (json!({ "response_headers": many }), "response_headers"),
+    ] {
+        let (new, rejected) = apply(&old, tracing(&changes));
+        assert!(
+            rejected[0]
+                .message
+                .starts_with(&format!("tracing.detail.{part} has "))
+        );
+        assert_eq!(new.tracing.detail, old.tracing.detail);
+    }
+}
+
+#[test]
 fn a_rate_goes_on_where_a_policy_is_said_again_and_begins_anew_where_it_is_another() {
     let publish = |table: &Table, per_s: f64, timeout_ms: i64| {
         let policy = wire_json::tracing_policy(&json!({"traces_per_s_max": per_s}));

@@ -98,6 +98,10 @@ pub fn tables() -> Vec<Vec<u8>> {
                     "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "is_remote": false,
                 },
                 "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": "",
+                "detail": {
+                    "phase_spans": "slow", "request_headers": [], "response_headers": [],
+                    "query_keys": null,
+                },
             },
             "locality": {"zone": "", "node": ""},
             "hosts_upsert": [{"name": "shop.example", "routes": routes, "tls": null}],

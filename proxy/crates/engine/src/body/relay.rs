@@ -1,9 +1,10 @@
 //! Moves one body from its source to its sink.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::{Gone, ReadError, Sink, Source};
 use crate::pace::Pace;
+use crate::websocket::Frames;
 
 /// One direction of an exchange.
 pub struct Relay<'a, 's> {
@@ -13,6 +14,8 @@ pub struct Relay<'a, 's> {
     pub moved: &'a Cell<u64>,
     /// No more than that many of them.
     pub bytes_max: u64,
+    /// Looks at the bytes of a `WebSocket` connection.
+    pub frames: Option<&'a RefCell<Frames>>,
     pub pace: &'a Pace<'a>,
     /// To be told whether the source or the sink is waited for.
     pub waits_for_sink: &'a dyn Fn(bool),
@@ -50,6 +53,9 @@ impl Relay<'_, '_> {
                     return Err(RelayError::TooLarge);
                 }
                 self.moved.set(moved);
+                if let Some(frames) = self.frames {
+                    frames.borrow_mut().pass(piece);
+                }
                 sink.put(piece, pace).await?;
             }
             if source.is_done() {

@@ -9,6 +9,7 @@
 mod affinity;
 mod backend;
 mod balance;
+mod detail;
 mod host;
 mod listener;
 mod networks;
@@ -31,6 +32,7 @@ pub use backend::{
     ProxyProtocol,
 };
 pub use balance::{HashKey, Health, Locality, Place, Tier};
+pub use detail::{CapturedHeader, PhaseSpans, SpanDetail};
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind, TrustContext};
 pub use networks::Networks;
@@ -60,6 +62,8 @@ pub struct Tracing {
     pub server_timing: ServerTiming,
     /// What signs the word of who may force a trace; `None` if nobody may.
     pub debug_key: Option<Arc<DebugKey>>,
+    /// What spans say beyond what they always say.
+    pub detail: Arc<SpanDetail>,
 }
 
 /// One generation of everything that requests are decided by.
@@ -109,6 +113,7 @@ impl Table {
                 random_flag: true,
                 server_timing: ServerTiming::Off,
                 debug_key: None,
+                detail: Arc::default(),
             },
             locality: Locality::default(),
             hosts: SharedMap::default(),
@@ -415,6 +420,13 @@ impl Next {
     }
 
     fn change_tracing(&mut self, wire: &wire::Tracing) {
+        match SpanDetail::compile(&wire.detail) {
+            Ok(detail) => self.table.tracing.detail = Arc::new(detail),
+            Err(what) => {
+                let message = format!("tracing.detail.{what}");
+                self.rejected.push(Rejected::tracing(message));
+            }
+        }
         match TracingPolicy::compile(&wire.policy) {
             Ok(policy) => {
                 let tracing = &mut self.table.tracing;

@@ -78,6 +78,7 @@ pub struct Tracing {
     pub random_flag: bool,
     pub server_timing: super::ServerTiming,
     pub debug_key: Secret,
+    pub detail: SpanDetail,
 }
 
 /// Text that is never shown.
@@ -89,6 +90,17 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(..)")
     }
+}
+
+/// See `proxy/table.py`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "proxy/table.py documents the fields")]
+pub struct SpanDetail {
+    pub phase_spans: super::PhaseSpans,
+    pub request_headers: Vec<String>,
+    pub response_headers: Vec<String>,
+    pub query_keys: Option<Vec<String>>,
 }
 
 /// See `proxy/table.py`.

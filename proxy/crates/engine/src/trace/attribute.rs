@@ -19,6 +19,9 @@ const VALUE: u8 = field(2, LENGTH);
 const STRING_VALUE: u8 = field(1, LENGTH);
 const BOOL_VALUE: u8 = field(2, VARINT);
 const INT_VALUE: u8 = field(3, VARINT);
+const ARRAY_VALUE: u8 = field(5, LENGTH);
+/// `ArrayValue.values`.
+const ARRAY_ELEMENT: u8 = field(1, LENGTH);
 
 pub(super) const VARINT: u8 = 0;
 pub(super) const FIXED64: u8 = 1;
@@ -122,6 +125,35 @@ pub(crate) fn put_int<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: u
 #[inline]
 pub(crate) fn put_bool<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: bool) {
     put_key(out, key, [BOOL_VALUE, u8::from(value)], 0);
+}
+
+/// Appends a span attribute whose value is an array of texts; each need not be valid UTF-8.
+pub(super) fn put_text_array<'v>(
+    out: &mut Vec<u8>,
+    key: &str,
+    values: impl Iterator<Item = &'v [u8]>,
+) {
+    out.push(SPAN_ATTRIBUTE);
+    let pair = LengthGap::<3>::open(out);
+    put_bytes(out, KEY, key.as_bytes());
+    out.push(VALUE);
+    let value = LengthGap::<3>::open(out);
+    out.push(ARRAY_VALUE);
+    let array = LengthGap::<3>::open(out);
+    for text in values {
+        let text = Text::new(text);
+        out.push(ARRAY_ELEMENT);
+        put_varint(
+            out,
+            (1 + varint_bytes(text.bytes as u64) + text.bytes) as u64,
+        );
+        out.push(STRING_VALUE);
+        put_varint(out, text.bytes as u64);
+        text.put(out);
+    }
+    array.close(out);
+    value.close(out);
+    pair.close(out);
 }
 
 /// Appends a resource attribute whose value is text.

@@ -52,6 +52,13 @@ impl SpanId {
         &self.0
     }
 
+    /// The id after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let after = u64::from_be_bytes(self.0).wrapping_add(1).max(1);
+        Self(after.to_be_bytes())
+    }
+
     /// 16 lower-case hex digits.
     #[must_use]
     pub fn to_hex(self) -> [u8; 16] {

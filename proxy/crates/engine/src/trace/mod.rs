@@ -10,12 +10,14 @@
 pub mod attribute;
 pub mod baseline;
 pub mod bucket;
+mod capture;
 pub mod clock;
 pub mod connection;
 pub mod context;
 pub mod debug;
 pub mod id;
 mod otlp;
+mod phases;
 pub mod probability;
 pub mod queue;
 pub mod recorder;
@@ -37,6 +39,7 @@ pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};
 pub use sampler::{By, Decision, TracingPolicy};
 pub use segment::{
-    Attempt, Balance, Blocked, Call, Choice, Flag, RetryDenied, Segment, TlsSession,
+    Attempt, Balance, Blocked, Call, Choice, Flag, Messages, RetryDenied, Segment, TlsSession,
+    Tunnel,
 };
 pub use verdict::{Judgement, Verdict};

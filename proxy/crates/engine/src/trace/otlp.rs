@@ -12,9 +12,9 @@ use super::attribute::{
     put_int, put_lossy, put_span_name, put_string_field, put_text,
 };
 use super::id::{SpanId, TraceId};
-use super::rpc;
-use super::segment::{Attempt, Balance, Choice, Fault, Flag, Segment};
+use super::segment::{Attempt, Balance, Choice, Fault, Flag, Messages, Segment};
 use super::timing::{AttemptLine, Interval, Timeline};
+use super::{capture, phases, rpc};
 use crate::grpc;
 use crate::ip_text::IpText;
 
@@ -69,7 +69,8 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
     for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
         put_attempt(out, segment, (attempt, line), (&common, parent));
     }
-    1 + usize::from(segment.balance.is_some()) + segment.attempts.len()
+    let phase_count = phases::put_phases(out, segment, &common, &timeline);
+    1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + phase_count
 }
 
 fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, common: &Common<'_>, timeline: &Timeline) {
@@ -105,6 +106,9 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     put_method(out, segment);
     put_text(out, key!("url.scheme"), segment.scheme);
     put_lossy(out, key!("url.path"), segment.path);
+    if let (Some(keys), Some(query)) = (&segment.detail.query_keys, segment.query) {
+        capture::put_query(out, query, keys);
+    }
     if !segment.host.is_empty() {
         put_lossy(out, key!("server.address"), segment.host);
     }
@@ -118,6 +122,8 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if !segment.request_id.is_empty() {
         put_lossy(out, key!("spanway.request.id"), segment.request_id);
     }
+    let wanted = &segment.detail.request_headers;
+    capture::put_headers(out, wanted, segment.request_fields);
 }
 
 /// The peer is only worth telling where it is not the client.
@@ -166,18 +172,10 @@ fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
             key!("http.response.status_code"),
             u64::from(segment.status),
         );
-        put_int(
-            out,
-            key!("http.response.body.size"),
-            segment.response_body_bytes,
-        );
     }
-    if segment.request_body_bytes != 0 {
-        put_int(
-            out,
-            key!("http.request.body.size"),
-            segment.request_body_bytes,
-        );
+    put_sizes(out, segment);
+    if let Some(fields) = segment.response_fields {
+        capture::put_headers(out, &segment.detail.response_headers, fields);
     }
     if let Some(flag) = segment.flag {
         put_text(out, key!("spanway.flags"), flag.as_str());
@@ -210,6 +208,27 @@ fn put_link(out: &mut Vec<u8>, (trace_id, span_id, flags): (TraceId, SpanId, u8)
     let flags = u32::from(flags) | PARENT_IS_KNOWN | PARENT_IS_REMOTE;
     out.extend_from_slice(&flags.to_le_bytes());
     gap.close(out);
+}
+
+/// The content of both messages; once the connection was upgraded, what went through it.
+fn put_sizes(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    let (received, sent) = (segment.request_body_bytes, segment.response_body_bytes);
+    if let Some(tunnel) = segment.tunnel {
+        put_int(out, key!("spanway.connection.received_bytes"), received);
+        put_int(out, key!("spanway.connection.sent_bytes"), sent);
+        if let Some(messages) = tunnel.messages {
+            let Messages { received, sent } = messages;
+            put_int(out, key!("spanway.websocket.messages_received"), received);
+            put_int(out, key!("spanway.websocket.messages_sent"), sent);
+        }
+        return;
+    }
+    if segment.status != 0 {
+        put_int(out, key!("http.response.body.size"), sent);
+    }
+    if received != 0 {
+        put_int(out, key!("http.request.body.size"), received);
+    }
 }
 
 /// The path that endpoints got.

@@ -17,7 +17,7 @@ use crate::limits::BATCH_BYTES;
 const SEGMENT_BYTES_TYPICAL: usize = 8 * 1024;
 
 const SCOPE_NAME: &str = "spanway";
-const SCHEMA_URL: &[u8] = b"https://opentelemetry.io/schemas/1.37.0";
+const SCHEMA_URL: &[u8] = b"https://opentelemetry.io/schemas/1.44.0";
 
 /// `ExportTraceServiceRequest.resource_spans`.
 const RESOURCE_SPANS: u8 = field(1, LENGTH);

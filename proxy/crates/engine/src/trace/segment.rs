@@ -10,7 +10,8 @@ use super::id::{SpanId, TraceId};
 use super::sampler::By;
 use super::verdict::Judgement;
 use crate::grpc;
-use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route};
+use crate::message::Fields;
+use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route, SpanDetail};
 
 /// One request that is over, however it ended.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Segment<'a> {
     pub known_method: Option<&'static str>,
     /// The path without query.
     pub path: &'a [u8],
+    /// What follows the path's `?`.
+    pub query: Option<&'a [u8]>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The host that was asked for, without port; may be empty.
@@ -74,6 +77,17 @@ pub struct Segment<'a> {
     /// The value of X-Request-ID; may be empty.
     pub request_id: &'a [u8],
 
+    /// What spans say beyond what they always say.
+    pub detail: &'a SpanDetail,
+    /// The fields of the request.
+    pub request_fields: &'a Fields,
+    /// Those of the response, if it is an endpoint's.
+    pub response_fields: Option<&'a Fields>,
+    /// The id of the first phase's own span, if phases have any; the others count on from it.
+    pub phase_id: Option<SpanId>,
+
+    /// What went through the connection after it was upgraded, if it was.
+    pub tunnel: Option<Tunnel>,
     /// Bytes of the request's content that were received.
     pub request_body_bytes: u64,
     /// Bytes of the response's content that were sent.
@@ -101,6 +115,22 @@ pub struct Segment<'a> {
 pub struct Call {
     /// How it ended for the client; `None` if it was not told.
     pub status: Option<grpc::Status>,
+}
+
+/// What went through an upgraded connection beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tunnel {
+    /// Messages, if it was one of `WebSocket`.
+    pub messages: Option<Messages>,
+}
+
+/// `WebSocket` messages that were seen whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Messages {
+    /// From the client.
+    pub received: u64,
+    /// From the endpoint.
+    pub sent: u64,
 }
 
 /// The choice of an endpoint, with everything that follows from it.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::clock::nanoseconds;
-use super::segment::{Attempt, Segment};
+use super::segment::{Attempt, Balance, Segment};
 
 /// From and to, in nanoseconds since the segment's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,27 @@ impl Timeline {
         phases
     }
 
+    /// Until the head of the request was complete.
+    pub(super) fn head(&self, segment: &Segment<'_>) -> Interval {
+        self.root.clamped(0, self.offset(segment.head_read))
+    }
+
+    /// The wait for the request's turn.
+    pub(super) fn queue(&self, balance: &Balance) -> Interval {
+        let end = self.offset(balance.start + balance.queue);
+        self.balance.clamped(self.offset(balance.start), end)
+    }
+
+    /// From the end of the last attempt, or the begin of our own answer.
+    pub(super) fn respond(&self, segment: &Segment<'_>) -> Interval {
+        let answered = segment.first_response.unwrap_or(segment.end);
+        let start = match self.attempts.last() {
+            Some(attempt) => attempt.interval.end,
+            None => self.offset(answered),
+        };
+        self.root.clamped(start, self.root.end)
+    }
+
     fn offset(&self, instant: Instant) -> u64 {
         offset_ns(self.origin, instant)
     }
@@ -147,6 +168,23 @@ impl AttemptLine {
         let mut phases = Phases::default();
         self.walk(&mut Cursor::new(self.interval), &mut phases);
         phases
+    }
+
+    /// `connect`, `tls`, `send`, `wait` and `receive`, end to end.
+    pub(super) fn parts(&self) -> [Interval; 5] {
+        let mut start = self.interval.start;
+        let ends = [
+            self.handshake_started,
+            self.connected,
+            self.sent,
+            self.first_byte,
+            self.interval.end,
+        ];
+        ends.map(|end| {
+            let part = self.interval.clamped(start, end);
+            start = part.end;
+            part
+        })
     }
 
     fn walk(&self, cursor: &mut Cursor, phases: &mut Phases) {

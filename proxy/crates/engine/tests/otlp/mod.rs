@@ -8,6 +8,7 @@ pub enum Value {
     Text(String),
     Bool(bool),
     Int(i64),
+    Texts(Vec<String>),
 }
 
 pub type Attributes = BTreeMap<String, Value>;
@@ -63,6 +64,11 @@ impl Span {
             None => None,
             other => panic!("{key} is {other:?}, not a number"),
         }
+    }
+
+    /// The span of a phase says which one it is.
+    pub fn phase(&self) -> Option<&str> {
+        self.text("spanway.phase")
     }
 
     /// The sum of all phases in microseconds.
@@ -213,12 +219,25 @@ fn attributes(fields_of_message: &[(u64, Field<'_>)], expected: u64) -> Attribut
             [(1, text)] => Value::Text(text.text()),
             [(2, value)] => Value::Bool(value.varint() == 1),
             [(3, value)] => Value::Int(value.varint().cast_signed()),
+            [(5, array)] => Value::Texts(texts(array.bytes())),
             _ => panic!("not one value of {}", key.text()),
         };
         let before = attributes.insert(key.text(), value);
         assert_eq!(before, None, "{} is there twice", key.text());
     }
     attributes
+}
+
+/// The elements of an `ArrayValue`, all of them text.
+fn texts(array: &[u8]) -> Vec<String> {
+    let element = |(number, element): (u64, Field<'_>)| {
+        assert_eq!(number, 1);
+        let [(1, text)] = &fields(element.bytes())[..] else {
+            panic!("an element that is not text")
+        };
+        text.text()
+    };
+    fields(array).into_iter().map(element).collect()
 }
 
 /// The fields of a message, of which only `repeated` ones come more than once.

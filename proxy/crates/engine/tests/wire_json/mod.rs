@@ -25,7 +25,15 @@ pub fn update(base: u64, changes: &Value) -> Value {
 
 /// What is recorded, with changes of the policy.
 pub fn tracing(changes: &Value) -> Value {
-    json!({"policy": tracing_policy(changes), "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": ""})
+    json!({"policy": tracing_policy(changes), "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": "", "detail": detail(&json!({}))})
+}
+
+/// What spans say beyond what they always say.
+pub fn detail(changes: &Value) -> Value {
+    let whole = json!({
+        "phase_spans": "slow", "request_headers": [], "response_headers": [], "query_keys": null,
+    });
+    with(whole, changes)
 }
 
 /// How requests are traced where nothing is said.
