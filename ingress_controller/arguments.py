@@ -195,6 +195,17 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         ),
     )
     group(
+        "what is counted and logged",
+        (
+            "--access-log",
+            "PATH",
+            "a line per request: a file, - for stdout, off; default: - in a pod",
+        ),
+        ("--access-log-format", "NAME", "upstream (ingress-nginx's), combined or json"),
+        ("--metrics-routes", "N", "routes with labels of their own in /metrics; default: 512"),
+        ("--nginx-metrics", "BOOL", "also the names of ingress-nginx; default: true"),
+    )
+    group(
         "what is written to Kubernetes",
         ("--publish-address", "ADDR…", "IP or host name for the Ingresses' status"),
         ("--publish-service", "NS/NAME", "take the addresses from this Service's status"),

@@ -103,6 +103,9 @@ class Reconciler:
     ) -> None:
         self.outcome = Outcome()
         self.is_published = asyncio.Event()
+        self.published_unix_s = 0.0
+        self.publish_count = 0
+        self.publish_rejected_count = 0
         self.on_outcome: Callable[[Outcome], None] = lambda _: None
         self._cache = cache
         self._source = source
@@ -156,6 +159,7 @@ class Reconciler:
             rejected = await self._publish(built.update)
             table = self._in_force(previous, built, rejected)
             self._builder.settle(table)
+            self._count(table is not previous, rejected)
         others = (*self._source.problems, *_problems(built.table, rejected))
         problems = self.outcome.problems
         if built.appeared or built.gone or others != self._others:
@@ -176,6 +180,12 @@ class Reconciler:
                 span.set_status(StatusCode.ERROR, rejected[0].message)
                 span.set_attribute("spanway.rejected", len(rejected))
             return rejected
+
+    def _count(self, is_new: bool, rejected: Iterable[Rejected]) -> None:
+        if is_new:
+            self.published_unix_s = time.time()
+            self.publish_count += 1
+        self.publish_rejected_count += any(True for _ in rejected)
 
     def _in_force(
         self, previous: RouteTable, built: Built, rejected: Iterable[Rejected]

@@ -25,9 +25,12 @@ import msgspec
 import uvloop
 from opentelemetry.trace import NoOpTracer, Tracer
 
+from ingress_controller.admin.metrics import Controller
+from ingress_controller.admin.readings import Readings
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.default_certificate import from_files, self_signed
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
+from ingress_controller.model.ingress import CONTROLLER
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.plural import counted
 from ingress_controller.reconcile import Outcome, Reconciler
@@ -112,6 +115,8 @@ class _Process:
         self.tracer: Tracer = NoOpTracer()
         if self.exporters is not None:
             self.tracer = own_spans.tracer(resource, version(), self.exporters.offer)
+        self.controller = _controller(settings)
+        self.leader: Leader | None = None
         self.resolver = Resolver(
             cache.touch, allow_loopback=isinstance(settings.source, ManifestsSource)
         )
@@ -150,6 +155,27 @@ class _Process:
             "objects_refused": self.cache.refused_count,
         }
 
+    @property
+    def readings(self) -> Readings:
+        reconciler = self.reconciler
+        return Readings(
+            version=self.version,
+            engine=self.engine.stats(),
+            outcome=self.outcome,
+            exporters=self.exporters.stats if self.exporters is not None else (),
+            missing=self.missing,
+            objects=self.cache.object_count,
+            objects_refused=self.cache.refused_count,
+            published_unix_s=reconciler.published_unix_s,
+            publish_count=reconciler.publish_count,
+            publish_rejected_count=reconciler.publish_rejected_count,
+            is_leader=self.leader.is_leader if self.leader is not None else None,
+            lease=self.leader.lease if self.leader is not None else "",
+        )
+
+    def by_route(self, nginx: Mapping[str, str] | None, *, is_openmetrics: bool) -> bytes:
+        return self.engine.metrics(is_openmetrics=is_openmetrics, nginx=nginx)
+
 
 def serve(settings: Settings) -> None:
     """`run` on an event loop of its own. Blocks. Raises StartError, SettingsError."""
@@ -186,12 +212,10 @@ async def run(settings: Settings) -> None:
         source = _source(settings, api, cache)
         taken = await _taken(settings, stack)
         resource = _resource(settings)
-        engine = Engine(
-            workers=settings.workers,
-            resource=resource,
-            span_queue_bytes=QUEUE_BYTES_MAX if settings.exports else UNCOLLECTED_BYTES_MAX,
-        )
+        engine = _engine(settings, resource)
         stack.callback(engine.stop, deadline_s=0)
+        # Who renamed the access log says so by this, as to nginx.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, engine.reopen_access_log)
         process = _Process(settings, engine, source, cache, resource=resource)
         stack.push_async_callback(process.admin.stop)
         if taken is None:
@@ -253,6 +277,22 @@ async def _api(settings: Settings, stack: AsyncExitStack) -> KubernetesApi | Non
         raise SettingsError(str(err)) from err
 
 
+def _engine(settings: Settings, resource: dict[str, str]) -> Engine:
+    try:
+        return Engine(
+            workers=settings.workers,
+            resource=resource,
+            span_queue_bytes=QUEUE_BYTES_MAX if settings.exports else UNCOLLECTED_BYTES_MAX,
+            metrics_routes_max=settings.metrics_routes,
+            access_log=settings.access_log,
+        )
+    except OSError as err:
+        if settings.access_log is None:
+            raise
+        path, reason = settings.access_log.path, os.strerror(err.errno or 0).lower()
+        raise StartError(f"--access-log {path} cannot be opened: {reason}; name another.") from err
+
+
 def _source(settings: Settings, api: KubernetesApi | None, cache: Cache) -> Source:
     source = settings.source
     if isinstance(source, ManifestsSource):
@@ -285,6 +325,7 @@ def _status(
         addresses=partial(_published, settings, process.cache),
         tracer=process.tracer,
     )
+    process.leader = leader
     process.reconciler.on_outcome = lambda out: writer.submit(out.ours, out.problems)
     start(leader.run())
     start(writer.run())
@@ -552,6 +593,12 @@ def _exporters(settings: Settings, engine: Engine) -> Exporters | None:
     return Exporters(
         engine.take_spans, engine.spans_fd(), exporters, linger_s=settings.export_linger_s
     )
+
+
+def _controller(settings: Settings) -> Controller | None:
+    if not settings.nginx_metrics:
+        return None
+    return Controller(settings.namespace, CONTROLLER, settings.pod)
 
 
 def _resource(settings: Settings) -> dict[str, str]:

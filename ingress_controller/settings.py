@@ -8,6 +8,7 @@ flag or variable, the value and what to write instead.
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +39,8 @@ from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import Export
 from ingress_controller.traces.export.exporters import LINGER_S
+from proxy.access_log import AccessLog, AccessLogFormat
+from proxy.metrics import METRICS_ROUTES_MAX
 from proxy.table import (
     RATE_PER_S_MAX,
     PhaseSpans,
@@ -53,6 +56,7 @@ DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod 
 TAIL_SPANS_PER_S = 100.0  # some 33 requests: what a person can look at, and no load for a backend
 DEBUG_KEY_BYTES_MIN = 16  # 128 bits, of a key that can be guessed at for a week
 DEBUG_KEY_BYTES_MAX = 4_096  # a key is 32; more is another file
+METRICS_ROUTES_LIMIT_MAX = 65_536  # some 200 MiB of memory; ingress-nginx has no bound
 DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
 HEAD_TIMEOUT_S = 60.0  # nginx client_header_timeout
 IDLE_TIMEOUT_S = 75.0  # nginx keepalive_timeout
@@ -144,6 +148,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded: bool = False
     publish: Publish = Publish()
     lease_namespace: str = "default"
+    namespace: str = "default"
+    pod: str = ""
+    metrics_routes: int = METRICS_ROUTES_MAX
+    nginx_metrics: bool = True
+    access_log: AccessLog | None = None
     exports: tuple[Export, ...] = ()
     export_linger_s: float = LINGER_S
     bridge_spans_max: int | None = None
@@ -294,6 +303,11 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         lease_namespace=given.one("--lease-namespace", _object_name)
         or _own_namespace(env)
         or "default",
+        namespace=_own_namespace(env) or "default",
+        pod=env.get("POD_NAME") or socket.gethostname(),
+        metrics_routes=_metrics_routes(given),
+        access_log=_access_log(given, source),
+        nginx_metrics=given.one("--nginx-metrics", _switch) is not False,
         exports=otel.exports,
         export_linger_s=otel.linger_s,
         bridge_spans_max=otel.bridge_spans_max,
@@ -324,6 +338,40 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     _refuse_twice(settings)
     _refuse_alike(settings.exports)
     return settings
+
+
+def _access_log(given: _Given, source: ManifestsSource | KubernetesSource) -> AccessLog | None:
+    """In a pod a line per request on stdout: what who comes from ingress-nginx has."""
+    is_pod = isinstance(source, KubernetesSource) and source.kubeconfig is None
+    path = given.one("--access-log", _log_path) or ("-" if is_pod else "off")
+    form = given.one("--access-log-format", _log_format)
+    if path != "off":
+        return AccessLog(path, form or AccessLogFormat.UPSTREAM)
+    if form is not None and not given.texts("--access-log"):
+        name = given.texts("--access-log-format")[0][0]
+        raise SettingsError(f"{name} has no effect without an access log; add --access-log PATH.")
+    return None
+
+
+def _log_path(text: str) -> str:
+    if text in ("-", "off"):
+        return text
+    path = Path(text).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f'"{text}" is no place for a file; name one in a directory there is')
+    return str(path)
+
+
+def _log_format(text: str) -> AccessLogFormat:
+    try:
+        return AccessLogFormat(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is none of {", ".join(AccessLogFormat)}') from None
+
+
+def _metrics_routes(given: _Given) -> int:
+    routes = given.one("--metrics-routes", _metrics_routes_of)
+    return METRICS_ROUTES_MAX if routes is None else routes
 
 
 def _listeners(given: _Given, *, is_manifests: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -467,6 +515,12 @@ def _file(text: str) -> Path:
 def _workers(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= WORKERS_MAX:
         raise ValueError(f'"{text}" is not a whole number from 1 to {WORKERS_MAX}')
+    return int(text)
+
+
+def _metrics_routes_of(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > METRICS_ROUTES_LIMIT_MAX:
+        raise ValueError(f'"{text}" is not a whole number from 0 to {METRICS_ROUTES_LIMIT_MAX}')
     return int(text)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy._engine import Engine as _Engine
+from proxy.access_log import AccessLog
+from proxy.metrics import METRICS_ROUTES_MAX
 from proxy.spans import BATCH_BYTES_MAX, QUEUE_BYTES_MAX, SpanBatch
 from proxy.table import PathKind, Rejected, Update
 
@@ -49,6 +51,7 @@ class Stats(msgspec.Struct, frozen=True):
     connections_open: int
     tls_handshakes: int
     tls_resumed: int
+    tls13_handshakes: int
     tls_handshakes_failed: int
     connections_passed_through: int
     requests: int
@@ -76,18 +79,22 @@ class Stats(msgspec.Struct, frozen=True):
     tail_over_rate: int
     spans_recorded: int
     spans_dropped: int
+    log_lines: int
+    log_lines_dropped: int
 
 
 class Engine:
     """A running data plane. It listens on nothing until a table with listeners is published."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         *,
         workers: int,
         resource: Mapping[str, str],
         span_queue_bytes: int = QUEUE_BYTES_MAX,
         requests_live_max: int = REQUESTS_LIVE_PER_WORKER_MAX,
+        metrics_routes_max: int = METRICS_ROUTES_MAX,
+        access_log: AccessLog | None = None,
     ) -> None:
         """Starts the worker threads.
 
@@ -98,10 +105,20 @@ class Engine:
                 and counted.
             requests_live_max: requests that one worker serves at once, the bound of its memory;
                 more get a 503 and are counted (`shed`).
+            metrics_routes_max: routes with labels of their own in `metrics`.
+            access_log: where a line is written for each request; None for nowhere.
         Raises:
-            OSError: the kernel gave no thread or file descriptor.
+            OSError: the kernel gave no thread or file descriptor, or the access log cannot be
+                opened.
         """
-        self._engine = _Engine(workers, list(resource.items()), span_queue_bytes, requests_live_max)
+        self._engine = _Engine(
+            workers,
+            list(resource.items()),
+            span_queue_bytes,
+            requests_live_max,
+            metrics_routes_max,
+            None if access_log is None else (access_log.path, access_log.format),
+        )
 
     def publish(self, update: Update) -> list[Rejected]:
         """Puts an update in force and returns what of it could not be.
@@ -120,6 +137,21 @@ class Engine:
     def stats(self) -> Stats:
         """The counters now."""
         return msgspec.json.decode(self._engine.stats(), type=Stats)
+
+    def reopen_access_log(self) -> None:
+        """Opens the file's name anew, after somebody renamed it. Lines go on in the old one if it
+        cannot be opened."""
+        self._engine.reopen_access_log()
+
+    def metrics(
+        self, *, is_openmetrics: bool = False, nginx: Mapping[str, str] | None = None
+    ) -> bytes:
+        """What was counted by route, in Prometheus' text format 0.0.4 or OpenMetrics 1.0.
+
+        The latter has exemplars, and no `# EOF`. With `nginx`, labels that each of its samples
+        gets, also what ingress-nginx counts by route. Blocks for as long as writing takes.
+        """
+        return self._engine.metrics(is_openmetrics, None if nginx is None else list(nginx.items()))
 
     def health(self) -> list[EndpointHealth]:
         """The endpoints that have failed since their last success, in no order."""

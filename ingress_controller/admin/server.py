@@ -3,6 +3,7 @@
 Rules: handlers read what others own and change nothing. Answers are built on request.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from ingress_controller.admin.metrics import Scraped, page
 from ingress_controller.reconcile import Outcome
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
 
@@ -20,14 +22,16 @@ Spanway {version}
 /readyz         200 once requests are served as the objects say; else 503 and what is missing
 /api/routes     the table in force: listeners, hosts, routes, backends with endpoints
 /api/problems   what is wrong with objects, and what to do
+/metrics        all that is counted, for Prometheus: text 0.0.4 or OpenMetrics with exemplars
 /api/stats      counters of the data plane, the export and the cache
 """
 
 _BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
+_SCRAPES_MAX = 2  # at once; each may hold tens of megabytes, and Prometheus asks one at a time
 _SHUTDOWN_S = 2.0  # for answers under way; scrapes take milliseconds
 
 
-class State(Protocol):
+class State(Scraped, Protocol):
     """What the server shows; the composition root gives it."""
 
     @property
@@ -101,6 +105,18 @@ def application(state: State) -> web.Application:
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
+    scrapes = asyncio.Semaphore(_SCRAPES_MAX)
+
+    async def metrics(request: web.Request) -> web.Response:
+        accept = request.headers.get("Accept", "")
+        encodings = request.headers.get("Accept-Encoding", "")
+        async with scrapes:
+            made = await asyncio.to_thread(page, state, state.readings, accept, encodings)
+        headers = {"Content-Type": made.content_type, "Vary": "Accept, Accept-Encoding"}
+        if made.is_gzipped:
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=made.body, headers=headers)
+
     async def readyz(_: web.Request) -> web.Response:
         missing = state.missing
         if not missing:
@@ -112,6 +128,7 @@ def application(state: State) -> web.Application:
     app.router.add_get("/", index)
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
     app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
     app.router.add_get("/api/stats", json(lambda: state.stats))

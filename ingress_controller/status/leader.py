@@ -84,6 +84,11 @@ class Leader:
         self._failure = ""
 
     @property
+    def lease(self) -> str:
+        """Namespace and name of the Lease."""
+        return self._lease
+
+    @property
     def is_leader(self) -> bool:
         """Whether this replica may write now."""
         return self._clock() < self._leads_until

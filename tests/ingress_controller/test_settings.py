@@ -14,6 +14,7 @@ from ingress_controller.settings import (
     SettingsError,
     read_settings,
 )
+from proxy.access_log import AccessLog, AccessLogFormat
 from proxy.table import Propagator, ServerTiming, TrustContext
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
@@ -87,6 +88,26 @@ def test_sampling_that_makes_no_sense_names_the_flag_and_the_fix(
 def test_a_client_has_a_bounded_time_that_is_not_zero(text: str) -> None:
     with pytest.raises(SettingsError, match=f'^--idle-timeout: "{text}" is not a number of'):
         run_settings("--idle-timeout", text)
+
+
+def test_only_a_pod_logs_each_request_unless_told_otherwise(tmp_path: Path) -> None:
+    upstream = AccessLogFormat.UPSTREAM
+    outside = ("--manifests", str(tmp_path))
+    file = str(tmp_path / "access.log")
+
+    assert run_settings().access_log == AccessLog("-", upstream)
+    assert run_settings("--access-log", "off").access_log is None
+    assert run_settings(*outside, env={}).access_log is None
+    assert run_settings(*outside, "--access-log", "-").access_log == AccessLog("-", upstream)
+    json = run_settings(*outside, "--access-log", file, "--access-log-format", "json")
+    assert json.access_log == AccessLog(file, AccessLogFormat.JSON)
+
+
+def test_what_is_counted_can_be_chosen() -> None:
+    settings = run_settings("--metrics-routes", "0", "--nginx-metrics", "false")
+
+    assert (settings.metrics_routes, settings.nginx_metrics) == (0, False)
+    assert (run_settings().metrics_routes, run_settings().nginx_metrics) == (512, True)
 
 
 def test_each_flag_is_a_variable_too_and_the_flag_wins() -> None:
@@ -324,6 +345,26 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             ["serve"],
             "argument COMMAND: invalid choice: 'serve' (choose from 'run', 'check', 'explain')"
             " (`spanway --help` shows what there is)",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--metrics-routes", "many"],
+            '--metrics-routes: "many" is not a whole number from 0 to 65536.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--nginx-metrics", "no"],
+            '--nginx-metrics: "no" is neither true nor false.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--access-log", "/nope/x"],
+            '--access-log: "/nope/x" is no place for a file; name one in a directory there is.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--access-log-format", "xml"],
+            '--access-log-format: "xml" is none of json, combined, upstream.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--access-log-format", "json"],
+            "--access-log-format has no effect without an access log; add --access-log PATH.",
         ),
         (
             ["run", "--manifest", "x"],

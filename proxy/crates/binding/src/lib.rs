@@ -8,13 +8,16 @@ use pyo3::pymodule;
 mod _engine {
     use std::net::TcpListener;
     use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use pyo3::exceptions::{PyOSError, PyValueError};
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
     use serde::Serialize;
+    use spanway_engine::access_log::{Destination, Format, Log};
     use spanway_engine::trace::{Batch, Resource};
+    use spanway_engine::{Options, metrics};
 
     /// A running data plane; `proxy/engine.py` is its face.
     #[pyclass(frozen)]
@@ -28,22 +31,33 @@ mod _engine {
             resource: Vec<(String, String)>,
             span_queue_bytes: usize,
             requests_live_max: u64,
+            metrics_routes_max: usize,
+            access_log: Option<(PathBuf, String)>,
         ) -> PyResult<Self> {
             if workers == 0 {
                 return Err(PyValueError::new_err("an engine needs at least one worker"));
             }
-            let resource = Resource {
-                attributes: resource,
-            };
-            let engine = spanway_engine::Engine::start(
+            let access_log = access_log
+                .map(|(path, format)| log(path, &format))
+                .transpose()?;
+            let engine = spanway_engine::Engine::start(Options {
                 workers,
-                &resource,
+                resource: Resource {
+                    attributes: resource,
+                },
                 span_queue_bytes,
                 requests_live_max,
-            );
+                metrics_routes_max,
+                access_log,
+            });
             engine
                 .map(Self)
                 .map_err(|err| PyOSError::new_err(err.to_string()))
+        }
+
+        /// Opens the access log's file anew.
+        fn reopen_access_log(&self) {
+            self.0.reopen_access_log();
         }
 
         /// JSON in (`proxy.table.Update`), JSON out (a list of `proxy.table.Rejected`).
@@ -74,6 +88,23 @@ mod _engine {
         fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
             let health = py.detach(|| self.0.health());
             json(py, &health)
+        }
+
+        /// What was counted by route, as text for a scraper, with what ingress-nginx counts if the
+        /// labels that it has everywhere are given.
+        fn metrics<'py>(
+            &self,
+            py: Python<'py>,
+            is_openmetrics: bool,
+            nginx: Option<Vec<(String, String)>>,
+        ) -> Bound<'py, PyBytes> {
+            let format = if is_openmetrics {
+                metrics::Format::OpenMetrics
+            } else {
+                metrics::Format::Text
+            };
+            let page = py.detach(move || self.0.metrics(format, nginx.as_deref()));
+            PyBytes::new(py, &page)
         }
 
         /// Readable when span batches wait to be taken.
@@ -131,6 +162,18 @@ mod _engine {
             py.detach(|| self.0.stop(deadline, idle));
             Ok(())
         }
+    }
+
+    /// An access log at `path`, where `-` is standard output.
+    fn log(path: PathBuf, format: &str) -> PyResult<Log> {
+        let format = Format::of(format)
+            .ok_or_else(|| PyValueError::new_err("there is no such format of access logs"))?;
+        let destination = match path.to_str() {
+            Some("-") => Destination::Stdout,
+            _ => Destination::File(path),
+        };
+        Log::open(destination, format)
+            .map_err(|err| PyOSError::new_err((err.raw_os_error(), err.to_string())))
     }
 
     fn duration(seconds: f64) -> PyResult<Duration> {

@@ -13,23 +13,43 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::access_log::Log;
 use crate::downstream;
 use crate::limits::WORKER_COMMANDS_MAX;
+use crate::metrics::{Format, Page, Store, Tally};
 use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
 use crate::table::{Backend, PathKind, Rejected, Table, normalise};
 use crate::trace::{Recorder, Resource, SpanQueue};
-use crate::worker::{Command, Drain, Worker};
+use crate::worker::{Command, Drain, Worker, Writers};
 
 /// A running data plane. Dropping it stops it at once; [`Engine::stop`] lets requests finish.
 pub struct Engine {
     table: Arc<ArcSwap<Table>>,
     spans: Arc<SpanQueue>,
+    metrics: Arc<Store>,
+    access_log: Option<Log>,
     workers: Vec<WorkerHandle>,
     /// Addresses that are listened on. Also serialises publishing.
     listening: Mutex<FxHashSet<SocketAddr>>,
     /// Listening sockets of a process before, until the first table says which are wanted.
     adopted: Mutex<FxHashMap<SocketAddr, Vec<TcpListener>>>,
+}
+
+/// What an engine is started with.
+pub struct Options {
+    /// Threads that move requests.
+    pub workers: usize,
+    /// Whose spans it makes.
+    pub resource: Resource,
+    /// In so many bytes spans wait to be taken; the newest that do not fit are dropped and counted.
+    pub span_queue_bytes: usize,
+    /// So many requests one worker serves at once; what is above is refused.
+    pub requests_live_max: u64,
+    /// So many routes have labels of their own in metrics.
+    pub metrics_routes_max: usize,
+    /// Where a line is written for each request.
+    pub access_log: Option<Log>,
 }
 
 /// The route that answers a request: `proxy.engine.Match`.
@@ -63,29 +83,35 @@ struct WorkerHandle {
 }
 
 impl Engine {
-    /// Starts `workers` threads. They listen on nothing until a table is published. Spans wait to be
-    /// taken in at most `span_queue_bytes`; the newest that do not fit are dropped and counted. Each
-    /// worker serves at most `requests_live_max` requests at once and refuses what is above.
+    /// Starts the threads. They listen on nothing until a table is published.
     ///
     /// # Errors
     /// When the kernel gives no thread, event loop or socket.
-    pub fn start(
-        workers: usize,
-        resource: &Resource,
-        span_queue_bytes: usize,
-        requests_live_max: u64,
-    ) -> io::Result<Self> {
+    pub fn start(options: Options) -> io::Result<Self> {
         let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
-        let spans = Arc::new(SpanQueue::new(span_queue_bytes)?);
-        let workers = (0..workers)
+        let spans = Arc::new(SpanQueue::new(options.span_queue_bytes)?);
+        let metrics = Arc::new(Store::new(options.metrics_routes_max));
+        let access_log = options.access_log;
+        let workers = (0..options.workers)
             .map(|index| {
-                let recorder = Recorder::new(resource, Arc::clone(&spans));
-                WorkerHandle::start(index, Arc::clone(&table), recorder, requests_live_max)
+                let writers = Writers {
+                    recorder: Recorder::new(&options.resource, Arc::clone(&spans)),
+                    metrics: Tally::new(Arc::clone(&metrics)),
+                    access_log: access_log.as_ref().map(Log::writer),
+                };
+                WorkerHandle::start(
+                    index,
+                    Arc::clone(&table),
+                    writers,
+                    options.requests_live_max,
+                )
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             table,
             spans,
+            metrics,
+            access_log,
             workers,
             listening: Mutex::default(),
             adopted: Mutex::default(),
@@ -196,10 +222,33 @@ impl Engine {
         let spans = self.spans.counts();
         totals.spans_recorded = spans.recorded;
         totals.spans_dropped = spans.dropped;
+        if let Some(log) = &self.access_log {
+            (totals.log_lines, totals.log_lines_dropped) = log.counts();
+        }
         let (table, now) = (self.table(), Instant::now());
         let ejected = table.backends().map(|backend| backend.ejected_count(now));
         totals.endpoints_ejected = ejected.sum::<usize>() as u64;
         totals
+    }
+
+    /// Opens the access log's file anew, after it was renamed.
+    pub fn reopen_access_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
+        }
+    }
+
+    /// What was counted by route, as a page for a scraper; beside it what ingress-nginx calls the
+    /// same, if the labels that it has everywhere are given. Blocks for as long as writing takes, no
+    /// request.
+    #[must_use]
+    pub fn metrics(&self, format: Format, nginx: Option<&[(String, String)]>) -> Vec<u8> {
+        let (counting, counted) = channel();
+        self.tell_all(|| Command::Count(counting.clone()));
+        drop(counting);
+        // Nothing is ever sent: it ends when the last worker has dropped its end.
+        let _ = counted.recv();
+        Page::new(format).write(&self.metrics.scrape(Instant::now()), nginx)
     }
 
     /// The endpoints of the table of now that have failed since their last success, in no order.
@@ -241,6 +290,9 @@ impl Engine {
             // A worker that panicked has nothing left to wait for.
             thread.map(JoinHandle::join);
         }
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
     }
 
     /// Waits until every worker has closed its socket: the address may be wanted again at once.
@@ -279,7 +331,7 @@ impl WorkerHandle {
     fn start(
         index: usize,
         table: Arc<ArcSwap<Table>>,
-        recorder: Recorder,
+        writers: Writers,
         requests_live_max: u64,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(WORKER_COMMANDS_MAX);
@@ -292,7 +344,7 @@ impl WorkerHandle {
             .name(format!("spanway-{index}"))
             .spawn(move || {
                 let run = async {
-                    Worker::new(table, recorder, stats_of_worker, requests_live_max)
+                    Worker::new(table, writers, stats_of_worker, requests_live_max)
                         .run(inbox)
                         .await;
                 };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::access_log::Line;
 use crate::admission::{Admitted, Turned, admit};
 use crate::attempt::{Ended, Tried, Try};
 use crate::downstream::Client;
@@ -17,6 +18,7 @@ use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
 use crate::message::{Fields, Name, RequestHead, ResponseHead};
+use crate::metrics::Observed;
 use crate::origin;
 use crate::propagation::{Asked, Trace};
 use crate::queueing::Queued;
@@ -27,9 +29,10 @@ use crate::table::{
     Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, ServerTiming, Table,
 };
 use crate::tls::Tls;
+use crate::trace::bucket::Bucket;
 use crate::trace::tail::{self, Latencies};
 use crate::trace::{
-    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Segment, TracingPolicy,
+    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Phases, Segment, TracingPolicy,
 };
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Worker, Workspace};
@@ -138,7 +141,7 @@ impl Outcome {
 /// Where a request goes: by a route, or straight to the backend of a service listener.
 pub struct Target<'a> {
     pub listener: &'a Listener,
-    route: Option<&'a Route>,
+    route: Option<&'a Arc<Route>>,
     pub backend: &'a Arc<Backend>,
     pub policy: &'a RoutePolicy,
     /// The path for the endpoint, where the policy rewrites it.
@@ -148,7 +151,7 @@ pub struct Target<'a> {
 /// Why a request has no target, and how far the search came.
 struct NoTarget<'a> {
     flag: Flag,
-    route: Option<&'a Route>,
+    route: Option<&'a Arc<Route>>,
 }
 
 /// Serves the request in `workspace.request`, whatever becomes of it, and records what happened.
@@ -243,7 +246,7 @@ fn find<'a>(
         {
             return Err(none(Flag::Misdirected));
         }
-        let route: &Route = matched.route;
+        let route = matched.route;
         (Some(route), &route.backend, &route.policy)
     };
     match table.backend(key) {
@@ -261,7 +264,7 @@ fn find<'a>(
     }
 }
 
-fn route<'a>(found: &Result<Target<'a>, NoTarget<'a>>) -> Option<&'a Route> {
+fn route<'a>(found: &Result<Target<'a>, NoTarget<'a>>) -> Option<&'a Arc<Route>> {
     match found {
         Ok(target) => target.route,
         Err(missing) => missing.route,
@@ -485,7 +488,7 @@ async fn turn(
     }
 }
 
-/// Makes the request's spans, if it is sampled or was worth it.
+/// Counts the request and logs it, and makes its spans if it is sampled or was worth it.
 fn record(
     job: &Job<'_>,
     policy: &TracingPolicy,
@@ -502,11 +505,12 @@ fn record(
         ..
     } = *job;
     let (sampled_by, tail) = match (trace.decision, &policy.tail) {
-        (Decision::Sampled(by), _) => (by, None),
-        (Decision::Unsampled, Some(tail)) => (By::All, Some(tail)),
-        (Decision::Unsampled, None) | (Decision::Off, _) => return,
+        (Decision::Sampled(by), _) => (Some(by), None),
+        (Decision::Unsampled, tail) => (None, tail.as_ref()),
+        (Decision::Off, _) => (None, None),
     };
-    let backend = found.as_ref().ok().map(|target| target.backend.as_ref());
+    let route = route(found);
+    let backend = found.as_ref().ok().map(|target| target.backend);
     let attempts: SmallVec<[Attempt<'_>; 1]> = match backend {
         None => SmallVec::new(),
         Some(backend) => outcome
@@ -518,16 +522,19 @@ fn record(
     };
     let marks = outcome.marks();
     let end = outcome.end.unwrap_or_else(Instant::now);
+    let clock = worker.clock.borrow_mut().anchor(end);
+    let request_body_bytes = marks.map_or(0, |marks| marks.request_body_bytes.get());
+    let response_body_bytes = marks.map_or(0, |marks| marks.response_body_bytes.get());
     let is_passed_on = marks.is_some_and(|marks| marks.first_response.get().is_some());
     let mut segment = Segment {
-        clock: worker.clock.borrow_mut().anchor(end),
+        clock,
         trace_id: trace.id,
         root: trace.root,
         parent: trace.parent,
         link: trace.link,
         trace_state: &trace.state,
         sampled_flags: trace.flags,
-        sampled_by,
+        sampled_by: sampled_by.unwrap_or(By::All),
         method: request.method_bytes(),
         known_method: request.method.name(),
         path: request.path(),
@@ -544,12 +551,12 @@ fn record(
             Ok(target) => target.listener.kind,
             Err(_) => ListenerKind::Ingress,
         },
-        route: route(found),
+        route: route.map(Arc::as_ref),
         rewritten_path: found
             .as_ref()
             .ok()
             .and_then(|target| target.path.as_deref()),
-        backend,
+        backend: backend.map(Arc::as_ref),
         generation: job.table.generation,
         status: outcome.status,
         flag: outcome.flag,
@@ -562,8 +569,8 @@ fn record(
         response_fields: is_passed_on.then_some(&response.fields),
         phase_id: None,
         tunnel: marks.and_then(Marks::tunnel),
-        request_body_bytes: marks.map_or(0, |marks| marks.request_body_bytes.get()),
-        response_body_bytes: marks.map_or(0, |marks| marks.response_body_bytes.get()),
+        request_body_bytes,
+        response_body_bytes,
         start: arrival.start,
         head_read: arrival.head_read,
         end,
@@ -573,23 +580,63 @@ fn record(
         judgement: Judgement::default(),
     };
     segment.judgement = worker.baselines.borrow_mut().judge(&segment);
-    if let Some(tail) = tail {
-        // How long an upgraded connection lasts says nothing about its route.
-        let is_tunnel = request.upgrade().is_some();
-        let latencies = latencies(&segment).filter(|_| !is_tunnel);
-        let Some(by) = tail::reason(&segment, latencies) else {
-            return;
-        };
-        if !tail::may_keep(tail, &segment, by) {
-            return worker.stats.tail_over_rate.add(1);
-        }
-        worker.stats.tail_kept.add(1);
+    let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment));
+    let phases = if let Some(by) = sampled_by {
         segment.sampled_by = by;
+        if segment.wants_phases() {
+            segment.phase_id = Some(worker.ids.borrow_mut().span_id());
+        }
+        worker.recorder.borrow_mut().record(&segment)
+    } else {
+        Phases::of(&segment)
+    };
+    let is_recorded = sampled_by.is_some();
+    let request_bytes = request.head_bytes as u64 + request_body_bytes;
+    if let Some(log) = &worker.access_log {
+        log.borrow_mut().write(&Line {
+            segment: &segment,
+            phases: &phases,
+            is_sampled: is_recorded,
+            request_bytes,
+            referer: referer(request),
+            tls: job.tls.map(|tls| (tls.version_text(), tls.cipher)),
+        });
     }
-    if segment.wants_phases() {
-        segment.phase_id = Some(worker.ids.borrow_mut().span_id());
+    worker.metrics.borrow_mut().count(&Observed {
+        route,
+        backend,
+        method: request.method,
+        status: outcome.status,
+        flag: outcome.flag,
+        verdict: segment.judgement.verdict,
+        phases,
+        request_bytes,
+        response_bytes: response_body_bytes,
+        attempts: attempts.len() as u64,
+        trace: is_recorded.then(|| (trace.id, clock.unix_ns(end))),
+    });
+}
+
+/// Why the tail rule keeps a request that was not sampled; `None` if it does not.
+fn kept_by(job: &Job<'_>, rate: &Bucket, segment: &Segment<'_>) -> Option<By> {
+    // How long an upgraded connection lasts says nothing about its route.
+    let is_tunnel = job.request.upgrade().is_some();
+    let latencies = latencies(segment).filter(|_| !is_tunnel);
+    let by = tail::reason(segment, latencies)?;
+    let stats = &job.worker.stats;
+    if !tail::may_keep(rate, segment, by) {
+        stats.tail_over_rate.add(1);
+        return None;
     }
-    worker.recorder.borrow_mut().record(&segment);
+    stats.tail_kept.add(1);
+    Some(by)
+}
+
+/// Looked for only where it is logged: no request pays for its being known.
+fn referer(request: &RequestHead) -> Option<&[u8]> {
+    let mut fields = request.fields.iter();
+    let found = fields.find(|field| field.name.eq_ignore_ascii_case(b"referer"))?;
+    Some(found.value)
 }
 
 /// Those of the request's route, or of the backend of its service listener.

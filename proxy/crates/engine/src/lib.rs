@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 mod admission;
 mod attempt;
 mod body;
@@ -25,6 +26,7 @@ pub mod http1;
 mod ip_text;
 pub mod limits;
 pub mod message;
+pub mod metrics;
 mod origin;
 mod pace;
 mod passthrough;
@@ -44,7 +46,7 @@ mod upstream;
 mod websocket;
 mod worker;
 
-pub use engine::{EndpointHealth, Engine, Explained};
+pub use engine::{EndpointHealth, Engine, Explained, Options};
 pub use headers::FieldSink;
 pub use health::Finding;
 pub use upstream::{Asker, Balancer, Earlier, Picked};

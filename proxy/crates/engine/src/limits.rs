@@ -286,6 +286,39 @@ pub const XRAY_FIELDS_BYTES_MAX: usize = 512;
 /// libraries: 512 (`DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH`).
 pub const DATADOG_TAGS_BYTES_MAX: usize = 512;
 
+/// Cells that a worker counts in before it gives them to the store: at 1.3 KiB a cell, 1.3 MiB. A
+/// scrape empties them, too.
+pub const TALLY_CELLS_MAX: usize = 1024;
+
+/// Methods and statuses that are told apart for one route; more are counted as method `_OTHER` and
+/// by the class of their status, of which there are nine. ingress-nginx has no bound.
+pub const METRICS_CELLS_PER_ROUTE: usize = 16;
+
+/// Routes without a label set of their own whose requests are compared with those that have one;
+/// more are not looked at until the next time.
+pub const METRICS_CANDIDATES_MAX: usize = 16 * 1024;
+
+/// How often a route with few requests loses its label set to one with many. Prometheus forgets a
+/// series that is no longer there after 5 minutes at the latest.
+pub const METRICS_RANK_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How long the label set of a route that is no longer in the table is exposed after its last
+/// request: some scrapes, whatever their interval.
+pub const METRICS_GONE_AFTER: Duration = Duration::from_secs(900);
+
+/// Lines that a worker hands over at once, unless they are 200 ms old. nginx `access_log buffer`: 64 KiB
+/// in most advice.
+pub const LOG_CHUNK_BYTES: usize = 32 * 1024;
+
+/// Lines that wait to be written: some 20,000. Full, new ones are dropped and counted.
+pub const LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What is logged of one value of a client's. A path may be longer than what browsers send: 2,048.
+pub const LOG_VALUE_BYTES_MAX: usize = 2048;
+
+/// How long the last lines may take to be written when the engine ends.
+pub const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long accepting pauses when it cannot go on: no file descriptor is free, or the worker has
 /// as many connections as it may. nginx: 500 ms.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -38,7 +38,7 @@ impl Version {
 }
 
 /// A request method; names are case-sensitive (RFC 9110 section 9.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[allow(missing_docs, reason = "each is the method of that name")]
 pub enum Method {
     #[default]

@@ -40,6 +40,8 @@ pub struct WorkerStats {
     /// TLS handshakes with clients that were finished; of these, the ones that resumed a session.
     pub tls_handshakes: Counter,
     pub tls_resumed: Counter,
+    /// Of the finished ones, those of TLS 1.3.
+    pub tls13_handshakes: Counter,
     /// TLS handshakes that failed or took too long.
     pub tls_handshakes_failed: Counter,
     /// Connections that were handed on as they are.
@@ -87,6 +89,7 @@ pub struct Totals {
     connections_open: u64,
     tls_handshakes: u64,
     tls_resumed: u64,
+    tls13_handshakes: u64,
     tls_handshakes_failed: u64,
     connections_passed_through: u64,
     requests: u64,
@@ -116,6 +119,9 @@ pub struct Totals {
     /// Spans made, and of these the ones for which the queue had no room.
     pub spans_recorded: u64,
     pub spans_dropped: u64,
+    /// Lines of the access log that were written, and those that were lost.
+    pub log_lines: u64,
+    pub log_lines_dropped: u64,
 }
 
 impl Totals {
@@ -127,6 +133,7 @@ impl Totals {
             (&mut self.connections_open, &worker.connections_open),
             (&mut self.tls_handshakes, &worker.tls_handshakes),
             (&mut self.tls_resumed, &worker.tls_resumed),
+            (&mut self.tls13_handshakes, &worker.tls13_handshakes),
             (
                 &mut self.tls_handshakes_failed,
                 &worker.tls_handshakes_failed,

@@ -13,10 +13,12 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
+use crate::access_log::AccessLog;
 use crate::buffer::Buffer;
 use crate::downstream::Listeners;
 use crate::limits::{EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
 use crate::message::{RequestHead, ResponseHead};
+use crate::metrics::Tally;
 use crate::stats::WorkerStats;
 use crate::table::Table;
 use crate::trace::{Baselines, Clock, Ids, Recorder};
@@ -30,6 +32,8 @@ pub enum Command {
     Unlisten(SocketAddr, SyncSender<()>),
     /// Send a duplicate of each listening socket.
     Duplicate(Sender<(SocketAddr, TcpListener)>),
+    /// Give what was counted to the store; the sender is dropped once that is done.
+    Count(Sender<()>),
     /// Accept no more at all, finish what is being served, then end.
     Drain(Drain),
 }
@@ -43,12 +47,22 @@ pub struct Drain {
     pub until: Instant,
 }
 
+/// Where a worker writes what became of requests.
+pub struct Writers {
+    pub recorder: Recorder,
+    pub metrics: Tally,
+    pub access_log: Option<AccessLog>,
+}
+
 /// What the requests of one thread share. Nothing in it is shared with another thread but the
 /// table pointer, the counters and the queue behind the recorder.
 pub struct Worker {
     pub pool: Rc<Pool>,
     pub balancer: RefCell<Balancer>,
     pub recorder: RefCell<Recorder>,
+    pub metrics: RefCell<Tally>,
+    /// `None` where none is wanted.
+    pub access_log: Option<RefCell<AccessLog>>,
     pub ids: RefCell<Ids>,
     pub clock: RefCell<Clock>,
     pub baselines: RefCell<Baselines>,
@@ -106,14 +120,16 @@ struct Connection {
 impl Worker {
     pub fn new(
         published: Arc<ArcSwap<Table>>,
-        recorder: Recorder,
+        writers: Writers,
         stats: Arc<WorkerStats>,
         requests_live_max: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             pool: Rc::default(),
             balancer: RefCell::default(),
-            recorder: RefCell::new(recorder),
+            recorder: RefCell::new(writers.recorder),
+            metrics: RefCell::new(writers.metrics),
+            access_log: writers.access_log.map(RefCell::new),
             ids: RefCell::new(Ids::from_entropy()),
             clock: RefCell::new(Clock::new()),
             baselines: RefCell::default(),
@@ -204,6 +220,7 @@ impl Worker {
                     Some(Command::Listen(address, socket)) => listeners.add(address, socket),
                     Some(Command::Unlisten(address, _closed)) => listeners.close(address).await,
                     Some(Command::Duplicate(to)) => listeners.duplicate(&to),
+                    Some(Command::Count(_done)) => self.metrics.borrow_mut().flush(),
                     Some(Command::Drain(drain)) => break Some(drain),
                     None => break None,
                 },
@@ -215,7 +232,16 @@ impl Worker {
             listeners.close_all().await;
             self.drain(drain).await;
         }
+        self.hand_over();
+        self.metrics.borrow_mut().flush();
+    }
+
+    /// Hands over what was written of requests.
+    fn hand_over(&self) {
         self.recorder.borrow_mut().flush();
+        if let Some(log) = &self.access_log {
+            log.borrow_mut().flush();
+        }
     }
 
     async fn drain(&self, drain: Drain) {
@@ -253,9 +279,13 @@ impl Worker {
     }
 
     fn tick(&self) {
-        self.recorder.borrow_mut().flush();
+        self.hand_over();
         let table = self.table();
         let is_new = self.generation_swept.replace(table.generation) != table.generation;
+        if is_new || self.is_draining.get() {
+            // Nobody asks a worker that drains; and cells hold on to what they are of.
+            self.metrics.borrow_mut().flush();
+        }
         if is_new {
             self.balancer.borrow_mut().retain(&table);
             self.baselines.borrow_mut().renew();

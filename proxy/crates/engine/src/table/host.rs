@@ -29,6 +29,8 @@ pub enum PathKind {
 pub struct Route {
     /// As no other compiled route or backend has it, in any table.
     pub id: u64,
+    /// As [`Host::name`].
+    pub host: Arc<str>,
     /// How `path` is compared.
     pub kind: PathKind,
     /// In normal form, as it is named in spans.
@@ -53,7 +55,7 @@ pub struct Route {
 #[derive(Debug)]
 pub struct Host {
     /// Lower case; `*.` and a suffix for a wildcard, empty for any host.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// `None` where the listener's certificate will do.
     pub tls: Option<HostTls>,
     exact: FxHashMap<Box<[u8]>, Arc<Route>>,
@@ -135,7 +137,7 @@ impl Host {
                 let (rule, policy) = (&wire_route.rule, &wire_route.policy);
                 return Err(format!("{rule}: there is no policy {policy:?}"));
             }
-            let mut route = Route::compile(wire_route)?;
+            let mut route = Route::compile(wire_route, &host.name)?;
             if let Some(same) = earlier.and_then(|earlier| earlier.alike(&route)) {
                 route.latencies = Latencies::continued(&same.latencies);
             }
@@ -172,7 +174,7 @@ impl Host {
 }
 
 impl Route {
-    fn compile(wire: &wire::Route) -> Result<Self, String> {
+    fn compile(wire: &wire::Route, host: &Arc<str>) -> Result<Self, String> {
         let wrong = |what: String| format!("{}: the path {:?} {what}", wire.rule, wire.path);
         if wire.path.len() > ROUTE_PATH_BYTES_MAX {
             return Err(wrong(format!(
@@ -185,6 +187,7 @@ impl Route {
         let path = String::from_utf8_lossy(&path); // A normal form is ASCII.
         Ok(Self {
             id: unique_id(),
+            host: Arc::clone(host),
             kind: wire.kind,
             attributes: route_attributes(wire, &path),
             path: Box::from(&*path),
@@ -208,7 +211,7 @@ fn route_attributes(wire: &wire::Route, path: &str) -> Box<[u8]> {
 }
 
 /// Lower case, and made of what a host name, a wildcard or an IP literal is made of.
-fn host_name(name: &str) -> Result<Box<str>, String> {
+fn host_name(name: &str) -> Result<Arc<str>, String> {
     if name.len() > HOST_BYTES_MAX {
         return Err(format!("the name is longer than {HOST_BYTES_MAX} bytes"));
     }
@@ -217,7 +220,7 @@ fn host_name(name: &str) -> Result<Box<str>, String> {
     if !labels.bytes().all(is_allowed) || (labels.is_empty() && !name.is_empty()) {
         return Err("the name is neither a host name nor `*.` and a host name".to_owned());
     }
-    Ok(name.to_ascii_lowercase().into_boxed_str())
+    Ok(name.to_ascii_lowercase().into())
 }
 
 fn without_trailing_slashes(mut path: &[u8]) -> &[u8] {

@@ -62,6 +62,9 @@ pub async fn begin(
             if let Begun::Secure(_, tls) = &begun {
                 stats.tls_handshakes.add(1);
                 stats.tls_resumed.add(u64::from(tls.is_resumed));
+                stats
+                    .tls13_handshakes
+                    .add(u64::from(tls.version_text() == "1.3"));
             }
             return Some(begun);
         }

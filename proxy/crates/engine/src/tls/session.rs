@@ -18,6 +18,8 @@ pub struct Tls {
     /// What endpoints are told of the client's certificate; empty where none was asked for.
     pub client_fields: Vec<(&'static [u8], Vec<u8>)>,
     pub is_resumed: bool,
+    /// As IANA calls it.
+    pub cipher: &'static str,
     verification: Arc<Verification>,
     version: TlsVersion,
 }
@@ -35,14 +37,29 @@ impl Tls {
             attributes: attributes(session, names.as_ref()),
             client_fields,
             is_resumed: is_resumed(session),
+            cipher: session
+                .negotiated_cipher_suite()
+                .map_or("", |suite| registered_name(suite.suite())),
             verification: Arc::clone(verification),
             version: version(session),
         }
     }
 
+    /// `1.2` or `1.3`.
+    pub fn version_text(&self) -> &'static str {
+        version_text(self.version)
+    }
+
     /// Whether `host` may be asked for over this connection, where `routed` answers.
     pub fn may_ask_for(&self, table: &Table, host: &[u8], routed: &Host) -> bool {
         table.is_served_over((&self.verification, self.version), host, routed)
+    }
+}
+
+fn version_text(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
     }
 }
 
@@ -61,11 +78,11 @@ fn is_resumed(session: &ServerConnection) -> bool {
 fn attributes(session: &ServerConnection, client: Option<&Names>) -> Box<[u8]> {
     let mut out = Vec::new();
     put_text(&mut out, key!("tls.protocol.name"), "tls");
-    let version = match version(session) {
-        TlsVersion::Tls12 => "1.2",
-        TlsVersion::Tls13 => "1.3",
-    };
-    put_text(&mut out, key!("tls.protocol.version"), version);
+    put_text(
+        &mut out,
+        key!("tls.protocol.version"),
+        version_text(version(session)),
+    );
     if let Some(suite) = session.negotiated_cipher_suite() {
         put_text(&mut out, key!("tls.cipher"), registered_name(suite.suite()));
     }

@@ -42,4 +42,5 @@ pub use segment::{
     Attempt, Balance, Blocked, Call, Choice, Flag, Messages, RetryDenied, Segment, TlsSession,
     Tunnel,
 };
+pub use timing::Phases;
 pub use verdict::{Judgement, Verdict};

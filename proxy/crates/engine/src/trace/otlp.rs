@@ -13,8 +13,8 @@ use super::attribute::{
 };
 use super::id::{SpanId, TraceId};
 use super::segment::{Attempt, Balance, Choice, Fault, Flag, Messages, Segment};
-use super::timing::{AttemptLine, Interval, Timeline};
-use super::{capture, phases, rpc};
+use super::timing::{AttemptLine, Interval, Phases, Timeline};
+use super::{capture, phases as phase_spans, rpc};
 use crate::grpc;
 use crate::ip_text::IpText;
 
@@ -56,11 +56,13 @@ pub(super) enum Kind {
     Client = 3,
 }
 
-/// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many.
-pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
+/// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many, and the phases of
+/// the whole.
+pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> (usize, Phases) {
     let timeline = Timeline::new(segment);
+    let phases = timeline.root_phases(segment);
     let common = Common::of(segment);
-    put_server(out, segment, &common, &timeline);
+    put_server(out, segment, (&common, timeline.root), &phases);
     let mut parent = segment.root;
     if let Some(balance) = &segment.balance {
         put_balance(out, segment, balance, (&common, timeline.balance));
@@ -69,17 +71,24 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
     for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
         put_attempt(out, segment, (attempt, line), (&common, parent));
     }
-    let phase_count = phases::put_phases(out, segment, &common, &timeline);
-    1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + phase_count
+    let phase_count = phase_spans::put_phases(out, segment, &common, &timeline);
+    let span_count =
+        1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + phase_count;
+    (span_count, phases)
 }
 
-fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, common: &Common<'_>, timeline: &Timeline) {
+fn put_server(
+    out: &mut Vec<u8>,
+    segment: &Segment<'_>,
+    (common, interval): (&Common<'_>, Interval),
+    phases: &Phases,
+) {
     let head = SpanHead {
         id: segment.root,
         parent: segment.parent,
         parent_is_remote: segment.parent.is_some(),
         kind: Kind::Server,
-        interval: timeline.root,
+        interval,
     };
     let span = head.open(out, common);
     let method = method_name(segment);
@@ -90,7 +99,7 @@ fn put_server(out: &mut Vec<u8>, segment: &Segment<'_>, common: &Common<'_>, tim
     put_request(out, segment);
     put_origin(out, segment);
     put_result(out, segment);
-    put_server_phases(out, segment, timeline);
+    put_server_phases(out, phases);
     put_judgement(out, segment);
     if let Some(link) = segment.link {
         put_link(out, link);
@@ -236,8 +245,7 @@ fn upstream_path<'a>(segment: &Segment<'a>) -> &'a [u8] {
     segment.rewritten_path.unwrap_or(segment.path)
 }
 
-fn put_server_phases(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) {
-    let phases = timeline.root_phases(segment);
+fn put_server_phases(out: &mut Vec<u8>, phases: &Phases) {
     put_int(out, key!("spanway.phase.head_us"), phases.head);
     put_int(out, key!("spanway.phase.route_us"), phases.route);
     if phases.queue > 0 {

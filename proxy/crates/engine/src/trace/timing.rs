@@ -4,6 +4,7 @@
 //! negative, parents enclose children, and phases sum to their span's microseconds exactly: they
 //! are differences of positions on one line, rounded down once each.
 
+use std::ops::AddAssign;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -31,16 +32,72 @@ impl Interval {
 
 /// Where the microseconds of a request went. `docs/SPANS.md` says what each phase is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Phases {
-    pub(super) head: u64,
-    pub(super) route: u64,
-    pub(super) queue: u64,
-    pub(super) connect: u64,
-    pub(super) tls: u64,
-    pub(super) send: u64,
-    pub(super) wait: u64,
-    pub(super) receive: u64,
-    pub(super) respond: u64,
+#[allow(missing_docs, reason = "the page has them")]
+pub struct Phases {
+    pub head: u64,
+    pub route: u64,
+    pub queue: u64,
+    pub connect: u64,
+    pub tls: u64,
+    pub send: u64,
+    pub wait: u64,
+    pub receive: u64,
+    pub respond: u64,
+}
+
+impl Phases {
+    /// The names, in order.
+    pub const NAMES: [&'static str; 9] = [
+        "head", "route", "queue", "connect", "tls", "send", "wait", "receive", "respond",
+    ];
+
+    /// Those of a whole segment.
+    #[must_use]
+    pub fn of(segment: &Segment<'_>) -> Self {
+        Timeline::new(segment).root_phases(segment)
+    }
+
+    /// The microseconds of each, as [`Self::NAMES`] has them.
+    #[must_use]
+    pub fn values(&self) -> [u64; 9] {
+        [
+            self.head,
+            self.route,
+            self.queue,
+            self.connect,
+            self.tls,
+            self.send,
+            self.wait,
+            self.receive,
+            self.respond,
+        ]
+    }
+
+    /// The microseconds of all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.values().iter().sum()
+    }
+
+    /// The microseconds that attempts took.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.connect + self.tls + self.send + self.wait + self.receive
+    }
+}
+
+impl AddAssign<&Self> for Phases {
+    fn add_assign(&mut self, other: &Self) {
+        self.head += other.head;
+        self.route += other.route;
+        self.queue += other.queue;
+        self.connect += other.connect;
+        self.tls += other.tls;
+        self.send += other.send;
+        self.wait += other.wait;
+        self.receive += other.receive;
+        self.respond += other.respond;
+    }
 }
 
 /// The line of time of one segment.
