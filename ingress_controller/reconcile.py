@@ -14,7 +14,14 @@ from itertools import chain
 from typing import ClassVar, Protocol
 
 import msgspec
-from opentelemetry.trace import NoOpTracer, Span, StatusCode, Tracer
+from opentelemetry.trace import (
+    NoOpTracer,
+    Span,
+    StatusCode,
+    Tracer,
+    format_span_id,
+    format_trace_id,
+)
 
 from ingress_controller.model.ingress import Ingress
 from ingress_controller.model.problem import ObjectKey, Problem
@@ -175,6 +182,7 @@ class Reconciler:
     async def _publish(self, update: Update) -> tuple[Rejected, ...]:
         with self._tracer.start_as_current_span("publish") as span:
             span.set_attribute("spanway.table.generation", update.generation)
+            update = msgspec.structs.replace(update, published_by=_traceparent(span))
             rejected = tuple(await asyncio.to_thread(self._engine.publish, update))
             if rejected:
                 span.set_status(StatusCode.ERROR, rejected[0].message)
@@ -214,6 +222,14 @@ class Reconciler:
         if table.generation != self.outcome.table.generation:
             counts = len(table.hosts), self._route_count, len(table.backends)
             emit(TablePublished(table.generation, *counts, len(outcome.problems)))
+
+
+def _traceparent(span: Span) -> str:
+    """By W3C Trace Context; empty where the span is not recorded."""
+    context = span.get_span_context()
+    if not span.is_recording():
+        return ""
+    return f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-01"
 
 
 def _accepted(update: Update, rejected: Iterable[Rejected], previous: RouteTable) -> Update | None:

@@ -572,6 +572,7 @@ class Update(_Value, frozen=True):
     policies_remove: tuple[str, ...] = ()
     certificates_upsert: tuple[tuple[str, Certificate], ...] = ()
     certificates_remove: tuple[str, ...] = ()
+    published_by: str = ""  # `traceparent` of the span that publishes it, if that is traced
 
     def encode(self) -> bytes:
         """The wire form: one JSON object in UTF-8 with every field present."""

@@ -5,12 +5,16 @@ from contextlib import asynccontextmanager
 import pem
 from eventually import until
 from k8s_objects import MANIFESTS, Object, endpoint_slice, ingress, key_of, path, secret, service
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.reconcile import Reconciler
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder
+from ingress_controller.traces import own_spans
+from ingress_controller.traces.span import decode
 from ingress_controller.watch.cache import Cache
+from proxy.spans import SpanBatch
 from proxy.table import Rejected, Update
 
 WORLD = [ingress(path("/")), service(), endpoint_slice("api", "10.0.0.1")]
@@ -59,7 +63,7 @@ class FakePause:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, tracer: Tracer | None = None) -> None:
         self.pause = FakePause()
         self.cache = Cache()
         self.engine = FakeEngine()
@@ -71,6 +75,7 @@ class World:
             builder=Builder(MANIFESTS),
             resolver=self.resolver,
             engine=self.engine,
+            tracer=tracer or NoOpTracer(),
             sleep=self.pause,
         )
 
@@ -80,8 +85,8 @@ class World:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[World]:
-    world = World()
+async def running(world: World | None = None) -> AsyncIterator[World]:
+    world = world or World()
     task = asyncio.ensure_future(world.reconciler.run())
     try:
         yield world
@@ -288,3 +293,16 @@ async def test_problems_of_the_source_are_told_too() -> None:
         await until(world.reconciler.is_published.is_set)
 
         assert world.reconciler.outcome.problems == (broken,)
+
+
+async def test_an_update_names_the_span_that_publishes_it() -> None:
+    batches: list[SpanBatch] = []
+    tracer = own_spans.tracer({"service.name": "edge"}, "1", batches.extend)
+    async with running(World(tracer)) as world:
+        world.put(*WORLD)
+        await until(world.reconciler.is_published.is_set)
+
+        (spans,) = (decode(batch.otlp) for batch in batches)
+    publish = next(span for span in spans if span.name == "publish")
+    (update,) = world.engine.updates
+    assert update.published_by == f"00-{publish.trace_id}-{publish.span_id}-01"

@@ -17,7 +17,7 @@ from upstream import OK, Exchange, Upstream, closes, resets, says
 
 from ingress_controller.traces.span import Span, SpanKind, SpanStatus, decode
 from proxy.spans import BATCH_BYTES_MAX
-from proxy.table import Balance, Endpoint, Host, Listener, ListenerKind
+from proxy.table import Balance, Endpoint, Host, Listener, ListenerKind, difference
 
 SPANS_PAGE = (Path(__file__).parents[2] / "docs" / "SPANS.md").read_text()
 
@@ -30,6 +30,25 @@ MEASURED = re.compile(r"spanway\.(phase|time|net)\.|tcp\.")
 
 def phases_of(span: Span, names: Iterable[str]) -> list[int]:
     return [int(str(span.attributes[f"spanway.phase.{name}_us"])) for name in names]
+
+
+async def test_first_request_by_a_table_is_linked_to_the_span_that_published_it(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trace_id, span_id = "07" * 16, "08" * 8
+    served = table((data_plane.ingress,), (backend(upstream),))
+    wanted = msgspec.structs.replace(served, generation=data_plane.table.generation + 1)
+    update = msgspec.structs.replace(
+        difference(data_plane.table, wanted), published_by=f"00-{trace_id}-{span_id}-01"
+    )
+    assert data_plane.engine.publish(update) == []
+    async with await data_plane.client() as client:
+        await client.ask(request())
+        await client.ask(request())
+    spans = await data_plane.spans()
+
+    first, second = (span for span in spans if span.kind is SpanKind.SERVER)
+    assert (first.links, second.links) == (((trace_id, span_id),), ())
 
 
 async def test_server_span_says_what_was_asked_by_whom_and_what_decided(

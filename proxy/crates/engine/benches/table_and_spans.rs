@@ -237,6 +237,7 @@ fn segment<'a>(
         root: ids.span_id(),
         parent: None,
         link: None,
+        publisher: None,
         trace_state: b"",
         sampled_flags: 1,
         sampled_by: By::All,

@@ -35,7 +35,7 @@ use crate::trace::{
     Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Phases, Segment, TracingPolicy,
 };
 use crate::upstream::{Asker, Earlier};
-use crate::worker::{Worker, Workspace};
+use crate::worker::{Snapshot, Worker, Workspace};
 
 /// When a request came.
 #[derive(Clone, Copy)]
@@ -60,7 +60,7 @@ pub enum After {
 /// Everything about a request that does not change while it is served.
 pub struct Job<'a> {
     pub worker: &'a Worker,
-    table: &'a Table,
+    table: &'a Snapshot,
     pub request: &'a RequestHead,
     pub trace: &'a Trace<'a>,
     pub ends: Ends,
@@ -532,6 +532,7 @@ fn record(
         root: trace.root,
         parent: trace.parent,
         link: trace.link,
+        publisher: None,
         trace_state: &trace.state,
         sampled_flags: trace.flags,
         sampled_by: sampled_by.unwrap_or(By::All),
@@ -583,6 +584,7 @@ fn record(
     let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment));
     let phases = if let Some(by) = sampled_by {
         segment.sampled_by = by;
+        segment.publisher = job.table.take_publisher();
         if segment.wants_phases() {
             segment.phase_id = Some(worker.ids.borrow_mut().span_id());
         }

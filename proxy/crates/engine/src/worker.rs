@@ -21,6 +21,7 @@ use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Tally;
 use crate::stats::WorkerStats;
 use crate::table::Table;
+use crate::trace::context::Traceparent;
 use crate::trace::{Baselines, Clock, Ids, Recorder};
 use crate::upstream::{Balancer, Pool};
 
@@ -87,13 +88,29 @@ pub struct Worker {
 
 /// A table as the requests of one worker hold it: holding it writes to no memory that another
 /// thread reads.
-pub struct Snapshot(Arc<Table>);
+pub struct Snapshot {
+    table: Arc<Table>,
+    publisher: Cell<Option<Traceparent>>,
+}
+
+impl Snapshot {
+    fn new(table: Arc<Table>) -> Self {
+        let publisher = Cell::new(table.published_by);
+        Self { table, publisher }
+    }
+
+    /// The span that published the table, for the first who asks: one of the requests that the
+    /// worker serves by it is to say where it comes from.
+    pub fn take_publisher(&self) -> Option<Traceparent> {
+        self.publisher.take()
+    }
+}
 
 impl Deref for Snapshot {
     type Target = Table;
 
     fn deref(&self) -> &Table {
-        &self.0
+        &self.table
     }
 }
 
@@ -134,7 +151,7 @@ impl Worker {
             clock: RefCell::new(Clock::new()),
             baselines: RefCell::default(),
             stats,
-            table: RefCell::new(Rc::new(Snapshot(published.load_full()))),
+            table: RefCell::new(Rc::new(Snapshot::new(published.load_full()))),
             generation_swept: Cell::new(0),
             published,
             workspaces: RefCell::default(),
@@ -152,8 +169,8 @@ impl Worker {
     pub fn table(&self) -> Rc<Snapshot> {
         let latest = self.published.load();
         let mut mine = self.table.borrow_mut();
-        if !Arc::ptr_eq(&latest, &mine.0) {
-            *mine = Rc::new(Snapshot(Arc::clone(&latest)));
+        if !Arc::ptr_eq(&latest, &mine.table) {
+            *mine = Rc::new(Snapshot::new(Arc::clone(&latest)));
         }
         Rc::clone(&mine)
     }

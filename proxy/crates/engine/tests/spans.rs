@@ -18,6 +18,7 @@ use spanway_engine::table::{
     Backend, BalancePolicy, CapturedHeader, ListenerKind, PhaseSpans, Place, Route, SpanDetail,
     Table, wire,
 };
+use spanway_engine::trace::context::parse_traceparent;
 use spanway_engine::trace::segment::{Fault, Stay};
 use spanway_engine::trace::tail::{self, Latencies};
 use spanway_engine::trace::{
@@ -130,6 +131,7 @@ impl World {
             root: span_id(1),
             parent: None,
             link: None,
+            publisher: None,
             trace_state: b"",
             sampled_flags: 1,
             sampled_by: By::All,
@@ -419,6 +421,7 @@ fn a_clients_context_is_continued_on_every_span() {
     let spans = spans(&Segment {
         parent: Some(span_id(8)),
         link: None,
+        publisher: None,
         trace_state: b"vendor=1",
         sampled_flags: 3,
         ..world.segment(&attempts)
@@ -445,6 +448,24 @@ fn a_span_of_a_stranger_is_linked_to_from_the_server_span_alone() {
     };
     assert_eq!(spans[0].links, [link]);
     assert!(spans[0].parent_span_id.is_empty());
+    assert!(spans[1..].iter().all(|span| span.links.is_empty()));
+}
+
+#[test]
+fn the_span_that_published_the_table_is_linked_to_from_the_server_span_alone() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let said = format!("00-{}-{}-01", "07".repeat(16), "08".repeat(8));
+    let spans = spans(&Segment {
+        publisher: parse_traceparent(said.as_bytes()).ok(),
+        ..world.segment(&attempts)
+    });
+    let link = otlp::Link {
+        trace_id: vec![7; 16],
+        span_id: vec![8; 8],
+        flags: 0x101,
+    };
+    assert_eq!(spans[0].links, [link]);
     assert!(spans[1..].iter().all(|span| span.links.is_empty()));
 }
 

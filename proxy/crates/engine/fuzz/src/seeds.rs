@@ -107,7 +107,7 @@ pub fn tables() -> Vec<Vec<u8>> {
             "hosts_upsert": [{"name": "shop.example", "routes": routes, "tls": null}],
             "hosts_remove": [], "backends_upsert": [], "backends_remove": [],
             "policies_upsert": [], "policies_remove": [],
-            "certificates_upsert": [], "certificates_remove": [],
+            "certificates_upsert": [], "certificates_remove": [], "published_by": "",
         })
         .to_string()
     });

@@ -47,6 +47,7 @@ pub use wire::Rejected;
 
 pub use crate::message::{BadPath, normalise, without_empty_segments};
 use crate::tls::{Certificate, Verifications};
+use crate::trace::context::{Traceparent, parse_traceparent};
 use crate::trace::{DebugKey, TracingPolicy};
 
 /// What is recorded.
@@ -71,6 +72,8 @@ pub struct Tracing {
 pub struct Table {
     /// Grows with each update; 0 is the empty table.
     pub generation: u64,
+    /// The span of the control plane that published it, if it was traced.
+    pub published_by: Option<Traceparent>,
     /// In the order of the update.
     pub listeners: Vec<Arc<Listener>>,
     /// What is recorded.
@@ -106,6 +109,7 @@ impl Table {
     pub fn empty() -> Self {
         Self {
             generation: 0,
+            published_by: None,
             listeners: Vec::new(),
             tracing: Tracing {
                 policy: Arc::default(),
@@ -222,6 +226,7 @@ impl Table {
             certificates_rejected: FxHashSet::default(),
         };
         next.table.generation = update.generation;
+        next.table.published_by = parse_traceparent(update.published_by.as_bytes()).ok();
         let certificates_new = next.change_certificates(update);
         next.change_policies(update);
         next.change_locality(&update.locality);

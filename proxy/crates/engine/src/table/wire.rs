@@ -25,6 +25,7 @@ pub struct Update {
     pub policies_remove: Vec<String>,
     pub certificates_upsert: Vec<(String, Certificate)>,
     pub certificates_remove: Vec<String>,
+    pub published_by: String,
 }
 
 impl Update {

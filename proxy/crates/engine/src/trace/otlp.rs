@@ -101,8 +101,12 @@ fn put_server(
     put_result(out, segment);
     put_server_phases(out, phases);
     put_judgement(out, segment);
-    if let Some(link) = segment.link {
-        put_link(out, link);
+    if let Some((trace_id, span_id, flags)) = segment.link {
+        put_link(out, trace_id, span_id, u32::from(flags) | PARENT_IS_REMOTE);
+    }
+    if let Some(publisher) = segment.publisher {
+        let flags = u32::from(publisher.flags);
+        put_link(out, publisher.trace_id, publisher.span_id, flags);
     }
     if server_is_error(segment) {
         put_error_status(out, b"");
@@ -206,15 +210,15 @@ fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
     }
 }
 
-/// A span in another trace, and in another process.
+/// A span in another trace.
 #[cold]
-fn put_link(out: &mut Vec<u8>, (trace_id, span_id, flags): (TraceId, SpanId, u8)) {
+fn put_link(out: &mut Vec<u8>, trace_id: TraceId, span_id: SpanId, flags: u32) {
     out.push(LINK);
     let gap = LengthGap::<1>::open(out);
     put_bytes(out, LINK_TRACE_ID, trace_id.as_bytes());
     put_bytes(out, LINK_SPAN_ID, span_id.as_bytes());
     out.push(LINK_FLAGS);
-    let flags = u32::from(flags) | PARENT_IS_KNOWN | PARENT_IS_REMOTE;
+    let flags = flags | PARENT_IS_KNOWN;
     out.extend_from_slice(&flags.to_le_bytes());
     gap.close(out);
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::clock::Anchor;
+use super::context::Traceparent;
 use super::id::{SpanId, TraceId};
 use super::sampler::By;
 use super::verdict::Judgement;
@@ -26,6 +27,8 @@ pub struct Segment<'a> {
     pub parent: Option<SpanId>,
     /// The span of a client that is not trusted, and its W3C flags: it is linked to.
     pub link: Option<(TraceId, SpanId, u8)>,
+    /// The span that published the table, in one segment of each worker: it is linked to.
+    pub publisher: Option<Traceparent>,
     /// The client's `tracestate`; empty if there is none.
     pub trace_state: &'a [u8],
     /// The W3C trace flags that were passed on.

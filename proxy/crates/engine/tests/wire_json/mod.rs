@@ -18,7 +18,7 @@ pub fn update(base: u64, changes: &Value) -> Value {
         "locality": {"zone": "", "node": ""},
         "hosts_upsert": [], "hosts_remove": [], "backends_upsert": [], "backends_remove": [],
         "policies_upsert": [], "policies_remove": [],
-        "certificates_upsert": [], "certificates_remove": [],
+        "certificates_upsert": [], "certificates_remove": [], "published_by": "",
     });
     with(whole, changes)
 }
