@@ -158,6 +158,11 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
             "WHEN",
             "phases as spans of their own: never, slow (or failed) or always; default: slow",
         ),
+        (
+            "--kernel-timestamps",
+            "WHICH",
+            "ask the kernel about requests that are sampled, of all, or off; default: sampled",
+        ),
         ("--capture-request-header", "NAME…", "record this field of requests on their spans"),
         ("--capture-response-header", "NAME…", "record this field of endpoints' responses"),
         ("--capture-query-key", "KEY…", "record queries, with the values of this key"),

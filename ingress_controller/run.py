@@ -526,6 +526,7 @@ def _tracing(settings: Settings) -> Tracing:
         settings.server_timing,
         settings.debug_key.text,
         settings.span_detail,
+        settings.kernel_timestamps,
     )
 
 

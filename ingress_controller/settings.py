@@ -43,6 +43,7 @@ from proxy.access_log import AccessLog, AccessLogFormat
 from proxy.metrics import METRICS_ROUTES_MAX
 from proxy.table import (
     RATE_PER_S_MAX,
+    KernelTimestamps,
     PhaseSpans,
     Propagator,
     ServerTiming,
@@ -170,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trust_context: TrustContext = TrustContext.ALL
     server_timing: ServerTiming = ServerTiming.OFF
     span_detail: SpanDetail = SpanDetail()
+    kernel_timestamps: KernelTimestamps = KernelTimestamps.SAMPLED
     warnings: tuple[str, ...] = ()
 
 
@@ -325,6 +327,8 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,
         server_timing=given.one("--server-timing", _server_timing) or ServerTiming.OFF,
         span_detail=_span_detail(given),
+        kernel_timestamps=given.one("--kernel-timestamps", _kernel_timestamps)
+        or KernelTimestamps.SAMPLED,
         warnings=otel.warnings,
     )
     if settings.default_certificate is not None and not https:
@@ -568,6 +572,14 @@ def _phase_spans(text: str) -> PhaseSpans:
         return PhaseSpans(text)
     except ValueError as err:
         raise ValueError(f'"{text}" is none of {", ".join(PhaseSpans)}') from err
+
+
+def _kernel_timestamps(text: str) -> KernelTimestamps:
+    try:
+        return KernelTimestamps(text.lower())
+    except ValueError:
+        choices = ", ".join(KernelTimestamps)
+        raise ValueError(f'"{text}" is none of {choices}') from None
 
 
 def _seconds(text: str) -> float:

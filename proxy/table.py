@@ -511,6 +511,14 @@ class SpanDetail(_Value, frozen=True):
     query_keys: tuple[str, ...] | None = None
 
 
+class KernelTimestamps(StrEnum):
+    """Of which requests the kernel is asked what it saw, on HTTP/1 connections."""
+
+    OFF = "off"
+    SAMPLED = "sampled"
+    ALL = "all"
+
+
 class Tracing(_Value, frozen=True):
     """What is recorded. `policy` is that of all routes that have none of their own.
 
@@ -528,10 +536,11 @@ class Tracing(_Value, frozen=True):
     server_timing: ServerTiming = ServerTiming.OFF  # of requests without a policy of their own, too
     debug_key: str = ""
     detail: SpanDetail = SpanDetail()
+    kernel_timestamps: KernelTimestamps = KernelTimestamps.SAMPLED
 
     def __repr__(self) -> str:
-        shown = (self.policy, self.enabled, self.random_flag, self.server_timing, self.detail)
-        return f"Tracing{shown!r}"
+        shown = (self.policy, self.enabled, self.random_flag, self.server_timing)
+        return f"Tracing{(*shown, self.detail, self.kernel_timestamps)!r}"
 
 
 class RouteTable(_Value, frozen=True):

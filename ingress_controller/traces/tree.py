@@ -11,6 +11,13 @@ from dataclasses import dataclass
 
 from ingress_controller.traces.span import Span
 
+KERNEL_LAYER = frozenset({"net.deliver", "app.respond", "net.return"})
+"""What the kernel saw of an attempt: spans of Spanway below its CLIENT spans."""
+
+
+KERNEL_LAYER = frozenset({"net.deliver", "app.respond", "net.return"})
+"""What the kernel saw of an attempt: spans of Spanway below its CLIENT spans."""
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -53,11 +60,16 @@ def tree(spans: Iterable[Span]) -> Tree:
     """Arranges the spans of one trace.
 
     A span whose parent is missing is a root. A circle of parents is cut above its span that
-    starts first. Of spans with the same id (a batch sent twice) the first counts.
+    starts first. Of spans with the same id (a batch sent twice) the first counts. What the kernel
+    saw of an attempt is left out where the callee's spans tell of the same time.
     """
     by_id: dict[str, Span] = {}
     for span in spans:
         by_id.setdefault(span.span_id, span)
+    told = {span.parent_id for span in by_id.values() if span.name not in KERNEL_LAYER}
+    for span in tuple(by_id.values()):
+        if span.name in KERNEL_LAYER and span.parent_id in told:
+            del by_id[span.span_id]
     in_order = sorted(by_id.values(), key=lambda span: (span.start_unix_ns, span.span_id))
     children: defaultdict[str, list[Span]] = defaultdict(list)
     for span in in_order:

@@ -7,7 +7,7 @@ services is the network's (with connecting, and with waiting to be accepted).
 from collections import Counter
 
 from ingress_controller.traces.drawing import duration_text
-from ingress_controller.traces.span import SpanKind
+from ingress_controller.traces.span import Span, SpanKind
 from ingress_controller.traces.tree import Branch, Tree, working_ns
 
 SPANWAY = "spanway"
@@ -46,17 +46,24 @@ def spent_ns(of: Tree) -> Counter[str]:
     spent: Counter[str] = Counter()
     for branch in of.branches:
         if branch.span.span_id in working:
-            spent[_contributor(branch)] += working[branch.span.span_id]
+            spent[_contributor(of, branch)] += working[branch.span.span_id]
     return spent
 
 
-def _contributor(branch: Branch) -> str:
+def _contributor(of: Tree, branch: Branch) -> str:
+    if branch.span.name == "net.deliver":
+        return NETWORK
+    if branch.span.name == "app.respond" and branch.parent_index is not None:
+        return _untold(of.branches[branch.parent_index].span)
     if branch.span.kind is not SpanKind.CLIENT:
         return branch.span.service or "a service without a name"
     if branch.child_count:
         return NETWORK
-    peer = branch.span.peer
-    return f"{peer} (which sent no spans)" if peer else branch.span.service
+    return _untold(branch.span)
+
+
+def _untold(call: Span) -> str:
+    return f"{call.peer} (which sent no spans)" if call.peer else call.service
 
 
 def _title(contributor: str) -> str:

@@ -13,6 +13,7 @@ from message import DEADLINE_S
 from upstream import Upstream
 
 from ingress_controller.traces.span import Span, SpanKind, decode
+from ingress_controller.traces.tree import KERNEL_LAYER
 from proxy.engine import Engine
 from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import (
@@ -96,11 +97,13 @@ class Segment:
     balance: Span | None
     attempts: tuple[Span, ...]
     phases: tuple[Span, ...] = ()
+    kernel_layer: tuple[Span, ...] = ()
+    """What the kernel saw of the attempts, in their order."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
         balance = [self.balance] if self.balance else []
-        return (self.server, *balance, *self.attempts, *self.phases)
+        return (self.server, *balance, *self.attempts, *self.kernel_layer, *self.phases)
 
     @property
     def flag(self) -> str | None:
@@ -214,8 +217,10 @@ def segments(spans: list[Span]) -> list[Segment]:
         assert [span.kind for span in below] in ([], [SpanKind.INTERNAL]), below
         balance = below[0] if below else None
         attempts = tuple(children[balance.span_id]) if balance else ()
+        layer = tuple(span for attempt in attempts for span in children[attempt.span_id])
+        assert {span.name for span in layer} <= KERNEL_LAYER, layer
         above = (server, *([balance] if balance else []), *attempts)
         of_these = tuple(phase for span in above for phase in phases[span.span_id])
-        found.append(Segment(server, balance, attempts, of_these))
+        found.append(Segment(server, balance, attempts, of_these, layer))
     assert sum(len(segment.spans) for segment in found) == len(spans), "a span has no place"
     return found

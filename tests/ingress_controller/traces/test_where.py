@@ -9,11 +9,17 @@ SERVER, INTERNAL, CLIENT = SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.CLIENT
 
 
 def span(
-    span_id: str, kind: SpanKind, service: str, us: tuple[int, int], **attributes: AttributeValue
+    span_id: str,
+    kind: SpanKind,
+    service: str,
+    us: tuple[int, int],
+    *,
+    name: str = "x",
+    **attributes: AttributeValue,
 ) -> Span:
     """A span whose parent's id is its own without the last letter."""
-    named = {name.replace("_", "."): value for name, value in attributes.items()}
-    return Span("t", span_id, span_id[:-1], "x", kind, service, us[0] * US, us[1] * US, named)
+    named = {key.replace("_", "."): value for key, value in attributes.items()}
+    return Span("t", span_id, span_id[:-1], name, kind, service, us[0] * US, us[1] * US, named)
 
 
 EDGE = (
@@ -37,6 +43,28 @@ def test_an_endpoint_without_spans_is_named_by_its_address() -> None:
     assert where(tree((*EDGE[:2], attempt))) == (
         "10.0.0.7:8080 (which sent no spans) spent 268 ms of 268 ms; Spanway itself 0.40 ms"
     )
+
+
+LAYER = (
+    span("abcn", INTERNAL, "spanway", (300, 20_300), name="net.deliver"),
+    span("abcr", INTERNAL, "spanway", (20_300, 267_000), name="app.respond"),
+    span("abcw", INTERNAL, "spanway", (267_000, 267_800), name="net.return"),
+)
+
+
+def test_the_kernel_tells_network_and_app_apart_where_the_endpoint_sends_no_spans() -> None:
+    attempt = span(
+        "abc", CLIENT, "spanway", (200, 267_800), server_address="10.0.0.7", server_port=8080
+    )
+    assert where(tree((*EDGE[:2], attempt, *LAYER))) == (
+        "10.0.0.7:8080 (which sent no spans) spent 247 ms of 268 ms;"
+        " network and connecting 20.1 ms; Spanway itself 1.20 ms"
+    )
+
+
+def test_the_callees_spans_tell_more_than_the_kernel() -> None:
+    callee = span("abcd", SERVER, "recommend", (350, 267_650))
+    assert where(tree((*EDGE, callee, *LAYER))) == where(tree((*EDGE, callee)))
 
 
 def test_a_call_of_nobody_knows_whom_is_its_callers() -> None:

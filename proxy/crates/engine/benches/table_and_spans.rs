@@ -18,8 +18,8 @@ use spanway_engine::table::{
     Backend, BalancePolicy, ListenerKind, Route, SpanDetail, Table, normalise, wire,
 };
 use spanway_engine::trace::{
-    Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Ids, Judgement, Recorder, Resource,
-    Segment, SpanQueue, context,
+    Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Ids, Judgement, Observed, Recorder,
+    Resource, Segment, SpanQueue, context,
 };
 use spanway_engine::{Asker, Balancer, Finding};
 
@@ -210,6 +210,7 @@ fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant)
         resend_count: 0,
         ahead: 0,
         blocked: Blocked::default(),
+        net: Observed::Off,
     }
 }
 
@@ -269,6 +270,8 @@ fn segment<'a>(
         tunnel: None,
         request_body_bytes: 0,
         response_body_bytes: 1024,
+        arrived: None,
+        client_net: None,
         start,
         head_read: at(20),
         end: at(1000),

@@ -14,10 +14,11 @@ use crate::pace::Bounds;
 use crate::proxy_protocol::Announced;
 use crate::retry::{self, Happened, Turn};
 use crate::server_timing::{Moments, disclose};
+use crate::socket::{Answer, Socket};
 use crate::stream::{Shared, Stream};
 use crate::table::{Backend, OverTls, ServerTiming};
 use crate::trace::segment::Fault;
-use crate::trace::{Attempt, Blocked, Flag, SpanId, TlsSession};
+use crate::trace::{Attempt, Blocked, Flag, Net, Observed, SpanId, TlsSession};
 use crate::upstream::http2::Channel;
 use crate::upstream::{ConnectError, Connection, Counted, Dial, Earlier, Freshness, Full, Lease};
 use crate::worker::Workspace;
@@ -53,6 +54,7 @@ pub struct Tried {
     reason: Option<Box<str>>,
     tls: Option<TlsSession>,
     http_version: &'static str,
+    net: Observed,
 }
 
 /// How an attempt ended.
@@ -85,6 +87,7 @@ impl Try<'_, '_> {
             reason: None,
             tls: None,
             http_version: "",
+            net: Observed::Off,
         };
         let (lease, connection) = match self.connection(&tried.handshake_started).await {
             Ok(connection) => connection,
@@ -160,7 +163,7 @@ impl Try<'_, '_> {
             _ => Freshness::New,
         };
         let destination = backend.destination(self.endpoint);
-        let mut lease = worker.pool.lease(destination, freshness);
+        let mut lease = worker.pool.lease(destination, freshness, self.started);
         let dial = Dial {
             transport: backend.transport.as_deref(),
             timeout: self.connect_timeout(),
@@ -202,11 +205,18 @@ impl Try<'_, '_> {
         buffer.reset();
         headers::encode_request(&mut out, request, &self.told(tried));
         let stream = Shared::new(stream);
-        let mut sink = Sink::Http1(Http1Sink::new(&stream, &mut out, request.framing));
+        let is_observed = self.job.is_observed() && stream.with_socket(Socket::observe);
+        stream.with_socket(Socket::note_arrivals);
+        let sink = Http1Sink::new(&stream, &mut out, request.framing);
+        let mut sink = Sink::Http1(sink.observed(is_observed));
         let mut source = Source::Http1(Http1Source::new(&stream, &mut buffer, Framing::None));
         let sides = (&mut sink, &mut source);
         let finished = self.exchange(client, workspace, sides, tried).await;
         (workspace.to_upstream, workspace.from_upstream) = (out, buffer);
+        if self.job.is_observed() {
+            let answer = stream.with_socket(Socket::answer);
+            tried.net = observed(&lease, answer, tried);
+        }
         if let Ok(Finished::Delivered {
             keep_upstream: true,
             ..
@@ -240,7 +250,11 @@ impl Try<'_, '_> {
         let mut sink = Sink::Http2(Http2Sink::of_request(&send, !request.has_body()));
         let mut source = Source::Http2(Http2Source::of_response(&mut receive, Some(answer)));
         let sides = (&mut sink, &mut source);
-        self.exchange(client, workspace, sides, tried).await
+        let finished = self.exchange(client, workspace, sides, tried).await;
+        if self.job.is_observed() {
+            tried.net = channel.look();
+        }
+        finished
     }
 
     async fn exchange<'s>(
@@ -361,6 +375,32 @@ impl Try<'_, '_> {
     }
 }
 
+/// What the kernel told of an attempt over a connection of its own.
+fn observed(lease: &Lease, answer: Option<Answer>, tried: &Tried) -> Observed {
+    let Some(Answer {
+        acknowledged,
+        now,
+        before,
+    }) = answer
+    else {
+        return Observed::Refused;
+    };
+    let is_new = !lease.is_reused;
+    if is_new {
+        lease.note_round_trip(before.rtt_min_us, tried.end);
+    }
+    let net = Net::between(&before, &now);
+    let has_body = tried.marks.request_body_bytes.get() > 0;
+    Observed::Told(Net {
+        acknowledged,
+        arrived: tried.marks.arrived.get(),
+        round_trip_us: lease.round_trip(tried.end).unwrap_or(net.round_trip_us),
+        handshake_retransmits: if is_new { before.retransmits } else { 0 },
+        window_us: if has_body { net.window_us } else { 0 },
+        ..net
+    })
+}
+
 impl Tried {
     /// The attempt as the choice of the next endpoint sees it. A kept connection that turned out to
     /// be closed tells nothing about its endpoint; one that takes no more requests, is late or
@@ -374,6 +414,11 @@ impl Tried {
             endpoint: self.endpoint,
             has_failed: is_fatal,
         }
+    }
+
+    /// Whether the network and the application could not be told apart.
+    pub fn is_doubtful(&self) -> bool {
+        matches!(&self.net, Observed::Told(net) if net.is_doubtful())
     }
 
     /// What the attempt tells about the health of its endpoint; no more than [`Tried::earlier`] does.
@@ -430,6 +475,7 @@ impl Tried {
                 by_client: self.marks.blocked_by_client.get(),
                 by_endpoint: self.marks.blocked_by_endpoint.get(),
             },
+            net: self.net,
         }
     }
 }

@@ -70,6 +70,8 @@ pub struct Marks {
     pub sent: Cell<Option<Instant>>,
     /// The first byte of the response was there.
     pub first_byte: Cell<Option<Instant>>,
+    /// … and when it had arrived in our kernel, where that tells.
+    pub arrived: Cell<Option<Instant>>,
     /// The first byte of the response left for the client; from here on there is no way back.
     pub first_response: Cell<Option<Instant>>,
     /// The response's status, once its head was read.

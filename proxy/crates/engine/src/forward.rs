@@ -26,13 +26,15 @@ use crate::retry::Turn;
 use crate::server_timing::{Moments, disclose};
 use crate::stats::WorkerStats;
 use crate::table::{
-    Backend, Facts, HeaderEdits, Listener, ListenerKind, Route, RoutePolicy, ServerTiming, Table,
+    Backend, Facts, HeaderEdits, KernelTimestamps, Listener, ListenerKind, Route, RoutePolicy,
+    ServerTiming, Table,
 };
 use crate::tls::Tls;
 use crate::trace::bucket::Bucket;
 use crate::trace::tail::{self, Latencies};
 use crate::trace::{
-    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Phases, Segment, TracingPolicy,
+    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Phases, Segment,
+    TracingPolicy, Verdict,
 };
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Snapshot, Worker, Workspace};
@@ -44,6 +46,8 @@ pub struct Arrival {
     pub start: Instant,
     /// The end of its head.
     pub head_read: Instant,
+    /// When the first byte had come to our kernel, where that tells.
+    pub arrived: Option<Instant>,
 }
 
 /// What becomes of the client's connection.
@@ -95,6 +99,15 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Whether the kernel is asked what it saw of the request.
+    pub fn is_observed(&self) -> bool {
+        match self.table.tracing.kernel_timestamps {
+            KernelTimestamps::Off => false,
+            KernelTimestamps::Sampled => matches!(self.trace.decision, Decision::Sampled(_)),
+            KernelTimestamps::All => true,
+        }
+    }
+
     /// These edits, with the facts of the request.
     pub fn editor(&self, edits: Option<&'a HeaderEdits>) -> Option<Editor<'a>> {
         let edits = edits?;
@@ -118,6 +131,8 @@ struct Outcome {
     end: Option<Instant>,
     balance: Option<Balance>,
     attempts: SmallVec<[Tried; 1]>,
+    /// What the kernel told of the client's connection.
+    client_net: Option<Net>,
 }
 
 impl Outcome {
@@ -222,6 +237,9 @@ pub async fn forward(
         }
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
+    if job.is_observed() {
+        outcome.client_net = client.observe();
+    }
     record(&job, policy, &found, &outcome, &workspace.response);
     workspace.request = request;
     after
@@ -572,6 +590,8 @@ fn record(
         tunnel: marks.and_then(Marks::tunnel),
         request_body_bytes,
         response_body_bytes,
+        arrived: arrival.arrived,
+        client_net: outcome.client_net,
         start: arrival.start,
         head_read: arrival.head_read,
         end,
@@ -581,6 +601,14 @@ fn record(
         judgement: Judgement::default(),
     };
     segment.judgement = worker.baselines.borrow_mut().judge(&segment);
+    if matches!(
+        segment.judgement.verdict,
+        Verdict::App | Verdict::ClusterNetwork
+    ) && let (Some(backend), Some(tried)) = (backend, outcome.attempts.last())
+        && tried.is_doubtful()
+    {
+        worker.pool.doubt(&backend.destination(tried.endpoint));
+    }
     let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment));
     let phases = if let Some(by) = sampled_by {
         segment.sampled_by = by;

@@ -142,7 +142,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let stream = Stream::Plain(near.unwrap());
+        let stream = Stream::Plain(near.unwrap().into());
         (
             Gathered::new(stream, Buffer::default()),
             accepted.unwrap().0,

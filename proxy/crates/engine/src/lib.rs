@@ -35,6 +35,7 @@ pub mod proxy_protocol;
 mod queueing;
 mod retry;
 mod server_timing;
+mod socket;
 mod stable_hash;
 mod stats;
 mod stream;

@@ -226,6 +226,26 @@ pub const BASELINE_WARM_UP_REQUESTS: u32 = 64;
 /// be slow for four minutes, then that is usual.
 pub const BASELINE_DOUBLING: Duration = Duration::from_secs(60);
 
+/// Answers of the kernel that are taken from a socket at once: of one message there is one, and an
+/// old one or two that nobody took.
+pub const KERNEL_ANSWERS_MAX: usize = 16;
+
+/// How long an endpoint's kernel may hold an acknowledgement back, hoping to send it with data.
+/// Linux: 40 ms (`TCP_DELACK_MIN`).
+pub const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(40);
+
+/// How long a worker can be believed to have left bytes unread: longer ones are a clock that was set.
+/// A node that is starved that much is not ready, by the kubelet's own measure (40 s), for long.
+pub const WAKE_UP_MAX: Duration = Duration::from_secs(60);
+
+/// How long the round trip that a handshake took is believed to be the network's. Longer than it is
+/// renewed, so that one that is asked for is there.
+pub const ROUND_TRIP_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a connection to an endpoint whose requests are slow is renewed, to learn whether that
+/// is the network. A ping: 1 s.
+pub const ROUND_TRIP_RENEWAL: Duration = Duration::from_secs(1);
+
 /// How old an anchor may get. Clocks slewed by NTP drift at most 500 ppm: 5 ms in ten seconds.
 pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(10);
 

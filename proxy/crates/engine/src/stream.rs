@@ -8,24 +8,24 @@ use std::task::{Context, Poll, Waker};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 
+use crate::socket::Socket;
 use crate::trace::TlsSession;
 
 /// A connected stream.
 pub enum Stream {
     /// TCP alone.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS over TCP, ours or the other side's session.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
     /// The socket below.
     #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
@@ -62,7 +62,7 @@ impl Stream {
     #[must_use]
     pub fn is_quiet(&mut self) -> bool {
         if let Self::Plain(stream) = self {
-            let seen = stream.try_read(&mut [0]);
+            let seen = stream.tcp().try_read(&mut [0]);
             return matches!(seen, Err(err) if err.kind() == io::ErrorKind::WouldBlock);
         }
         let mut byte = [0];
@@ -74,7 +74,7 @@ impl Stream {
     /// Whether the kernel has input that the event loop need not know of yet: one system call.
     #[must_use]
     pub fn has_input(&self) -> bool {
-        let peeked = SockRef::from(self.socket()).peek(&mut [MaybeUninit::uninit()]);
+        let peeked = SockRef::from(self.socket().tcp()).peek(&mut [MaybeUninit::uninit()]);
         !matches!(peeked, Err(err) if err.kind() == io::ErrorKind::WouldBlock)
     }
 }
@@ -156,9 +156,14 @@ impl Shared {
         matches!(*self.0.borrow(), Stream::Tls(_))
     }
 
-    /// As [`TcpStream::poll_read_ready`] of the socket.
+    /// Does something with the socket.
+    pub fn with_socket<T>(&self, work: impl FnOnce(&Socket) -> T) -> T {
+        work(self.0.borrow().socket())
+    }
+
+    /// As [`tokio::net::TcpStream::poll_read_ready`] of the socket.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow().socket().poll_read_ready(context)
+        self.0.borrow().socket().tcp().poll_read_ready(context)
     }
 }
 

@@ -23,8 +23,8 @@ use spanway_engine::trace::segment::{Fault, Stay};
 use spanway_engine::trace::tail::{self, Latencies};
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Call, Choice, Flag, GrpcStatus, Ids,
-    Judgement, Messages, Recorder, Resource, RetryDenied, Segment, SpanId, SpanQueue, TlsSession,
-    TraceId, Tunnel, Verdict,
+    Judgement, Messages, Net, Observed, Recorder, Resource, RetryDenied, Segment, SpanId,
+    SpanQueue, TlsSession, TraceId, Tunnel, Verdict,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -108,6 +108,7 @@ impl World {
             resend_count: 0,
             ahead: 0,
             blocked: Blocked::default(),
+            net: Observed::Off,
         }
     }
 
@@ -163,6 +164,8 @@ impl World {
             tunnel: None,
             request_body_bytes: 0,
             response_body_bytes: 1024,
+            arrived: None,
+            client_net: None,
             start: self.start,
             head_read: self.at(100),
             end: self.at(1000),
@@ -840,6 +843,165 @@ fn an_early_response_ends_the_send_phase() {
     assert_eq!(client.int("spanway.phase.receive_us"), Some(170));
 }
 
+/// A request that was sent at 230 µs and whose answer was read at 730 µs.
+fn layer(world: &World, net: Net) -> Vec<(String, u64, u64)> {
+    let attempts = [Attempt {
+        net: Observed::Told(net),
+        ..world.attempt()
+    }];
+    let spans = spans(&world.segment(&attempts));
+    let at = |unix_ns| (unix_ns - START_UNIX_NS) / 1_000;
+    let below = spans
+        .iter()
+        .filter(|span| span.parent_span_id == [3; 8])
+        .map(|span| {
+            (
+                span.name.clone(),
+                at(span.start_unix_ns),
+                at(span.end_unix_ns),
+            )
+        });
+    below.collect()
+}
+
+fn parts(delivered: u64, arrived: u64) -> Vec<(String, u64, u64)> {
+    vec![
+        ("net.deliver".to_owned(), 230, delivered),
+        ("app.respond".to_owned(), delivered, arrived),
+        ("net.return".to_owned(), arrived, 730),
+    ]
+}
+
+#[test]
+fn an_acknowledgement_that_came_alone_is_when_the_request_had_arrived() {
+    let world = World::new();
+    let net = Net {
+        acknowledged: Some(world.at(330)),
+        arrived: Some(world.at(700)),
+        round_trip_us: 20,
+        ..Net::default()
+    };
+    assert_eq!(layer(&world, net), parts(330, 700));
+}
+
+#[test]
+fn an_acknowledgement_that_the_answer_brought_counts_as_a_round_trip() {
+    let world = World::new();
+    let net = Net {
+        acknowledged: Some(world.at(703)),
+        arrived: Some(world.at(700)),
+        round_trip_us: 20,
+        ..Net::default()
+    };
+    assert_eq!(layer(&world, net), parts(250, 700));
+    let without = Net {
+        acknowledged: None,
+        ..net
+    };
+    assert_eq!(layer(&world, without), parts(250, 700));
+}
+
+#[test]
+fn bytes_that_were_sent_again_are_the_networks_whenever_they_arrived() {
+    let world = World::new();
+    let net = Net {
+        acknowledged: Some(world.at(650)),
+        arrived: Some(world.at(640)),
+        round_trip_us: 20,
+        retransmits: 1,
+        ..Net::default()
+    };
+    assert_eq!(layer(&world, net), parts(640, 640));
+}
+
+#[test]
+fn what_a_kernel_may_have_held_an_acknowledgement_back_is_the_apps() {
+    let world = World::new();
+    let net = |round_trip_us| Net {
+        acknowledged: Some(world.at(50_230)),
+        arrived: Some(world.at(60_000)),
+        round_trip_us,
+        ..Net::default()
+    };
+    let delivered = |net| {
+        let attempts = [Attempt {
+            first_byte: Some(world.at(60_010)),
+            end: world.at(61_000),
+            net: Observed::Told(net),
+            ..world.attempt()
+        }];
+        let balance = Balance {
+            end: world.at(61_000),
+            ..world.balance()
+        };
+        let spans = spans(&Segment {
+            balance: Some(balance),
+            end: world.at(61_000),
+            ..world.segment(&attempts)
+        });
+        total_us(&spans[3])
+    };
+    assert_eq!(delivered(net(20)), 10_000);
+    assert_eq!(delivered(net(45_000)), 45_000);
+}
+
+#[test]
+fn requests_that_share_a_connection_have_its_numbers_and_no_parts() {
+    let world = World::new();
+    let net = Net {
+        is_shared: true,
+        rtt_us: 70,
+        retransmits: 2,
+        arrived: Some(world.at(700)),
+        ..Net::default()
+    };
+    assert_eq!(layer(&world, net), []);
+    let attempts = [Attempt {
+        net: Observed::Told(net),
+        ..world.attempt()
+    }];
+    let client = &spans(&world.segment(&attempts))[2];
+    assert_eq!(client.text("spanway.net.correlation"), Some("connection"));
+    assert_eq!(client.int("tcp.rtt_us"), Some(70));
+    assert_eq!(client.int("tcp.retransmits"), Some(2));
+}
+
+#[test]
+fn a_kernel_that_refuses_is_said_to_and_nothing_is_made_up() {
+    let world = World::new();
+    let attempts = [Attempt {
+        net: Observed::Refused,
+        ..world.attempt()
+    }];
+    let spans = spans(&world.segment(&attempts));
+    assert_eq!(spans.len(), 3);
+    assert_eq!(spans[2].text("spanway.net.source"), Some("none"));
+    assert_eq!(spans[2].int("tcp.rtt_us"), None);
+}
+
+#[test]
+fn the_kernel_gives_network_and_waking_up_what_is_theirs_of_the_wait() {
+    let world = World::new();
+    let attempts = [Attempt {
+        net: Observed::Told(Net {
+            acknowledged: Some(world.at(330)),
+            arrived: Some(world.at(700)),
+            ..Net::default()
+        }),
+        ..world.attempt()
+    }];
+    let segment = Segment {
+        arrived: world.start.checked_sub(Duration::from_micros(40)),
+        ..world.segment(&attempts)
+    };
+    let times = Baselines::default().judge(&segment).times;
+    assert_eq!(times.cluster_network, 100 + 100);
+    assert_eq!(times.app, 370 + 170);
+    assert_eq!(times.proxy, 15 + 10 + 100 + 30 + 40);
+    let server = &spans(&segment)[0];
+    assert_eq!(server.int("spanway.net.wakeup_us"), Some(40));
+}
+
 /// Whatever the instants: children lie in their parents, nothing is negative, and the phases are
 /// the whole of their span.
 #[test]
@@ -852,7 +1014,9 @@ fn parents_enclose_children_and_phases_sum_to_their_span() {
         let mut segment = random_segment(&world, &attempts, &mut random);
         segment.judgement = Baselines::default().judge(&segment);
         let spans = spans(&segment);
-        assert_eq!(segment.judgement.times.total(), total_us(&spans[0]));
+        let woken_us = spans[0].int("spanway.net.wakeup_us").unwrap_or(0);
+        let told_us = total_us(&spans[0]) + u64::try_from(woken_us).unwrap();
+        assert_eq!(segment.judgement.times.total(), told_us);
         assert_eq!(spans[0].phases_us(), total_us(&spans[0]));
         assert_phases_fill_attempts(&spans);
         for span in &spans {
@@ -901,6 +1065,7 @@ fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Atte
         sent: random_instant(world, random),
         first_byte: random.bool().then(|| random_instant(world, random)),
         end: random_instant(world, random),
+        net: random_net(world, random),
         ahead: random.u32(..3),
         blocked: Blocked {
             by_client: Duration::from_nanos(random.u64(..2_000_000)),
@@ -923,6 +1088,7 @@ fn random_segment<'a>(
         ..world.balance()
     };
     Segment {
+        arrived: random.bool().then(|| random_instant(world, random)),
         start: random_instant(world, random),
         head_read: random_instant(world, random),
         first_response: random.bool().then(|| random_instant(world, random)),
@@ -930,6 +1096,33 @@ fn random_segment<'a>(
         balance: random.bool().then_some(balance),
         phase_id: random.bool().then_some(span_id(0x80)),
         ..world.segment(attempts)
+    }
+}
+
+/// Whatever the kernel may tell: also times before the request, or in another decade, after a clock
+/// was set.
+fn random_net(world: &World, random: &mut fastrand::Rng) -> Observed {
+    let day = Duration::from_secs(86_400);
+    let told = |random: &mut fastrand::Rng| match random.u32(..6) {
+        0 | 1 => None,
+        2 => Some(world.start + day),
+        3 => world.start.checked_sub(day).or(Some(world.start)),
+        _ => Some(random_instant(world, random)),
+    };
+    match random.u32(..8) {
+        0 => Observed::Off,
+        1 => Observed::Refused,
+        _ => Observed::Told(Net {
+            is_shared: random.u32(..8) == 0,
+            acknowledged: told(random),
+            arrived: told(random),
+            rtt_us: random.u32(..),
+            round_trip_us: random.u32(..3_000),
+            retransmits: random.u32(..2),
+            handshake_retransmits: random.u32(..2),
+            peer_full_us: random.u64(..2_000),
+            window_us: random.u64(..),
+        }),
     }
 }
 

@@ -102,6 +102,7 @@ pub fn tables() -> Vec<Vec<u8>> {
                     "phase_spans": "slow", "request_headers": [], "response_headers": [],
                     "query_keys": null,
                 },
+                "kernel_timestamps": "sampled",
             },
             "locality": {"zone": "", "node": ""},
             "hosts_upsert": [{"name": "shop.example", "routes": routes, "tls": null}],

@@ -101,6 +101,10 @@ pub struct Http1Sink<'a> {
     /// What is to be written; begins with the head.
     pub(crate) out: &'a mut Vec<u8>,
     framing: Framing,
+    /// What is left of a body whose length is known.
+    left: u64,
+    /// Whether the kernel is asked about the last bytes.
+    is_observed: bool,
     /// How long the connection took nothing.
     pub(super) waited: Duration,
     /// The end of the body is the end of what is sent on the connection.
@@ -114,22 +118,39 @@ impl<'a> Http1Sink<'a> {
             stream,
             out,
             framing,
+            left: length(framing),
+            is_observed: false,
             waited: Duration::ZERO,
             is_tunnel: false,
+        }
+    }
+
+    /// The same on a connection that the kernel observes: it is asked about the last bytes.
+    #[must_use]
+    pub fn observed(self, is_observed: bool) -> Self {
+        Self {
+            is_observed,
+            ..self
         }
     }
 
     /// Frames what follows so.
     pub fn frame(&mut self, framing: Framing) {
         self.framing = framing;
+        self.left = length(framing);
     }
 
     pub(super) async fn put(&mut self, piece: &[u8], pace: &Pace<'_>) -> Result<(), Gone> {
         if self.framing == Framing::Chunked {
             encode::chunk(self.out, piece);
         } else if piece.len() <= COALESCE_BYTES_MAX {
+            self.left = self.left.saturating_sub(piece.len() as u64);
             self.out.extend_from_slice(piece);
         } else {
+            self.left = self.left.saturating_sub(piece.len() as u64);
+            if self.left == 0 {
+                self.ask(true);
+            }
             self.waited += write_all(self.stream, [self.out, piece], pace).await?;
             self.out.clear();
         }
@@ -150,7 +171,9 @@ impl<'a> Http1Sink<'a> {
         if self.framing == Framing::Chunked {
             encode::last_chunk(self.out, trailers);
         }
+        self.ask(true);
         self.flush(pace).await?;
+        self.ask(false);
         if self.is_tunnel {
             // The other side may have closed already, which is the same to us.
             drop((&mut &*self.stream).shutdown().await);
@@ -158,9 +181,23 @@ impl<'a> Http1Sink<'a> {
         Ok(())
     }
 
+    fn ask(&self, is_asking: bool) {
+        if self.is_observed {
+            self.stream.with_socket(|socket| socket.ask(is_asking));
+        }
+    }
+
     pub(super) fn open_tunnel(&mut self) {
         self.framing = Framing::UntilClose;
         self.is_tunnel = true;
+    }
+}
+
+/// The bytes of a body, where they are known; else more than there can be.
+fn length(framing: Framing) -> u64 {
+    match framing {
+        Framing::Length(bytes) => bytes,
+        _ => u64::MAX,
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn begin(
     is_idle: &Cell<bool>,
 ) -> Option<Stream> {
     let Some(limit) = handshake_limit(worker, origin.listener) else {
-        return Some(Stream::Plain(stream));
+        return Some(Stream::Plain(stream.into()));
     };
     // In a box of its own: no task is to be as large as a handshake for as long as it lives.
     match Box::pin(tls::begin(worker, stream, origin, timer, limit)).await? {
@@ -43,7 +43,7 @@ pub async fn begin(
         }
         Begun::Plain(stream) => {
             worker.stats.malformed.add(1);
-            refuse_plain(Shared::new(Stream::Plain(stream)), timer).await;
+            refuse_plain(Shared::new(Stream::Plain(stream.into())), timer).await;
             None
         }
         Begun::PassThrough(passing) => {

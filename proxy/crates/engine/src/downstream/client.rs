@@ -23,6 +23,7 @@ use crate::stream::Shared;
 use crate::table::ClientTimes;
 use crate::timer::Timer;
 use crate::tls::Tls;
+use crate::trace::Net;
 
 /// The connection as a request sees it.
 pub struct Client {
@@ -90,6 +91,15 @@ impl Client {
             reply,
             timer: &mut self.timer,
         }
+    }
+
+    /// Has the kernel observe the connection, and says what it knows of it; `None` where it does not,
+    /// or where requests share it.
+    pub fn observe(&self) -> Option<Net> {
+        let Side::Http1(stream) = &self.side else {
+            return None;
+        };
+        stream.with_socket(|socket| socket.observe().then(|| socket.look()))
     }
 
     /// Runs `work` until it is done, `until` comes or the client leaves. Bytes that come meanwhile

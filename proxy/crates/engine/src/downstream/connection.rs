@@ -21,6 +21,7 @@ use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::message::RequestHead;
+use crate::socket::Socket;
 use crate::stream::Shared;
 use crate::timer::Timer;
 use crate::trace::Flag;
@@ -100,6 +101,7 @@ pub async fn serve(
             return;
         }
         let after = serve_one(worker, &stream, &mut client, &mut workspace).await;
+        stream.with_socket(Socket::note_arrivals);
         if after == After::Linger {
             linger(&stream, &mut client.timer).await;
         }
@@ -178,13 +180,18 @@ async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Wor
     let Client { timer, origin, .. } = client;
     let Workspace { input, request, .. } = workspace;
     let start = Instant::now();
+    let arrived = stream.with_socket(Socket::arrived);
     let mut head_read = start;
     timer.set(start + origin.times.head);
     loop {
         match parse_request(input.unread(), request) {
             Ok(Parsed::Complete { head_bytes }) => {
                 input.consume(head_bytes);
-                return Arrived::Request(Arrival { start, head_read });
+                return Arrived::Request(Arrival {
+                    start,
+                    head_read,
+                    arrived,
+                });
             }
             Ok(Parsed::Incomplete) => {}
             Err(malformed) => return Arrived::Malformed(malformed),

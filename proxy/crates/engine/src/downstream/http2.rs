@@ -280,7 +280,17 @@ async fn serve_stream(worker: &Worker, client: &mut Client, job: Job) {
     let after = match read {
         Ok(()) => {
             let head_read = Instant::now();
-            forward(worker, client, &mut workspace, Arrival { start, head_read }).await
+            forward(
+                worker,
+                client,
+                &mut workspace,
+                Arrival {
+                    start,
+                    head_read,
+                    arrived: None,
+                },
+            )
+            .await
         }
         Err(malformed) => refuse(worker, client, malformed).await,
     };

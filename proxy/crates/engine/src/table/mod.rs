@@ -43,7 +43,7 @@ pub use policy::{
 use shared_map::SharedMap;
 pub use tls::{ClientCertificates, HostTls, TlsTerms, TlsVersion};
 pub use transport::{Transport, UpstreamTls};
-pub use wire::Rejected;
+pub use wire::{KernelTimestamps, Rejected};
 
 pub use crate::message::{BadPath, normalise, without_empty_segments};
 use crate::tls::{Certificate, Verifications};
@@ -65,6 +65,8 @@ pub struct Tracing {
     pub debug_key: Option<Arc<DebugKey>>,
     /// What spans say beyond what they always say.
     pub detail: Arc<SpanDetail>,
+    /// Of which requests the kernel is asked what it saw.
+    pub kernel_timestamps: KernelTimestamps,
 }
 
 /// One generation of everything that requests are decided by.
@@ -118,6 +120,7 @@ impl Table {
                 server_timing: ServerTiming::Off,
                 debug_key: None,
                 detail: Arc::default(),
+                kernel_timestamps: KernelTimestamps::Off,
             },
             locality: Locality::default(),
             hosts: SharedMap::default(),
@@ -443,6 +446,7 @@ impl Next {
                 tracing.enabled = wire.enabled;
                 tracing.random_flag = wire.random_flag;
                 tracing.server_timing = wire.server_timing;
+                tracing.kernel_timestamps = wire.kernel_timestamps;
             }
             Err(what) => {
                 let message = format!("tracing.policy.{what}");

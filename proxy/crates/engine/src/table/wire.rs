@@ -80,6 +80,19 @@ pub struct Tracing {
     pub server_timing: super::ServerTiming,
     pub debug_key: Secret,
     pub detail: SpanDetail,
+    pub kernel_timestamps: KernelTimestamps,
+}
+
+/// Of which requests the kernel is asked what it saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelTimestamps {
+    /// Of none.
+    Off,
+    /// Of those that are recorded.
+    Sampled,
+    /// Of all.
+    All,
 }
 
 /// Text that is never shown.

@@ -15,6 +15,7 @@ use super::{Server, Tls, alert};
 use crate::downstream::{Origin, linger};
 use crate::limits::LINGER_TIMEOUT;
 use crate::passthrough::Passing;
+use crate::socket::Socket;
 use crate::stream::{Shared, Stream};
 use crate::table::TlsTerms;
 use crate::timer::Timer;
@@ -33,7 +34,7 @@ pub enum Begun {
 /// How a handshake ended.
 enum Shaken {
     Done(Begun),
-    Failed(TcpStream),
+    Failed(Socket),
     /// Failed, but the client does not know yet.
     Refused(TcpStream, Vec<u8>),
     Gone {
@@ -71,7 +72,7 @@ pub async fn begin(
         // Somebody looked whether the port is open.
         Some(Shaken::Gone { has_spoken: false }) => return None,
         Some(Shaken::Failed(stream)) => Some((stream, Vec::new())),
-        Some(Shaken::Refused(stream, alert)) => Some((stream, alert)),
+        Some(Shaken::Refused(stream, alert)) => Some((stream.into(), alert)),
         Some(Shaken::Gone { .. }) | None => None,
     };
     stats.tls_handshakes_failed.add(1);
@@ -119,7 +120,7 @@ async fn shake(worker: &Worker, stream: TcpStream, origin: &Origin) -> Shaken {
 }
 
 async fn serve(stream: TcpStream, accepted: Accepted, server: Server) -> Shaken {
-    let starting = StartHandshake::from_parts(accepted, stream);
+    let starting = StartHandshake::from_parts(accepted, Socket::from(stream));
     let shaking = starting.into_stream(server.config).into_fallible();
     match shaking.await {
         Ok(stream) => {

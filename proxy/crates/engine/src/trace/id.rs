@@ -59,6 +59,15 @@ impl SpanId {
         Self(after.to_be_bytes())
     }
 
+    /// The id of a span below this one that nobody else has to know: made of this one's, as random
+    /// as it is (the finaliser of splitmix64).
+    pub(super) fn child(self, index: u64) -> Self {
+        let mut bits = u64::from_be_bytes(self.0) ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self(((bits ^ (bits >> 31)) | 1).to_be_bytes())
+    }
+
     /// 16 lower-case hex digits.
     #[must_use]
     pub fn to_hex(self) -> [u8; 16] {

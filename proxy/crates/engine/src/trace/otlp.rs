@@ -12,6 +12,7 @@ use super::attribute::{
     put_int, put_lossy, put_span_name, put_string_field, put_text,
 };
 use super::id::{SpanId, TraceId};
+use super::net;
 use super::segment::{Attempt, Balance, Choice, Fault, Flag, Messages, Segment};
 use super::timing::{AttemptLine, Interval, Phases, Timeline};
 use super::{capture, phases as phase_spans, rpc};
@@ -68,12 +69,15 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> (usize, P
         put_balance(out, segment, balance, (&common, timeline.balance));
         parent = balance.id;
     }
+    let mut below = 0;
     for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
         put_attempt(out, segment, (attempt, line), (&common, parent));
+        if let Some(line) = &line.net {
+            below += net::put_spans(out, attempt.id, line, &common);
+        }
     }
-    let phase_count = phase_spans::put_phases(out, segment, &common, &timeline);
-    let span_count =
-        1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + phase_count;
+    below += phase_spans::put_phases(out, segment, &common, &timeline);
+    let span_count = 1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + below;
     (span_count, phases)
 }
 
@@ -108,6 +112,7 @@ fn put_server(
         let flags = u32::from(publisher.flags);
         put_link(out, publisher.trace_id, publisher.span_id, flags);
     }
+    net::put_client(out, segment);
     if server_is_error(segment) {
         put_error_status(out, b"");
     }
@@ -397,6 +402,7 @@ fn put_attempt(
         rpc::put_status(out, attempt.grpc_status);
     }
     put_attempt_result(out, attempt);
+    net::put_attributes(out, &attempt.net);
     let phases = line.phases();
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
     put_tls_phase(out, phases.tls);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::clock::Anchor;
 use super::context::Traceparent;
 use super::id::{SpanId, TraceId};
+use super::net::{Net, Observed};
 use super::sampler::By;
 use super::verdict::Judgement;
 use crate::grpc;
@@ -96,7 +97,11 @@ pub struct Segment<'a> {
     /// Bytes of the response's content that were sent.
     pub response_body_bytes: u64,
 
-    /// The first byte of the request.
+    /// When the first byte of the request had come, where the kernel told.
+    pub arrived: Option<Instant>,
+    /// What the kernel told of the client's connection.
+    pub client_net: Option<Net>,
+    /// The first byte of the request, as it was read.
     pub start: Instant,
     /// The last byte of the request's head.
     pub head_read: Instant,
@@ -274,6 +279,8 @@ pub struct Attempt<'a> {
     pub ahead: u32,
     /// How long it stood still because one side took no more.
     pub blocked: Blocked,
+    /// What the kernel told of its connection.
+    pub net: Observed,
 }
 
 /// How long bytes that were there could not be written.

@@ -10,6 +10,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::clock::nanoseconds;
+use super::net::NetLine;
 use super::segment::{Attempt, Balance, Segment};
 
 /// From and to, in nanoseconds since the segment's start.
@@ -20,6 +21,11 @@ pub(super) struct Interval {
 }
 
 impl Interval {
+    /// How long it is, in whole microseconds.
+    pub(super) fn microseconds(self) -> u64 {
+        (self.end - self.start) / 1_000
+    }
+
     /// The part of `start..end` that lies in `self`; never reversed.
     pub(super) fn clamped(self, start: u64, end: u64) -> Self {
         let start = start.clamp(self.start, self.end);
@@ -149,14 +155,17 @@ impl Timeline {
         let sent = self.offset(attempt.sent).min(first_byte);
         let connected = self.offset(attempt.connected).min(sent);
         let handshake_started = attempt.handshake_started;
-        AttemptLine {
+        let mut line = AttemptLine {
             interval,
             handshake_started: handshake_started
                 .map_or(connected, |at| self.offset(at).min(connected)),
             connected,
             sent,
             first_byte,
-        }
+            net: None,
+        };
+        line.net = NetLine::new(attempt, &line, |at| self.offset(at));
+        line
     }
 
     /// The phases of the whole segment. The time between two attempts counts as `route`.
@@ -215,8 +224,10 @@ pub(super) struct AttemptLine {
     pub(super) interval: Interval,
     handshake_started: u64,
     connected: u64,
-    sent: u64,
-    first_byte: u64,
+    pub(super) sent: u64,
+    pub(super) first_byte: u64,
+    /// What the kernel makes of the time between the two.
+    pub(super) net: Option<NetLine>,
 }
 
 impl AttemptLine {

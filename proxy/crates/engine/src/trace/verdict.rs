@@ -4,8 +4,9 @@
 //! Every microsecond of the request is in exactly one contributor's time; `docs/SPANS.md` says
 //! whose each phase is, and what each verdict means.
 
-use super::segment::Segment;
-use super::timing::{Phases, Timeline};
+use super::net::Observed;
+use super::segment::{Attempt, Segment};
+use super::timing::{AttemptLine, Interval, Phases, Timeline};
 use crate::limits::{VERDICT_EXCESS_SHARE, VERDICT_EXCESS_US_MIN};
 
 /// Who made a request slower than usual: a closed vocabulary, in spans, metrics and logs.
@@ -96,17 +97,44 @@ impl Times {
     /// Whose the time of `segment` was.
     #[must_use]
     pub fn of(segment: &Segment<'_>) -> Self {
-        let phases = Timeline::new(segment).root_phases(segment);
+        let timeline = Timeline::new(segment);
+        let phases = timeline.root_phases(segment);
         let mut times = Self::by_phase(&phases, segment);
-        for attempt in segment.attempts {
+        for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
             times.ahead = times.ahead.max(u64::from(attempt.ahead));
+            times.observe(attempt, line);
         }
+        times.proxy += segment.wake_up_us().unwrap_or(0);
         times
+    }
+
+    /// What the kernel tells beyond the phases.
+    fn observe(&mut self, attempt: &Attempt<'_>, line: &AttemptLine) {
+        let Observed::Told(net) = attempt.net else {
+            return;
+        };
+        if let Some(parts) = line.net {
+            let delivering = parts.deliver.microseconds();
+            self.cluster_network += take(&mut self.app, delivering);
+            let waking_up = parts.wake_up.map_or(0, Interval::microseconds);
+            self.proxy += take(&mut self.app, waking_up);
+        }
+        // An upload stands still because of the network, but for what the endpoint did not take.
+        let blocked = u64::try_from(attempt.blocked.by_endpoint.as_micros()).unwrap_or(u64::MAX);
+        let by_network = blocked
+            .saturating_sub(net.peer_full_us)
+            .min(line.phases().send);
+        self.cluster_network += take(&mut self.app, by_network);
+        // A SYN that has to be sent again although nothing else is lost did not fit the backlog.
+        if net.handshake_retransmits > 0 && net.retransmits == 0 {
+            let connecting = line.phases().connect;
+            self.app_queue += take(&mut self.cluster_network, connecting);
+        }
     }
 
     /// What the phases alone tell.
     fn by_phase(phases: &Phases, segment: &Segment<'_>) -> Self {
-        let blocked = |by: fn(&super::Attempt<'_>) -> std::time::Duration| {
+        let blocked = |by: fn(&Attempt<'_>) -> std::time::Duration| {
             let blocked = segment
                 .attempts
                 .iter()
@@ -137,6 +165,13 @@ impl Times {
     pub fn total(&self) -> u64 {
         self.client_network + self.proxy + self.cluster_network + self.app + self.app_queue
     }
+}
+
+/// As much of `from` as there is of `wanted`.
+fn take(from: &mut u64, wanted: u64) -> u64 {
+    let taken = wanted.min(*from);
+    *from -= taken;
+    taken
 }
 
 /// Who took more than usual. Without anything usual, nobody did.

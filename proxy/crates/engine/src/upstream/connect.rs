@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Counted;
 use crate::proxy_protocol::{Announced, put_v1, put_v2};
+use crate::socket::Socket;
 use crate::stream::Stream;
 use crate::table::{ProxyProtocol, Transport, UpstreamTls};
 use crate::trace::Flag;
@@ -79,10 +80,10 @@ impl Dial<'_> {
     ) -> Result<Stream, Failure> {
         let socket = self.tcp(endpoint).await.map_err(Failure::Tcp)?;
         let Some(tls) = self.transport.and_then(|it| it.tls.as_ref()) else {
-            return Ok(Stream::Plain(socket));
+            return Ok(Stream::Plain(socket.into()));
         };
         handshake_started.set(Some(Instant::now()));
-        handshake(tls, socket).await.map_err(Failure::Tls)
+        handshake(tls, socket.into()).await.map_err(Failure::Tls)
     }
 
     /// Connects without TLS: for bytes that are handed on as they are, which may be TLS themselves.
@@ -139,7 +140,7 @@ impl From<Full> for Failure {
     }
 }
 
-async fn handshake(tls: &UpstreamTls, socket: TcpStream) -> io::Result<Stream> {
+async fn handshake(tls: &UpstreamTls, socket: Socket) -> io::Result<Stream> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     let session = connector.connect(tls.server_name.clone(), socket).await?;
     Ok(Stream::Tls(Box::new(session.into())))

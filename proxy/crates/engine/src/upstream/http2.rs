@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::Request;
+use spanway_kernel::Statistics;
 use tokio::sync::Notify;
 
 use super::Counted;
@@ -23,7 +25,7 @@ use crate::limits::{
     HTTP2_UPSTREAM_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
 use crate::stream::Stream;
-use crate::trace::TlsSession;
+use crate::trace::{Net, Observed, TlsSession};
 
 /// One connection to an endpoint.
 #[derive(Clone)]
@@ -39,6 +41,10 @@ struct State {
     streams: Cell<usize>,
     /// When the last stream ended.
     since: Cell<Instant>,
+    /// The socket, to be asked how the connection is; the h2 crate has the stream.
+    socket: Option<OwnedFd>,
+    /// The answer of the last time.
+    known: Cell<Statistics>,
     /// Its count, where the backend bounds its connections.
     _counted: Option<Counted>,
 }
@@ -60,12 +66,15 @@ impl Channel {
     /// The endpoint is gone already.
     pub async fn open(stream: Stream, counted: Option<Counted>) -> Result<Self, h2::Error> {
         let tls = stream.tls();
+        let socket = stream.socket().tcp().as_fd().try_clone_to_owned().ok();
         let io = Gathered::new(stream, Buffer::default());
         let (send, connection) = settings().handshake(io.clone()).await?;
         let state = Rc::new(State {
             is_closed: Cell::new(false),
             streams: Cell::new(0),
             since: Cell::new(Instant::now()),
+            socket,
+            known: Cell::default(),
             _counted: counted,
         });
         let state_of_task = Rc::clone(&state);
@@ -98,6 +107,24 @@ impl Channel {
         };
         let (answer, send) = begun.inspect_err(|_| self.state.is_closed.set(true))?;
         Ok((stream, answer, send))
+    }
+
+    /// The connection as it is now, against when it was looked at last.
+    #[must_use]
+    pub fn look(&self) -> Observed {
+        let state = &self.state;
+        let now = state
+            .socket
+            .as_ref()
+            .and_then(|socket| spanway_kernel::statistics(socket.as_fd()).ok());
+        let Some(now) = now else {
+            return Observed::Refused;
+        };
+        let before = state.known.replace(now);
+        Observed::Told(Net {
+            is_shared: true,
+            ..Net::between(&before, &now)
+        })
     }
 
     fn has_room(&self) -> bool {

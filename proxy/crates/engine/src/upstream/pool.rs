@@ -3,14 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Counted;
 use super::connect::{ConnectError, Dial, Failure};
 use super::http2::{Channel, Channels, Turn};
-use crate::limits::{UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT};
+use crate::limits::{
+    ROUND_TRIP_AGE_MAX, ROUND_TRIP_RENEWAL, UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT,
+};
 use crate::message::Version;
 use crate::stream::Stream;
 use crate::table::{Destination, Table};
@@ -31,6 +33,10 @@ struct Slot {
     http2: Channels,
     /// Whether the last connection was one of HTTP/2.
     is_http2: bool,
+    /// The round trip that the last handshake took, in microseconds, and when that was.
+    round_trip: Option<(u32, Instant)>,
+    /// Somebody wants to know whether that is still so.
+    is_doubted: bool,
 }
 
 struct Idle {
@@ -69,11 +75,18 @@ impl Pool {
     /// Counts a request to `endpoint` until the lease is dropped, and tries to get it a connection
     /// that is there already.
     #[must_use]
-    pub fn lease(self: &Rc<Self>, endpoint: Destination, freshness: Freshness) -> Lease {
+    pub fn lease(
+        self: &Rc<Self>,
+        endpoint: Destination,
+        freshness: Freshness,
+        now: Instant,
+    ) -> Lease {
         let mut endpoints = self.endpoints.borrow_mut();
         let slot = endpoints.entry(endpoint).or_default();
         slot.in_flight += 1;
         let (stream, counted) = match slot.take_idle(freshness) {
+            // Whoever was before it would like to know how long a handshake takes now.
+            Some(_) if slot.renews(now) => (None, None),
             Some(idle) => (Some(idle.stream), idle.counted),
             None => (None, None),
         };
@@ -101,6 +114,14 @@ impl Pool {
         });
     }
 
+    /// A request to `endpoint` was slow, and it is not known whether that is the network: the next one
+    /// gets a new connection, whose handshake tells, but at most one each [`ROUND_TRIP_RENEWAL`].
+    pub fn doubt(&self, endpoint: &Destination) {
+        if let Some(slot) = self.endpoints.borrow_mut().get_mut(endpoint) {
+            slot.is_doubted = true;
+        }
+    }
+
     /// Every destination of `table`, for [`Pool::sweep`].
     #[must_use]
     pub fn destinations(table: &Table) -> FxHashSet<Destination> {
@@ -123,6 +144,17 @@ pub enum Freshness {
 }
 
 impl Slot {
+    /// Whether a new connection is to tell how the network is.
+    fn renews(&mut self, now: Instant) -> bool {
+        std::mem::take(&mut self.is_doubted) && self.round_trip(now, ROUND_TRIP_RENEWAL).is_none()
+    }
+
+    /// The network's round trip, if it is known and not older than that.
+    fn round_trip(&self, now: Instant, age_max: Duration) -> Option<u32> {
+        let (round_trip_us, at) = self.round_trip?;
+        (now.saturating_duration_since(at) < age_max).then_some(round_trip_us)
+    }
+
     fn take_idle(&mut self, freshness: Freshness) -> Option<Idle> {
         if freshness == Freshness::New {
             return None;
@@ -228,6 +260,17 @@ impl Lease {
             }
             Made::Http2(channel) => Connection::Http2(channel),
         }
+    }
+
+    /// Takes note of how long the handshake of a new connection took.
+    pub fn note_round_trip(&self, round_trip_us: u32, now: Instant) {
+        self.with_slot(|slot| slot.round_trip = Some((round_trip_us, now)));
+    }
+
+    /// The network's round trip to the endpoint, if it is known of late.
+    pub fn round_trip(&self, now: Instant) -> Option<u32> {
+        self.with_slot(|slot| slot.round_trip(now, ROUND_TRIP_AGE_MAX))
+            .flatten()
     }
 
     /// Whether it is known before that a connection will be one of HTTP/2, which others may use.

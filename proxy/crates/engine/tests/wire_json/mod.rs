@@ -25,7 +25,11 @@ pub fn update(base: u64, changes: &Value) -> Value {
 
 /// What is recorded, with changes of the policy.
 pub fn tracing(changes: &Value) -> Value {
-    json!({"policy": tracing_policy(changes), "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": "", "detail": detail(&json!({}))})
+    json!({
+        "policy": tracing_policy(changes), "enabled": true, "random_flag": true,
+        "server_timing": "off", "debug_key": "", "detail": detail(&json!({})),
+        "kernel_timestamps": "sampled",
+    })
 }
 
 /// What spans say beyond what they always say.

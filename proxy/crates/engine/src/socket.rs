@@ -1,0 +1,315 @@
+//! A TCP socket that can be asked when its bytes came, and when the peer had them.
+//!
+//! While nothing is asked it is tokio's socket and costs nothing. Once [`Socket::observe`] was
+//! called, what is written may carry a question for the kernel, whose answer is read from the
+//! socket's error queue.
+//!
+//! **An answer looks like a closed pipe to tokio**: an entry in the error queue raises
+//! `EPOLLERR | EPOLLOUT`, which mio 1.2 calls *write closed*, and tokio never takes that back. Its
+//! `poll_write` would then be told that the socket is ready again and again while the kernel says
+//! that it is full. So an observed socket is written to without asking tokio, and where it is full,
+//! [`Observed::poll_send`] waits on a registration of its own that begins with nothing known.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use spanway_kernel::{SinceEpoch, Statistics};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::limits::KERNEL_ANSWERS_MAX;
+use crate::trace::Net;
+
+/// A connected socket.
+pub struct Socket {
+    tcp: TcpStream,
+    /// In a box of its own: most connections never have one, or are idle.
+    observed: OnceCell<Option<Box<Observed>>>,
+}
+
+/// What was asked of the kernel, and what it has answered.
+#[derive(Default)]
+struct Observed {
+    /// Bytes since the kernel counts them, modulo 2^32, as it does.
+    sent: Cell<u32>,
+    /// Whether what is written is to be asked about.
+    is_asking: Cell<bool>,
+    /// The last byte that was asked about.
+    asked: Cell<Option<u32>>,
+    /// Whether what is read is to be told the arrival of.
+    is_noting: Cell<bool>,
+    arrived: Cell<Option<Instant>>,
+    /// The connection, when it was last told.
+    known: Cell<Statistics>,
+    /// The same socket, where somebody waits until the kernel takes more.
+    room: RefCell<Option<TcpStream>>,
+}
+
+/// What became of the bytes that were asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    /// When the peer's kernel had acknowledged them; `None` if it has not.
+    pub acknowledged: Option<Instant>,
+    /// The connection at that moment, else now.
+    pub now: Statistics,
+    /// The connection when it was told before.
+    pub before: Statistics,
+}
+
+impl From<TcpStream> for Socket {
+    fn from(tcp: TcpStream) -> Self {
+        Self {
+            tcp,
+            observed: OnceCell::new(),
+        }
+    }
+}
+
+impl Socket {
+    /// Tokio's socket. It must not be waited for to become writable.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Has the kernel observe the connection from now on. Returns whether it does: a sandbox may
+    /// refuse. Costs system calls the first time only.
+    pub fn observe(&self) -> bool {
+        let observed = self.observed.get_or_init(|| {
+            let socket = self.tcp.as_fd();
+            spanway_kernel::timestamping(socket).ok()?;
+            let observed = Box::<Observed>::default();
+            observed
+                .known
+                .set(spanway_kernel::statistics(socket).unwrap_or_default());
+            Some(observed)
+        });
+        observed.is_some()
+    }
+
+    /// The connection as it is now, against when it was looked at last.
+    #[must_use]
+    pub fn look(&self) -> Net {
+        let Some(observed) = self.observed() else {
+            return Net::default();
+        };
+        let before = observed.known.get();
+        let now = spanway_kernel::statistics(self.tcp.as_fd()).unwrap_or(before);
+        observed.known.set(now);
+        Net {
+            window_us: 0,
+            ..Net::between(&before, &now)
+        }
+    }
+
+    /// Whether what is written from now on is asked about.
+    pub fn ask(&self, is_asking: bool) {
+        if let Some(observed) = self.observed() {
+            observed.is_asking.set(is_asking);
+        }
+    }
+
+    /// Takes note of when bytes arrive, until [`Socket::arrived`] is called.
+    pub fn note_arrivals(&self) {
+        if let Some(observed) = self.observed() {
+            observed.is_noting.set(true);
+            observed.arrived.set(None);
+        }
+    }
+
+    /// When the last bytes that were read had arrived.
+    pub fn arrived(&self) -> Option<Instant> {
+        let observed = self.observed()?;
+        observed.is_noting.set(false);
+        observed.arrived.take()
+    }
+
+    /// What became of the last bytes that were asked about; `None` if none were.
+    pub fn answer(&self) -> Option<Answer> {
+        let observed = self.observed()?;
+        observed.answer(self.tcp.as_fd())
+    }
+
+    fn observed(&self) -> Option<&Observed> {
+        self.observed.get()?.as_deref()
+    }
+}
+
+impl Observed {
+    fn answer(&self, socket: BorrowedFd<'_>) -> Option<Answer> {
+        let asked = self.asked.take()?;
+        let before = self.known.get();
+        for _ in 0..KERNEL_ANSWERS_MAX {
+            let Ok(Some(told)) = spanway_kernel::acknowledgement(socket) else {
+                break;
+            };
+            if told.byte == asked {
+                let now = told.statistics.unwrap_or(before);
+                self.known.set(now);
+                return Some(Answer {
+                    acknowledged: Some(instant(told.at)),
+                    now,
+                    before,
+                });
+            }
+        }
+        let now = spanway_kernel::statistics(socket).unwrap_or(before);
+        self.known.set(now);
+        Some(Answer {
+            acknowledged: None,
+            now,
+            before,
+        })
+    }
+
+    /// As `poll_write_vectored`.
+    fn poll_send(
+        &self,
+        tcp: &TcpStream,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut room = self.room.borrow_mut();
+        loop {
+            if let Some(room) = &*room {
+                // What it is ready for is seen by trying: an answer wakes it up, too.
+                ready!(room.poll_write_ready(context))?;
+            }
+            *room = None;
+            match self.send(tcp.as_fd(), slices) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    // An answer that nobody takes would wake us up at once, for ever.
+                    self.drain(tcp.as_fd());
+                    let same = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+                    *room = Some(TcpStream::from_std(same)?);
+                }
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
+    fn send(&self, socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.is_asking.get() {
+            let sent = spanway_kernel::send_plain(socket, slices)?;
+            self.sent.set(self.sent.get().wrapping_add(sent as u32));
+            return Ok(sent);
+        }
+        let sent = spanway_kernel::send(socket, slices)?;
+        self.sent.set(self.sent.get().wrapping_add(sent as u32));
+        self.asked.set(Some(self.sent.get().wrapping_sub(1)));
+        Ok(sent)
+    }
+
+    /// Throws away the answers that are there: who is still sending is asked about again.
+    fn drain(&self, socket: BorrowedFd<'_>) {
+        for _ in 0..KERNEL_ANSWERS_MAX {
+            let told = spanway_kernel::acknowledgement(socket);
+            if !matches!(told, Ok(Some(_))) {
+                return;
+            }
+        }
+    }
+
+    /// As `poll_read`.
+    fn poll_receive(
+        &self,
+        tcp: &TcpStream,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(tcp.poll_read_ready(context))?;
+            let wanted = buffer.remaining();
+            let mut part = None;
+            let read = tcp.try_io(Interest::READABLE, || {
+                let (received, arrived) = spanway_kernel::receive(tcp.as_fd(), buffer)?;
+                if (1..wanted).contains(&received) {
+                    // There is no more for now; said so, tokio does not try again in vain.
+                    part = Some(arrived);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(arrived)
+            });
+            let arrived = match (read, part) {
+                (Ok(arrived), _) | (Err(_), Some(arrived)) => arrived,
+                (Err(err), None) if err.kind() == io::ErrorKind::WouldBlock => continue,
+                (Err(err), None) => return Poll::Ready(Err(err)),
+            };
+            if let Some(arrived) = arrived {
+                self.arrived.set(Some(instant(arrived)));
+            }
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+/// A time of the kernel's on our clock: it was so long ago as it is by the clock that it was taken
+/// from. If that clock was set meanwhile it is wrong, and whoever compares it has to clamp it.
+fn instant(stamp: SinceEpoch) -> Instant {
+    let now = Instant::now();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    let age = wall.unwrap_or_default().saturating_sub(stamp);
+    now.checked_sub(age).unwrap_or(now)
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        match socket.observed.get() {
+            Some(Some(observed)) if observed.is_noting.get() => {
+                observed.poll_receive(&socket.tcp, context, buffer)
+            }
+            _ => Pin::new(&mut socket.tcp).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.get_mut();
+        match socket.observed.get() {
+            Some(Some(observed)) => {
+                observed.poll_send(&socket.tcp, context, &[IoSlice::new(bytes)])
+            }
+            _ => Pin::new(&mut socket.tcp).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.get_mut();
+        match socket.observed.get() {
+            Some(Some(observed)) => observed.poll_send(&socket.tcp, context, slices),
+            _ => Pin::new(&mut socket.tcp).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(context)
+    }
+
+    /// The same for an observed socket: tokio ends its sending without waiting for anything.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+    }
+}

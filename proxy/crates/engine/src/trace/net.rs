@@ -1,0 +1,256 @@
+//! What the kernel saw of an attempt: its time split into network, application and waking up.
+//!
+//! Rules: pure arithmetic on what was told. Whatever it is – reversed, from another century, absent –
+//! the parts lie in their attempt and follow each other. Nothing is made up: where the kernel told
+//! nothing there is nothing.
+//!
+//! **The rule of the acknowledgement.** A request has arrived when its endpoint's kernel has
+//! acknowledged its last byte. But kernels hold acknowledgements back, hoping that the application
+//! answers at once and one packet will do: an acknowledgement that comes with the answer says nothing
+//! of the network, and one that comes alone, 40 ms late, little. So:
+//!
+//! - bytes that were sent again are the network's fault, whenever they are acknowledged;
+//! - an acknowledgement before [`ACKNOWLEDGEMENT_DELAY`] that the answer did not bring is believed;
+//! - of a later one the delay is taken off, though not below the connection's round trip;
+//! - one that the answer brought counts as that round trip.
+//!
+//! The rest is the application's.
+
+use std::time::Instant;
+
+use spanway_kernel::Statistics;
+
+use super::attribute::{key, put_int, put_span_name, put_text};
+use super::clock::nanoseconds;
+use super::id::SpanId;
+use super::otlp::{Common, Kind, SpanHead};
+use super::segment::{Attempt, Segment};
+use super::timing::{AttemptLine, Interval};
+use crate::limits::{ACKNOWLEDGEMENT_DELAY, WAKE_UP_MAX};
+
+/// Whether the kernel told anything of an attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Observed {
+    /// It was not asked.
+    #[default]
+    Off,
+    /// It was, and refused.
+    Refused,
+    /// It did.
+    Told(Net),
+}
+
+/// What the kernel told of an attempt's connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Net {
+    /// Whether the connection carried other requests meanwhile: then the numbers are those of all.
+    pub is_shared: bool,
+    /// When the endpoint's kernel had acknowledged the last byte of the request.
+    pub acknowledged: Option<Instant>,
+    /// When the first bytes of the response had arrived in ours.
+    pub arrived: Option<Instant>,
+    /// The smoothed round trip.
+    pub rtt_us: u32,
+    /// The network's round trip, without any waiting, as far as it is known.
+    pub round_trip_us: u32,
+    /// Segments that were sent again meanwhile.
+    pub retransmits: u32,
+    /// Those of a new connection before: its SYN, a handshake.
+    pub handshake_retransmits: u32,
+    /// How long nothing could be sent because the endpoint's buffer was full.
+    pub peer_full_us: u64,
+    /// How long there were unacknowledged bytes for other reasons: the network's window. 0 without a
+    /// body, since that is the wait for the answer.
+    pub window_us: u64,
+}
+
+impl Segment<'_> {
+    /// How long the request's first bytes waited in our kernel for us to read them.
+    pub(super) fn wake_up_us(&self) -> Option<u64> {
+        let waited = self.start.checked_duration_since(self.arrived?)?;
+        u64::try_from(waited.min(WAKE_UP_MAX).as_micros()).ok()
+    }
+}
+
+impl Net {
+    /// What changed of a connection; times are not in it.
+    pub(crate) fn between(before: &Statistics, now: &Statistics) -> Self {
+        let peer_full_us = now.peer_full_us.saturating_sub(before.peer_full_us);
+        let ours_full_us = now
+            .send_buffer_full_us
+            .saturating_sub(before.send_buffer_full_us);
+        let busy_us = now.busy_us.saturating_sub(before.busy_us);
+        Self {
+            rtt_us: now.rtt_us,
+            // The kernel's word for one that it has not seen yet is the largest number.
+            round_trip_us: Some(now.rtt_min_us)
+                .filter(|us| *us != u32::MAX)
+                .unwrap_or(0),
+            retransmits: now.retransmits.saturating_sub(before.retransmits),
+            peer_full_us,
+            window_us: busy_us.saturating_sub(peer_full_us + ours_full_us),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the network and the application cannot be told apart but by the round trip that is
+    /// believed in: the answer brought the acknowledgement, or it came as late as that.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        match (self.acknowledged, self.arrived) {
+            (Some(acknowledged), Some(arrived)) => {
+                !self.is_shared && self.retransmits == 0 && acknowledged >= arrived
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The parts of an attempt after its request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NetLine {
+    pub(super) deliver: Interval,
+    pub(super) respond: Interval,
+    /// Absent where the response's arrival is not known.
+    pub(super) wake_up: Option<Interval>,
+}
+
+impl NetLine {
+    /// `None` where the kernel told nothing that could split it. `offset` are nanoseconds on the line
+    /// of the segment.
+    pub(super) fn new(
+        attempt: &Attempt<'_>,
+        line: &AttemptLine,
+        offset: impl Fn(Instant) -> u64,
+    ) -> Option<Self> {
+        let Observed::Told(net) = attempt.net else {
+            return None;
+        };
+        let Interval { start, end } = line.interval;
+        let (sent, read) = (line.sent.max(start), line.first_byte.clamp(start, end));
+        if net.is_shared || sent >= read || net.acknowledged.or(net.arrived).is_none() {
+            return None;
+        }
+        let has_answer = attempt.first_byte.is_some();
+        let arrived = net.arrived.filter(|_| has_answer).map(&offset);
+        let end = arrived.unwrap_or(u64::MAX).clamp(sent, read);
+        let acknowledged = net.acknowledged.map(&offset);
+        let acknowledged = acknowledged.map(|at| at.saturating_sub(sent));
+        let is_with_answer = net.acknowledged.zip(net.arrived);
+        let is_with_answer = is_with_answer.is_some_and(|(one, other)| one >= other);
+        let deliver = sent + delivered(&net, acknowledged, is_with_answer, has_answer, end - sent);
+        Some(Self {
+            deliver: Interval {
+                start: sent,
+                end: deliver,
+            },
+            respond: Interval {
+                start: deliver,
+                end,
+            },
+            wake_up: arrived.map(|_| Interval {
+                start: end,
+                end: read,
+            }),
+        })
+    }
+}
+
+/// How long the request was under way, in nanoseconds; see the rule above.
+fn delivered(
+    net: &Net,
+    acknowledged: Option<u64>,
+    is_with_answer: bool,
+    has_answer: bool,
+    at_most: u64,
+) -> u64 {
+    let round_trip = u64::from(net.round_trip_us) * 1_000;
+    let delay = nanoseconds(ACKNOWLEDGEMENT_DELAY);
+    let delivered = match acknowledged {
+        // It never arrived; or that was not told.
+        None if !has_answer => u64::MAX,
+        None => round_trip,
+        Some(after) if net.retransmits > 0 => after,
+        Some(after) if is_with_answer => after.min(round_trip),
+        Some(after) if after < delay => after,
+        Some(after) => (after - delay).max(round_trip.min(after)),
+    };
+    delivered.min(at_most)
+}
+
+/// Appends the attributes of the CLIENT span.
+pub(super) fn put_attributes(out: &mut Vec<u8>, observed: &Observed) {
+    let net = match observed {
+        Observed::Off => return,
+        Observed::Refused => return put_text(out, key!("spanway.net.source"), "none"),
+        Observed::Told(net) => net,
+    };
+    put_text(out, key!("spanway.net.source"), "kernel");
+    let correlation = if net.is_shared {
+        "connection"
+    } else {
+        "request"
+    };
+    put_text(out, key!("spanway.net.correlation"), correlation);
+    put_numbers(out, net);
+}
+
+fn put_numbers(out: &mut Vec<u8>, net: &Net) {
+    put_int(out, key!("tcp.rtt_us"), u64::from(net.rtt_us));
+    put_int(out, key!("tcp.min_rtt_us"), u64::from(net.round_trip_us));
+    if net.retransmits > 0 {
+        put_int(out, key!("tcp.retransmits"), u64::from(net.retransmits));
+    }
+    if net.handshake_retransmits > 0 {
+        let handshake_retransmits = u64::from(net.handshake_retransmits);
+        put_int(
+            out,
+            key!("tcp.handshake_retransmits"),
+            handshake_retransmits,
+        );
+    }
+    if net.peer_full_us > 0 {
+        put_int(out, key!("spanway.net.rwnd_limited_us"), net.peer_full_us);
+    }
+    if net.window_us > 0 {
+        put_int(out, key!("spanway.net.cwnd_limited_us"), net.window_us);
+    }
+}
+
+/// Appends the attributes of the SERVER span.
+pub(super) fn put_client(out: &mut Vec<u8>, segment: &Segment<'_>) {
+    if let Some(wake_up_us) = segment.wake_up_us() {
+        put_int(out, key!("spanway.net.wakeup_us"), wake_up_us);
+    }
+    if let Some(net) = &segment.client_net {
+        put_numbers(out, net);
+    }
+}
+
+/// Appends the spans below a CLIENT span; returns how many.
+pub(super) fn put_spans(
+    out: &mut Vec<u8>,
+    attempt: SpanId,
+    line: &NetLine,
+    common: &Common<'_>,
+) -> usize {
+    let parts = [
+        Some(("net.deliver", line.deliver)),
+        Some(("app.respond", line.respond)),
+        line.wake_up.map(|interval| ("net.return", interval)),
+    ];
+    let mut count = 0;
+    for (index, (name, interval)) in (0..).zip(parts.into_iter().flatten()) {
+        let head = SpanHead {
+            id: attempt.child(index),
+            parent: Some(attempt),
+            parent_is_remote: false,
+            kind: Kind::Internal,
+            interval,
+        };
+        let span = head.open(out, common);
+        put_span_name(out, [name]);
+        span.close(out);
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,152 @@
+"""What the kernel saw of requests, and that asking it does no harm."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from client import Client
+from data_plane import DataPlane, Segment
+from message import DEADLINE_S, request
+from upstream import Exchange, Upstream
+
+from ingress_controller.traces.span import Span
+from proxy.table import KernelTimestamps, Tracing
+
+LAYER = ["net.deliver", "app.respond", "net.return"]
+LARGE_BYTES = 64 * 1024 * 1024
+"""More than the kernel buffers for a connection."""
+
+
+async def test_an_attempt_is_split_into_network_app_and_waking_up(
+    data_plane: DataPlane, client: Client
+) -> None:
+    for _ in range(3):
+        await client.get()
+    segments = await data_plane.segments()
+
+    for segment in segments:
+        (attempt,) = segment.attempts
+        told = attempt.attributes
+        assert [span.name for span in segment.kernel_layer] == LAYER
+        assert told["spanway.net.source"] == "kernel"
+        assert told["spanway.net.correlation"] == "request"
+        assert int(str(told["tcp.rtt_us"])) > 0
+        _assert_in_a_row(attempt, segment.kernel_layer)
+    assert "spanway.net.wakeup_us" not in segments[0].server.attributes
+    assert "spanway.net.wakeup_us" in segments[1].server.attributes
+
+
+def _assert_in_a_row(attempt: Span, layer: tuple[Span, ...]) -> None:
+    deliver, respond, back = layer
+    assert attempt.start_unix_ns <= deliver.start_unix_ns
+    assert deliver.end_unix_ns == respond.start_unix_ns
+    assert respond.end_unix_ns == back.start_unix_ns
+    assert back.end_unix_ns <= attempt.end_unix_ns
+    waited_ns = int(str(attempt.attributes["spanway.phase.wait_us"])) * 1000
+    assert abs(back.end_unix_ns - deliver.start_unix_ns - waited_ns) < 1000
+
+
+@pytest.mark.parametrize("which", [KernelTimestamps.OFF, KernelTimestamps.SAMPLED])
+async def test_nothing_is_told_where_nothing_is_asked(
+    data_plane: DataPlane, upstream: Upstream, which: KernelTimestamps
+) -> None:
+    ratio = 1.0 if which is KernelTimestamps.OFF else 0.0
+    data_plane.serve(upstream, tracing=Tracing(ratio, kernel_timestamps=which))
+    async with await data_plane.client() as client:
+        assert (await client.get()).status == 200
+        assert (await client.get()).status == 200
+    for segment in await data_plane.segments():
+        assert segment.kernel_layer == ()
+        names = {name for span in segment.spans for name in span.attributes}
+        assert not any(name.startswith(("tcp.", "spanway.net.")) for name in names)
+
+
+async def test_an_endpoint_that_never_answers_had_the_request_all_the_same(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    async def closes_late(exchange: Exchange) -> None:
+        await data_plane.turn()
+        exchange.close()
+
+    data_plane.serve(upstream)
+    async with await data_plane.client() as client:
+        upstream.answer = closes_late
+        assert (await client.send(request("POST", "/", body=b"x"))) is None
+        assert (await client.response()).status == 502
+    segment = await data_plane.segment()
+    names = [span.name for span in segment.kernel_layer]
+    assert names == ["net.deliver", "app.respond"]
+
+
+async def test_a_worker_sleeps_while_an_observed_endpoint_takes_nothing(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    """An answer in the error queue looks like a closed pipe to the event loop, for ever: whoever
+    believes it writes in vain again and again."""
+    await client.get()
+    may_read = asyncio.Event()
+
+    async def read_late(exchange: Exchange) -> None:
+        await may_read.wait()
+        body = await exchange.body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n%08x" % len(body))
+
+    upstream.answer = read_late
+    async with asyncio.TaskGroup() as sending:
+        await client.send(request("POST", "/", f"Content-Length: {LARGE_BYTES}"))
+        pour = sending.create_task(client.send(bytes(LARGE_BYTES)))
+        await _assert_sleeps(data_plane)
+        assert not pour.done()
+        may_read.set()
+    answered = await client.response()
+    segments = await data_plane.segments()
+
+    assert int(answered.text, 16) == LARGE_BYTES
+    assert upstream.connections_made == 1, "it was not the connection that was asked about"
+    assert [span.name for span in segments[1].kernel_layer] == LAYER
+
+
+async def test_a_worker_sleeps_while_an_observed_client_takes_nothing(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    await client.get()
+
+    async def pour(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE_BYTES)
+        await exchange.send(bytes(LARGE_BYTES))
+
+    upstream.answer = pour
+    await client.send(request())
+    await _assert_sleeps(data_plane)
+    answered = await client.response()
+    segments = await data_plane.segments()
+
+    assert len(answered.body) == LARGE_BYTES
+    assert _time(segments[1], "client_network") > _time(segments[1], "proxy")
+
+
+def _time(segment: Segment, whose: str) -> int:
+    return int(str(segment.server.attributes[f"spanway.time.{whose}_us"]))
+
+
+async def _assert_sleeps(data_plane: DataPlane) -> None:
+    """Returns once the worker had every opportunity to move bytes, and was then seen asleep again
+    and again; one that spins never is."""
+    for _ in range(50):
+        await data_plane.turn()
+    (worker,) = _workers()
+    asleep = 0
+    async with asyncio.timeout(DEADLINE_S):
+        while asleep < 20:
+            state = worker.read_text().partition("State:\t")[2][0]
+            asleep += state == "S"
+            await asyncio.sleep(0)
+
+
+def _workers() -> list[Path]:
+    """The `status` of each thread that is a worker of this process' engines."""
+    tasks = Path(f"/proc/{threading.main_thread().native_id}/task").iterdir()
+    statuses = [task / "status" for task in tasks]
+    return [status for status in statuses if status.read_text().startswith("Name:\tspanway-0\n")]
