@@ -11,7 +11,7 @@ from message import DEADLINE_S, request
 from upstream import Exchange, Upstream
 
 from ingress_controller.traces.span import Span
-from proxy.table import KernelTimestamps, Tracing
+from proxy.table import KernelTimestamps, Tracing, TracingPolicy
 
 LAYER = ["net.deliver", "app.respond", "net.return"]
 LARGE_BYTES = 64 * 1024 * 1024
@@ -52,7 +52,8 @@ async def test_nothing_is_told_where_nothing_is_asked(
     data_plane: DataPlane, upstream: Upstream, which: KernelTimestamps
 ) -> None:
     ratio = 1.0 if which is KernelTimestamps.OFF else 0.0
-    data_plane.serve(upstream, tracing=Tracing(ratio, kernel_timestamps=which))
+    tracing = Tracing(TracingPolicy(ratio), kernel_timestamps=which)
+    data_plane.serve(upstream, tracing=tracing)
     async with await data_plane.client() as client:
         assert (await client.get()).status == 200
         assert (await client.get()).status == 200
