@@ -28,7 +28,7 @@ SPILL_RETRY_S = 10.0
 """Until a directory that cannot be written, or is another process's, is tried again."""
 
 SPILL_LAST_S = 2.0
-"""For what is in memory at the end to be written, after the last flush: 32 MiB take 0.1 s."""
+"""For what is in memory at the end to be written, after the last flush: 32 MiB take 0.2 s."""
 
 
 class SpillUnusable(Event, frozen=True):

@@ -33,7 +33,7 @@ def _sender(destination: Destination, bridge_spans_max: int | None) -> Sender:
         case JsonFile():
             return JsonFileSender(destination)
         case _:
-            # Some 40 ms of imports.
+            # Some 50 ms of imports.
             from ingress_controller.traces.export.bridge import BridgeSender  # noqa: PLC0415
             from ingress_controller.traces.export.sdk_exporters import sdk_exporter  # noqa: PLC0415
 

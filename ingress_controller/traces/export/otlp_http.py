@@ -26,8 +26,8 @@ IN_FLIGHT_MAX = 4
 """Posts at once: one at a time would be bounded by the round trip. Collector: 10 consumers."""
 
 GZIP_LEVEL = 1
-"""Spans of one service repeat themselves: 1 MiB takes 5 ms and shrinks to 8 %, at level 6 20 ms and
-to 6 %."""
+"""Spans of one service repeat themselves: 0.9 MB of them take 3 ms and shrink to 16 %, at level 6
+8 ms and hardly less."""
 
 RESPONSE_BYTES_MAX = 64 * 1024
 """What is read of an answer: enough for its message."""
