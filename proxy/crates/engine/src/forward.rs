@@ -147,6 +147,14 @@ impl Outcome {
         self.attempts.push(tried);
     }
 
+    /// The attempts as their spans tell them; `backend` is the one that they were made for.
+    fn told<'a>(&'a self, backend: &'a Backend) -> SmallVec<[Attempt<'a>; 1]> {
+        let attempts = self.attempts.iter().zip(0..);
+        attempts
+            .map(|(tried, resend)| tried.told(backend, resend))
+            .collect()
+    }
+
     /// How far the last attempt came; the others ended before a byte of the request was read.
     fn marks(&self) -> Option<&Marks> {
         self.attempts.last().map(|tried| &tried.marks)
@@ -529,15 +537,7 @@ fn record(
     };
     let route = route(found);
     let backend = found.as_ref().ok().map(|target| target.backend);
-    let attempts: SmallVec<[Attempt<'_>; 1]> = match backend {
-        None => SmallVec::new(),
-        Some(backend) => outcome
-            .attempts
-            .iter()
-            .zip(0..)
-            .map(|(tried, resend)| tried.told(backend, resend))
-            .collect(),
-    };
+    let attempts = backend.map_or_else(SmallVec::new, |backend| outcome.told(backend));
     let marks = outcome.marks();
     let end = outcome.end.unwrap_or_else(Instant::now);
     let clock = worker.clock.borrow_mut().anchor(end);
@@ -601,14 +601,7 @@ fn record(
         judgement: Judgement::default(),
     };
     segment.judgement = worker.baselines.borrow_mut().judge(&segment);
-    if matches!(
-        segment.judgement.verdict,
-        Verdict::App | Verdict::ClusterNetwork
-    ) && let (Some(backend), Some(tried)) = (backend, outcome.attempts.last())
-        && tried.is_doubtful()
-    {
-        worker.pool.doubt(&backend.destination(tried.endpoint));
-    }
+    doubt(job, outcome, backend, segment.judgement.verdict);
     let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment));
     let phases = if let Some(by) = sampled_by {
         segment.sampled_by = by;
@@ -621,10 +614,35 @@ fn record(
         Phases::of(&segment)
     };
     let is_recorded = sampled_by.is_some();
-    let request_bytes = request.head_bytes as u64 + request_body_bytes;
+    count(job, (route, backend), &segment, (phases, is_recorded));
+}
+
+/// Asks for a new connection to the endpoint, whose handshake tells, where the network and the
+/// application could not be told apart.
+fn doubt(job: &Job<'_>, outcome: &Outcome, backend: Option<&Arc<Backend>>, verdict: Verdict) {
+    if matches!(verdict, Verdict::App | Verdict::ClusterNetwork)
+        && let (Some(backend), Some(tried)) = (backend, outcome.attempts.last())
+        && tried.is_doubtful()
+    {
+        let destination = backend.destination(tried.endpoint);
+        job.worker.pool.doubt(&destination);
+    }
+}
+
+/// Counts the request, and writes its line where requests are logged.
+fn count(
+    job: &Job<'_>,
+    (route, backend): (Option<&Arc<Route>>, Option<&Arc<Backend>>),
+    segment: &Segment<'_>,
+    (phases, is_recorded): (Phases, bool),
+) {
+    let Job {
+        worker, request, ..
+    } = *job;
+    let request_bytes = request.head_bytes as u64 + segment.request_body_bytes;
     if let Some(log) = &worker.access_log {
         log.borrow_mut().write(&Line {
-            segment: &segment,
+            segment,
             phases: &phases,
             is_sampled: is_recorded,
             request_bytes,
@@ -632,18 +650,19 @@ fn record(
             tls: job.tls.map(|tls| (tls.version_text(), tls.cipher)),
         });
     }
+    let trace = || (segment.trace_id, segment.clock.unix_ns(segment.end));
     worker.metrics.borrow_mut().count(&Observed {
         route,
         backend,
         method: request.method,
-        status: outcome.status,
-        flag: outcome.flag,
+        status: segment.status,
+        flag: segment.flag,
         verdict: segment.judgement.verdict,
         phases,
         request_bytes,
-        response_bytes: response_body_bytes,
-        attempts: attempts.len() as u64,
-        trace: is_recorded.then(|| (trace.id, clock.unix_ns(end))),
+        response_bytes: segment.response_body_bytes,
+        attempts: segment.attempts.len() as u64,
+        trace: is_recorded.then(trace),
     });
 }
 

@@ -184,7 +184,7 @@ impl Observed {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     // An answer that nobody takes would wake us up at once, for ever.
-                    self.drain(tcp.as_fd());
+                    drain(tcp.as_fd());
                     let same = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
                     *room = Some(TcpStream::from_std(same)?);
                 }
@@ -203,16 +203,6 @@ impl Observed {
         self.sent.set(self.sent.get().wrapping_add(sent as u32));
         self.asked.set(Some(self.sent.get().wrapping_sub(1)));
         Ok(sent)
-    }
-
-    /// Throws away the answers that are there: who is still sending is asked about again.
-    fn drain(&self, socket: BorrowedFd<'_>) {
-        for _ in 0..KERNEL_ANSWERS_MAX {
-            let told = spanway_kernel::acknowledgement(socket);
-            if !matches!(told, Ok(Some(_))) {
-                return;
-            }
-        }
     }
 
     /// As `poll_read`.
@@ -311,5 +301,15 @@ impl AsyncWrite for Socket {
     /// The same for an observed socket: tokio ends its sending without waiting for anything.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().tcp).poll_shutdown(context)
+    }
+}
+
+/// Throws away the answers that are there: who is still sending is asked about again.
+fn drain(socket: BorrowedFd<'_>) {
+    for _ in 0..KERNEL_ANSWERS_MAX {
+        let told = spanway_kernel::acknowledgement(socket);
+        if !matches!(told, Ok(Some(_))) {
+            return;
+        }
     }
 }

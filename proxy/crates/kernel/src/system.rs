@@ -46,6 +46,7 @@ const fn cmsg_space(bytes: usize) -> usize {
 #[repr(C, align(8))]
 struct Control<const N: usize>([u8; N]);
 
+#[derive(Clone, Copy)]
 pub enum Stamp {
     None,
     Acknowledged,
@@ -104,7 +105,7 @@ pub fn receive(
     })?;
     // SAFETY: the kernel has filled that much of the room, and no more than there is.
     unsafe { buffer.advance_mut(received) };
-    let arrived = messages(control.0.get(..message.msg_controllen as usize)).find_map(timestamp);
+    let arrived = messages(control.0.get(..message.msg_controllen)).find_map(timestamp);
     Ok((received, arrived))
 }
 
@@ -118,7 +119,7 @@ pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<Option<Acknowledgement>>
     // SAFETY: `message` points to `control`, with its length, which outlives the call.
     checked(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) })?;
     let (mut at, mut byte, mut statistics) = (None, None, None);
-    for message in messages(control.0.get(..message.msg_controllen as usize)) {
+    for message in messages(control.0.get(..message.msg_controllen)) {
         match (message.level, message.kind) {
             (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => at = timestamp(message),
             (libc::SOL_SOCKET, SCM_TIMESTAMPING_OPT_STATS) => {
@@ -167,6 +168,7 @@ fn checked(result: isize) -> io::Result<usize> {
 }
 
 /// A control message as it was received.
+#[derive(Clone, Copy)]
 struct Message<'a> {
     level: libc::c_int,
     kind: libc::c_int,
