@@ -16,7 +16,7 @@ from message import request, response
 from upstream import Exchange, Upstream, says
 
 from proxy.access_log import AccessLog, AccessLogFormat
-from proxy.table import Retry, RetryOn, RoutePolicy, Tracing
+from proxy.table import Retry, RetryOn, RoutePolicy, Tracing, TracingPolicy
 
 UPSTREAM_LINE = re.compile(
     r'(?P<client>\S+) - - \[(?P<time>\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000)\] "(?P<request>[^"]*)"'
@@ -114,7 +114,7 @@ async def test_json_says_what_the_spans_say(logged: Logged, upstream: Upstream) 
     }
 
 
-@pytest.mark.parametrize("tracing", [Tracing(sample_ratio=0.0), Tracing(enabled=False)])
+@pytest.mark.parametrize("tracing", [Tracing(TracingPolicy(0.0)), Tracing(enabled=False)])
 async def test_requests_that_leave_no_span_are_logged(
     logged: Logged, upstream: Upstream, tracing: Tracing
 ) -> None:

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from upstream import Upstream, says
 
-from proxy.table import ANY_HOST, Host, Listener, ListenerKind, Tracing
+from proxy.table import ANY_HOST, Host, Listener, ListenerKind, Tracing, TracingPolicy
 
 LABELS = {"namespace": "shop", "ingress": "web", "service": "api", "host": "*", "path": "/"}
 NGINX = {"controller_class": "c", "controller_namespace": "ns", "controller_pod": "p"}
@@ -135,7 +135,7 @@ async def test_a_service_listener_is_counted_by_its_service(
     assert sample.labels == service | {"method": "GET", "status": "200"}
 
 
-@pytest.mark.parametrize("tracing", [Tracing(sample_ratio=0.0), Tracing(enabled=False)])
+@pytest.mark.parametrize("tracing", [Tracing(TracingPolicy(0.0)), Tracing(enabled=False)])
 async def test_requests_that_leave_no_span_are_counted(
     data_plane: DataPlane, upstream: Upstream, tracing: Tracing
 ) -> None:
@@ -166,7 +166,7 @@ async def test_a_bucket_names_the_trace_of_a_sampled_request(
 async def test_no_trace_is_named_of_a_request_that_left_no_span(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
-    data_plane.serve(upstream, tracing=Tracing(sample_ratio=0.0))
+    data_plane.serve(upstream, tracing=Tracing(TracingPolicy(0.0)))
     async with await data_plane.client() as client:
         await client.ask(request("GET", "/"))
 
