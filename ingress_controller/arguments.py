@@ -161,7 +161,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         (
             "--kernel-timestamps",
             "WHICH",
-            "ask the kernel about requests that are sampled, of all, or off; default: sampled",
+            "ask the kernel about requests: those that are sampled, all, or off; default: off",
         ),
         ("--capture-request-header", "NAME…", "record this field of requests on their spans"),
         ("--capture-response-header", "NAME…", "record this field of endpoints' responses"),

@@ -171,7 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trust_context: TrustContext = TrustContext.ALL
     server_timing: ServerTiming = ServerTiming.OFF
     span_detail: SpanDetail = SpanDetail()
-    kernel_timestamps: KernelTimestamps = KernelTimestamps.SAMPLED
+    kernel_timestamps: KernelTimestamps = KernelTimestamps.OFF
     warnings: tuple[str, ...] = ()
 
 
@@ -328,7 +328,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         server_timing=given.one("--server-timing", _server_timing) or ServerTiming.OFF,
         span_detail=_span_detail(given),
         kernel_timestamps=given.one("--kernel-timestamps", _kernel_timestamps)
-        or KernelTimestamps.SAMPLED,
+        or KernelTimestamps.OFF,
         warnings=otel.warnings,
     )
     if settings.default_certificate is not None and not https:

@@ -15,10 +15,6 @@ KERNEL_LAYER = frozenset({"net.deliver", "app.respond", "net.return"})
 """What the kernel saw of an attempt: spans of Spanway below its CLIENT spans."""
 
 
-KERNEL_LAYER = frozenset({"net.deliver", "app.respond", "net.return"})
-"""What the kernel saw of an attempt: spans of Spanway below its CLIENT spans."""
-
-
 @dataclass(frozen=True, slots=True)
 class Branch:
     """A span at its place; `parent_index` is its parent's in `Tree.branches`.
