@@ -10,6 +10,7 @@ import msgspec
 
 from proxy._engine import Engine as _Engine
 from proxy.access_log import AccessLog
+from proxy.live import Live, Query
 from proxy.metrics import METRICS_ROUTES_MAX
 from proxy.spans import BATCH_BYTES_MAX, QUEUE_BYTES_MAX, SpanBatch
 from proxy.table import PathKind, Rejected, Update
@@ -156,6 +157,17 @@ class Engine:
     def health(self) -> list[EndpointHealth]:
         """The endpoints that have failed since their last success, in no order."""
         return msgspec.json.decode(self._engine.health(), type=list[EndpointHealth])
+
+    def live(self, query: Query = Query()) -> Live:  # noqa: B008, it is frozen
+        """The live requests that `query` is about.
+
+        Blocks until every worker has answered between its requests: milliseconds at 100,000.
+
+        Raises:
+            ValueError: the query is over a bound; the message says which.
+        """
+        answer = self._engine.live(msgspec.json.encode(query))
+        return msgspec.json.decode(answer, type=Live)
 
     def spans_fd(self) -> int:
         """A file descriptor that is readable while batches wait; owned by the engine."""

@@ -120,12 +120,17 @@ async def test_connection_is_handed_on_as_it_is_and_told_in_two_spans(
         await client.send(b"hello")
         assert await client.receive(5) == b"hello"
         port = client.port
+        (live,) = data_plane.engine.live().requests
     await within(secure.ended.wait())
     async with await connected(data_plane, authority.context(), "shop.example") as client:
         assert (await client.get()).status == 200
     spans = await data_plane.spans()
 
     server = only([each for each in spans if each.name == "tls secret.example"], SpanKind.SERVER)
+    assert (live.id, live.trace_id) == (server.span_id, server.trace_id)
+    assert (live.kind, live.phase, live.host) == ("connection", "stream", "secret.example")
+    assert (live.service, live.pod, live.attempts) == ("shop/secure:443", "vault-0", 1)
+    assert min(live.received_bytes, live.sent_bytes) > 500
     (attempt,) = (span for span in spans if span.parent_id == server.span_id)
     assert (attempt.kind, attempt.name) == (SpanKind.CLIENT, "tcp")
     assert server.start_unix_ns <= attempt.start_unix_ns <= attempt.end_unix_ns

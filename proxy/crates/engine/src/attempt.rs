@@ -9,6 +9,7 @@ use crate::exchange::{Exchange, Finished, Marks, StayWith};
 use crate::forward::{After, Job, Target};
 use crate::headers::{self, Told};
 use crate::health::Finding;
+use crate::live::Slot;
 use crate::message::{Fields, Framing};
 use crate::pace::Bounds;
 use crate::proxy_protocol::Announced;
@@ -73,6 +74,7 @@ impl Try<'_, '_> {
     pub async fn run(&self, client: &mut Client, workspace: &mut Workspace) -> (Tried, Ended) {
         let worker = self.job.worker;
         worker.stats.attempts.add(1);
+        self.job.live.attempt(self.endpoint, self.started);
         let mut tried = Tried {
             endpoint: self.endpoint,
             is_reused: false,
@@ -137,8 +139,7 @@ impl Try<'_, '_> {
                 tried.error = Some(flag);
                 let marks = &tried.marks;
                 let has_answer = marks.first_byte.get().is_some();
-                let is_untouched =
-                    marks.is_unprocessed.get() && marks.request_body_bytes.get() == 0;
+                let is_untouched = marks.is_unprocessed.get() && self.job.live.received.get() == 0;
                 let happened = if is_untouched {
                     Some(Happened::Unprocessed)
                 } else {
@@ -215,7 +216,7 @@ impl Try<'_, '_> {
         (workspace.to_upstream, workspace.from_upstream) = (out, buffer);
         if self.job.is_observed() {
             let answer = stream.with_socket(Socket::answer);
-            tried.net = observed(&lease, answer, tried);
+            tried.net = observed(&lease, answer, tried, self.job.live);
         }
         if let Ok(Finished::Delivered {
             keep_upstream: true,
@@ -295,6 +296,7 @@ impl Try<'_, '_> {
             to_client: &mut opened.reply,
             timer: opened.timer,
             bounds: self.bounds(),
+            live: self.job.live,
             body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),
             is_held_back: &|status| {
                 let happened = Happened::Status(status);
@@ -376,7 +378,7 @@ impl Try<'_, '_> {
 }
 
 /// What the kernel told of an attempt over a connection of its own.
-fn observed(lease: &Lease, answer: Option<Answer>, tried: &Tried) -> Observed {
+fn observed(lease: &Lease, answer: Option<Answer>, tried: &Tried, live: &Slot) -> Observed {
     let Some(Answer {
         acknowledged,
         now,
@@ -390,7 +392,7 @@ fn observed(lease: &Lease, answer: Option<Answer>, tried: &Tried) -> Observed {
         lease.note_round_trip(before.rtt_min_us, tried.end);
     }
     let net = Net::between(&before, &now);
-    let has_body = tried.marks.request_body_bytes.get() > 0;
+    let has_body = live.received.get() > 0;
     Observed::Told(Net {
         acknowledged,
         arrived: tried.marks.arrived.get(),

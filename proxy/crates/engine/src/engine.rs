@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::mpsc::{channel, sync_channel};
+use std::rc::Rc;
+use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use tokio::task::LocalSet;
 
 use crate::access_log::Log;
 use crate::downstream;
-use crate::limits::WORKER_COMMANDS_MAX;
+use crate::limits::{LIVE_ANSWER_TIMEOUT, LIVE_QUESTIONS_MAX, WORKER_COMMANDS_MAX};
+use crate::live::{Answer, Ask, Query, answer_all};
 use crate::metrics::{Format, Page, Store, Tally};
 use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
@@ -34,6 +36,7 @@ pub struct Engine {
     listening: Mutex<FxHashSet<SocketAddr>>,
     /// Listening sockets of a process before, until the first table says which are wanted.
     adopted: Mutex<FxHashMap<SocketAddr, Vec<TcpListener>>>,
+    started: Instant,
 }
 
 /// What an engine is started with.
@@ -78,6 +81,8 @@ pub struct EndpointHealth {
 
 struct WorkerHandle {
     commands: mpsc::Sender<Command>,
+    /// Not commands, which a worker does not take any more when it drains.
+    questions: mpsc::Sender<Ask>,
     stats: Arc<WorkerStats>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -115,6 +120,7 @@ impl Engine {
             workers,
             listening: Mutex::default(),
             adopted: Mutex::default(),
+            started: Instant::now(),
         })
     }
 
@@ -274,6 +280,40 @@ impl Engine {
         backends.flat_map(|backend| of_backend(backend)).collect()
     }
 
+    /// The live requests that a question (JSON, see `proxy/live.py`) is about. Blocks until every
+    /// worker has answered between its requests, at most for [`LIVE_ANSWER_TIMEOUT`].
+    ///
+    /// # Errors
+    /// One sentence: the question cannot be read, or is over a bound.
+    pub fn live(&self, query: &[u8]) -> Result<Answer, String> {
+        let query = Arc::new(Query::decode(query)?);
+        let now = Instant::now();
+        let (answer, answers) = channel();
+        for worker in &self.workers {
+            let ask = Ask {
+                query: Arc::clone(&query),
+                epoch: self.started,
+                now,
+                answer: answer.clone(),
+            };
+            // A worker that has ended has no requests.
+            drop(worker.questions.blocking_send(ask));
+        }
+        drop(answer);
+        let (mut all, mut answered) = (Answer::default(), 0);
+        loop {
+            let left = (now + LIVE_ANSWER_TIMEOUT).saturating_duration_since(Instant::now());
+            match answers.recv_timeout(left) {
+                Ok(one) => all.add(one, query.limit),
+                Err(RecvTimeoutError::Disconnected) => return Ok(all),
+                Err(RecvTimeoutError::Timeout) => break,
+            }
+            answered += 1;
+        }
+        all.workers_silent = self.workers.len() - answered;
+        Ok(all)
+    }
+
     /// Accepts no more, serves what was accepted and tells its clients to come anew. A connection
     /// without a request has `idle` from now to bring one, requests have until `deadline` from
     /// now; then they are cut. Blocks. Afterwards the last spans are in the queue. A second call
@@ -335,6 +375,7 @@ impl WorkerHandle {
         requests_live_max: u64,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(WORKER_COMMANDS_MAX);
+        let (questions, asked) = mpsc::channel(LIVE_QUESTIONS_MAX);
         let stats = Arc::new(WorkerStats::default());
         let stats_of_worker = Arc::clone(&stats);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -344,14 +385,15 @@ impl WorkerHandle {
             .name(format!("spanway-{index}"))
             .spawn(move || {
                 let run = async {
-                    Worker::new(table, writers, stats_of_worker, requests_live_max)
-                        .run(inbox)
-                        .await;
+                    let worker = Worker::new(table, writers, stats_of_worker, requests_live_max);
+                    tokio::task::spawn_local(answer_all(Rc::clone(&worker), asked));
+                    worker.run(inbox).await;
                 };
                 LocalSet::new().block_on(&runtime, run);
             })?;
         Ok(Self {
             commands,
+            questions,
             stats,
             thread: Mutex::new(Some(thread)),
         })

@@ -10,12 +10,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::body::{ReadError, Relay, RelayError, Sink, Source};
+use crate::body::{ReadError, Relay, RelayError, Sink, Source, Waiting};
 use crate::downstream::reply;
 use crate::editor::Editor;
 use crate::grpc;
 use crate::http1::Malformed;
 use crate::limits::INTERIM_RESPONSES_MAX;
+use crate::live::Slot;
 use crate::message::{Fields, RequestHead, ResponseHead};
 use crate::pace::{Bounds, Expired, Pace, Side};
 use crate::table::{Affinity, OverTls};
@@ -36,6 +37,8 @@ pub struct Exchange<'a, 's> {
     pub to_client: &'a mut Sink<'s>,
     pub timer: &'a mut Timer,
     pub bounds: Bounds,
+    /// Where it is noted how far it has come.
+    pub live: &'a Slot,
     /// No more bytes of the request's body than that.
     pub body_bytes_max: u64,
     /// Whether a response of that status is not passed on, because another attempt will be made.
@@ -78,8 +81,6 @@ pub struct Marks {
     pub status: Cell<u16>,
     /// How a gRPC call ended, by what the endpoint said at its end.
     pub grpc_status: Cell<Option<grpc::Status>>,
-    pub request_body_bytes: Cell<u64>,
-    pub response_body_bytes: Cell<u64>,
     /// How long the response stood still because the client took no more of it.
     pub blocked_by_client: Cell<Duration>,
     /// How long the request did, because of the endpoint.
@@ -127,7 +128,7 @@ impl Exchange<'_, '_> {
     /// None: both connections must be closed after a dropped call, both streams reset.
     pub async fn run(self, marks: &Marks) -> Result<Finished, Flag> {
         let (at, mut expiry) = self.timer.parts();
-        let pace = Pace::new(at, self.bounds, self.connected);
+        let pace = Pace::new(at, self.bounds, self.live, self.connected);
         pace.awaits_continue.set(self.request.expects_continue);
         let mut upload = Upload {
             from_client: self.from_client,
@@ -201,8 +202,7 @@ impl Upload<'_, '_> {
         if let Err(failure) = self.relay().await {
             return upload_failure(&failure, self.marks);
         }
-        self.marks.sent.set(Some(self.pace.moved()));
-        self.pace.upload.set(None);
+        self.marks.sent.set(Some(self.pace.sent()));
         if self.until_tunnel().await.is_err() {
             return Some(Flag::ClientGone);
         }
@@ -216,22 +216,20 @@ impl Upload<'_, '_> {
 
     async fn relay(&mut self) -> Result<(), RelayError> {
         let pace = self.pace;
-        let waits = |for_sink| {
-            let side = if for_sink {
-                Side::Upstream
-            } else {
-                Side::Client
-            };
-            pace.upload.set(Some(side));
+        let waits = |waiting| {
+            pace.upload.set(Some(match waiting {
+                Waiting::Source => Side::Client,
+                Waiting::Sink | Waiting::LastOfSink => Side::Upstream,
+            }));
         };
         let relay = Relay {
             source: self.from_client,
             sink: self.to_upstream,
-            moved: &self.marks.request_body_bytes,
+            moved: &pace.live.received,
             bytes_max: self.body_bytes_max,
             frames: self.frames,
             pace,
-            waits_for_sink: &waits,
+            waits: &waits,
         };
         let relayed = relay.run().await;
         self.marks
@@ -332,6 +330,7 @@ impl Download<'_, '_> {
             !self.is_draining.get(),
             self.editor,
         );
+        self.pace.live.status.set(self.response.status);
         marks.status.set(self.response.status);
         marks.first_response.set(Some(self.pace.last_moved()));
         self.relay().await?;
@@ -357,6 +356,7 @@ impl Download<'_, '_> {
             self.marks.websocket.get_or_init(Box::default);
         }
         reply::switch(self.to_client, self.response);
+        self.pace.live.status.set(self.response.status);
         self.marks.status.set(self.response.status);
         self.marks.first_response.set(Some(self.pace.moved()));
         self.from_upstream.open_tunnel();
@@ -368,21 +368,23 @@ impl Download<'_, '_> {
 
     async fn relay(&mut self) -> Result<(), Flag> {
         let pace = self.pace;
-        let waits = |for_sink| {
-            pace.download.set(if for_sink {
-                Side::Client
-            } else {
-                Side::Upstream
+        let waits = |waiting| {
+            pace.download.set(match waiting {
+                Waiting::Source => Side::Upstream,
+                Waiting::Sink | Waiting::LastOfSink => Side::Client,
             });
+            if waiting == Waiting::LastOfSink {
+                pace.received();
+            }
         };
         let relay = Relay {
             source: self.from_upstream,
             sink: self.to_client,
-            moved: &self.marks.response_body_bytes,
+            moved: &pace.live.sent,
             bytes_max: u64::MAX,
             frames: self.marks.websocket.get().map(|both| &both.sent),
             pace,
-            waits_for_sink: &waits,
+            waits: &waits,
         };
         let relayed = relay.run().await;
         self.marks.blocked_by_client.set(self.to_client.waited());

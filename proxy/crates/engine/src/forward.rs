@@ -3,6 +3,7 @@
 //! One function per step, in that order. A request loads the table once and uses it to its end.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
+use crate::live::{Live, Phase};
 use crate::message::{Fields, Name, RequestHead, ResponseHead};
 use crate::metrics::Observed;
 use crate::origin;
@@ -24,7 +26,6 @@ use crate::propagation::{Asked, Trace};
 use crate::queueing::Queued;
 use crate::retry::Turn;
 use crate::server_timing::{Moments, disclose};
-use crate::stats::WorkerStats;
 use crate::table::{
     Backend, Facts, HeaderEdits, KernelTimestamps, Listener, ListenerKind, Route, RoutePolicy,
     ServerTiming, Table,
@@ -67,6 +68,8 @@ pub struct Job<'a> {
     table: &'a Snapshot,
     pub request: &'a RequestHead,
     pub trace: &'a Trace<'a>,
+    /// Where it is noted how far the request has come.
+    pub live: &'a Live<'a>,
     pub ends: Ends,
     /// The TLS session of the client's connection.
     pub tls: Option<&'a Tls>,
@@ -184,9 +187,8 @@ pub async fn forward(
     workspace: &mut Workspace,
     arrival: Arrival,
 ) -> After {
-    let _live = Live::begin(&worker.stats);
     let table = worker.table();
-    let request = std::mem::take(&mut workspace.request);
+    let request = Rc::clone(&workspace.request);
     let tls = client.origin.tls.clone();
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
@@ -219,11 +221,14 @@ pub async fn forward(
         now: arrival.head_read,
     };
     let trace = Trace::begin(worker, &request, &asked);
+    let came = (ends, client.origin.listener);
+    let live = Live::request(worker, workspace, &table, &trace, came, arrival);
     let job = Job {
         worker,
         table: &table,
         request: &request,
         trace: &trace,
+        live: &live,
         ends,
         tls: tls.as_deref(),
         id,
@@ -249,7 +254,6 @@ pub async fn forward(
         outcome.client_net = client.observe();
     }
     record(&job, policy, &found, &outcome, &workspace.response);
-    workspace.request = request;
     after
 }
 
@@ -314,7 +318,7 @@ fn tracing_policy<'a>(
 
 /// The path that rules are matched with. `OPTIONS *` asks about the host as a whole: who answers
 /// for its root answers for it.
-fn path_to_match(request: &RequestHead) -> &[u8] {
+pub fn path_to_match(request: &RequestHead) -> &[u8] {
     match request.path() {
         b"*" => b"/",
         path => path,
@@ -361,7 +365,7 @@ async fn balance(
     let retry = &target.policy.retry;
     let deadline = deadline(job, target.policy);
     let waiting = (&mut *client, &mut workspace.input);
-    let queued = Queued::to(backend, start, deadline, waiting, &worker.stats).await;
+    let queued = Queued::to(backend, start, deadline, waiting, job.live).await;
     outcome.balance = outcome.balance.map(|it| it.queued(queued.queue));
     let _place = queued.result?;
     let start = start + queued.queue;
@@ -474,12 +478,15 @@ async fn turn(
         (Turned::Away(_), Some(malformed)) => (malformed.status(), malformed.reason(), None),
         (Turned::Away(flag), None) => (failure::status(*flag), failure::sentence(*flag), None),
     };
+    let now = Instant::now();
     outcome.status = status;
     if grpc::is_grpc(job.request) {
         outcome.status = 200;
         outcome.grpc_status = Some(grpc::Status::for_http(status));
     }
-    outcome.first_response = Some(Instant::now());
+    outcome.first_response = Some(now);
+    job.live.status.set(outcome.status);
+    job.live.enter(Phase::Respond, now);
     let trace_id = job.trace.id_to_show();
     let editor = job.editor(policy.and_then(|policy| policy.response_headers.as_ref()));
     let mut disclosed = Fields::default();
@@ -541,8 +548,8 @@ fn record(
     let marks = outcome.marks();
     let end = outcome.end.unwrap_or_else(Instant::now);
     let clock = worker.clock.borrow_mut().anchor(end);
-    let request_body_bytes = marks.map_or(0, |marks| marks.request_body_bytes.get());
-    let response_body_bytes = marks.map_or(0, |marks| marks.response_body_bytes.get());
+    let request_body_bytes = job.live.received.get();
+    let response_body_bytes = job.live.sent.get();
     let is_passed_on = marks.is_some_and(|marks| marks.first_response.get().is_some());
     let mut segment = Segment {
         clock,
@@ -694,22 +701,5 @@ fn latencies<'a>(segment: &Segment<'a>) -> Option<&'a Latencies> {
         (_, None) => None,
         (Some(route), _) => Some(&route.latencies),
         (None, Some(backend)) => Some(&backend.load.latencies),
-    }
-}
-
-/// A request that is being served now, in the counters.
-struct Live<'a>(&'a WorkerStats);
-
-impl<'a> Live<'a> {
-    fn begin(stats: &'a WorkerStats) -> Self {
-        stats.requests.add(1);
-        stats.requests_live.add(1);
-        Self(stats)
-    }
-}
-
-impl Drop for Live<'_> {
-    fn drop(&mut self) {
-        self.0.requests_live.sub_one();
     }
 }

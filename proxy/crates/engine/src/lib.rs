@@ -25,6 +25,7 @@ mod health;
 pub mod http1;
 mod ip_text;
 pub mod limits;
+mod live;
 pub mod message;
 pub mod metrics;
 mod origin;

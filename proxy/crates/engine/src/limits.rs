@@ -379,6 +379,28 @@ pub const PASSTHROUGH_ATTEMPTS_MAX: u32 = 3;
 /// its stream module: 16 KiB.
 pub const JOIN_READ_BYTES: usize = 16 * 1024;
 
+/// Live requests and connections that a worker lists; what is above is served and not listed. As many
+/// as it may have requests and connections.
+pub const LIVE_LISTED_MAX: usize = 2 * CONNECTIONS_PER_WORKER_MAX;
+
+/// Live requests that a worker looks at before it serves others again: some tens of microseconds.
+pub const LIVE_SLICE: usize = 64;
+
+/// Questions about live requests that wait for one worker; who asks more waits.
+pub const LIVE_QUESTIONS_MAX: usize = 16;
+
+/// How long workers have to answer such a question. The answer says how many did not.
+pub const LIVE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Live requests in one answer; the others are counted. A question for more is refused.
+pub const LIVE_ROWS_MAX: usize = 10_000;
+
+/// Conditions in one question about live requests; one with more is refused.
+pub const LIVE_CONDITIONS_MAX: usize = 32;
+
+/// Routes, services or nodes that live requests are counted by; the ones with the most are shown.
+pub const LIVE_GROUPS_MAX: usize = 100;
+
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);

@@ -106,7 +106,7 @@ pub enum Framing {
 }
 
 /// The head of a request. It owns its bytes; reuse it for the next request.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, Clone)]
 pub struct RequestHead {
     /// As received.
     pub version: Version,

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
+use crate::live::{Phase, Slot};
 use crate::trace::Flag;
 
 /// Whom a direction waits for.
@@ -49,6 +50,8 @@ pub struct Pace<'a> {
     /// The earliest that it can be.
     at: &'a Cell<Instant>,
     bounds: Bounds,
+    /// What whoever asks is shown of it.
+    pub live: &'a Slot,
     moved: Cell<Instant>,
     /// Whom the request's way waits for; `None` once it is sent.
     pub upload: Cell<Option<Side>>,
@@ -62,10 +65,12 @@ pub struct Pace<'a> {
 
 impl<'a> Pace<'a> {
     /// An exchange that begins `now`; `at` is the timer's deadline.
-    pub fn new(at: &'a Cell<Instant>, bounds: Bounds, now: Instant) -> Self {
+    pub fn new(at: &'a Cell<Instant>, bounds: Bounds, live: &'a Slot, now: Instant) -> Self {
+        live.enter(Phase::Send, now);
         let pace = Self {
             at,
             bounds,
+            live,
             moved: Cell::new(now),
             upload: Cell::new(Some(Side::Upstream)),
             download: Cell::new(Side::Upstream),
@@ -89,14 +94,31 @@ impl<'a> Pace<'a> {
         self.moved.get()
     }
 
+    /// The request was sent to its end; returns the time.
+    pub fn sent(&self) -> Instant {
+        let now = self.moved();
+        self.upload.set(None);
+        if !self.has_answer.get() {
+            self.live.enter(Phase::Wait, now);
+        }
+        now
+    }
+
     /// The endpoint began to answer.
     pub fn answered(&self) {
         self.has_answer.set(true);
+        self.live.enter(Phase::Stream, self.moved.get());
+    }
+
+    /// The response was received to its end.
+    pub fn received(&self) {
+        self.live.enter(Phase::Respond, self.moved.get());
     }
 
     /// The connection was upgraded: both directions go on until both are silent.
     pub fn open_tunnel(&self) {
         self.is_tunnel.set(true);
+        self.live.upgraded();
         self.moved();
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::Buffer;
 use crate::downstream::{Client, Waited};
-use crate::stats::WorkerStats;
+use crate::live::{Live, Phase};
 use crate::table::Backend;
 use crate::trace::Flag;
 use crate::upstream::{Entry, Place};
@@ -26,9 +26,9 @@ impl<'a> Queued<'a> {
         start: Instant,
         deadline: Option<Instant>,
         (client, input): (&mut Client, &mut Buffer),
-        stats: &WorkerStats,
+        live: &Live<'_>,
     ) -> Self {
-        let limits = &backend.limits;
+        let (limits, stats) = (&backend.limits, live.stats());
         if limits.requests_max == 0 {
             return Self::at_once(Ok(None));
         }
@@ -41,6 +41,7 @@ impl<'a> Queued<'a> {
             Entry::Waits(ticket) => ticket,
         };
         stats.queued.add(1);
+        live.enter(Phase::Queue, start);
         let queue_end = start + limits.queue_timeout;
         let until = deadline.map_or(queue_end, |deadline| deadline.min(queue_end));
         // On the heap, so that connections which never wait are not larger for it.

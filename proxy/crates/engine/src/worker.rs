@@ -17,6 +17,7 @@ use crate::access_log::AccessLog;
 use crate::buffer::Buffer;
 use crate::downstream::Listeners;
 use crate::limits::{EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
+use crate::live::{LiveRequests, Slot};
 use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Tally;
 use crate::stats::WorkerStats;
@@ -68,6 +69,7 @@ pub struct Worker {
     pub clock: RefCell<Clock>,
     pub baselines: RefCell<Baselines>,
     pub stats: Arc<WorkerStats>,
+    pub live: LiveRequests,
     published: Arc<ArcSwap<Table>>,
     table: RefCell<Rc<Snapshot>>,
     generation_swept: Cell<u64>,
@@ -119,7 +121,10 @@ impl Deref for Snapshot {
 pub struct Workspace {
     /// Bytes read from the client and not yet used; may hold the beginning of the next request.
     pub input: Buffer,
-    pub request: RequestHead,
+    /// Shared with whoever looks at the live request; nobody else's when one is read into it.
+    pub request: Rc<RequestHead>,
+    /// What is shown of the request.
+    pub live: Rc<Slot>,
     pub response: ResponseHead,
     /// What is being written to the endpoint.
     pub to_upstream: Vec<u8>,
@@ -151,6 +156,7 @@ impl Worker {
             clock: RefCell::new(Clock::new()),
             baselines: RefCell::default(),
             stats,
+            live: LiveRequests::default(),
             table: RefCell::new(Rc::new(Snapshot::new(published.load_full()))),
             generation_swept: Cell::new(0),
             published,
@@ -175,9 +181,9 @@ impl Worker {
         Rc::clone(&mine)
     }
 
-    /// Whether more requests are live, the one that asks among them, than may be.
+    /// Whether as many requests are live, without the one that asks, as may be.
     pub fn is_full(&self) -> bool {
-        self.stats.requests_live.get() > self.requests_live_max
+        self.stats.requests_live.get() >= self.requests_live_max
     }
 
     pub fn take_workspace(&self) -> Box<Workspace> {
@@ -187,7 +193,7 @@ impl Worker {
     pub fn return_workspace(&self, mut workspace: Box<Workspace>) {
         let mut spare = self.workspaces.borrow_mut();
         if spare.len() < SPARE_WORKSPACES_MAX {
-            workspace.request.clear();
+            Rc::make_mut(&mut workspace.request).clear();
             workspace.input.reset();
             workspace.from_upstream.reset();
             workspace.to_upstream.clear();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use http1::{Http1Sink, Http1Source};
 pub use http2::{Http2Sink, Http2Source, Http2Stream};
-pub use relay::{Relay, RelayError};
+pub use relay::{Relay, RelayError, Waiting};
 
 use crate::http1::Malformed;
 use crate::message::Fields;

@@ -17,8 +17,19 @@ pub struct Relay<'a, 's> {
     /// Looks at the bytes of a `WebSocket` connection.
     pub frames: Option<&'a RefCell<Frames>>,
     pub pace: &'a Pace<'a>,
-    /// To be told whether the source or the sink is waited for.
-    pub waits_for_sink: &'a dyn Fn(bool),
+    /// To be told what is waited for.
+    pub waits: &'a dyn Fn(Waiting),
+}
+
+/// What one direction waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// More of the body.
+    Source,
+    /// The other side to take it.
+    Sink,
+    /// The other side to take the end of it.
+    LastOfSink,
 }
 
 /// Why a body was not moved to its end.
@@ -46,7 +57,7 @@ impl Relay<'_, '_> {
             source, sink, pace, ..
         } = self;
         loop {
-            (self.waits_for_sink)(true);
+            (self.waits)(Waiting::Sink);
             while let Some(piece) = source.next().map_err(RelayError::Read)? {
                 let moved = self.moved.get() + piece.len() as u64;
                 if moved > self.bytes_max {
@@ -59,10 +70,11 @@ impl Relay<'_, '_> {
                 sink.put(piece, pace).await?;
             }
             if source.is_done() {
+                (self.waits)(Waiting::LastOfSink);
                 return Ok(sink.end(source.trailers(), pace).await?);
             }
             sink.flush(pace).await?;
-            (self.waits_for_sink)(false);
+            (self.waits)(Waiting::Source);
             source.fill().await.map_err(RelayError::Read)?;
             pace.moved();
         }

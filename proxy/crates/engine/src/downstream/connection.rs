@@ -20,6 +20,7 @@ use crate::forward::{After, Arrival, forward};
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
+use crate::live::Live;
 use crate::message::RequestHead;
 use crate::socket::Socket;
 use crate::stream::Shared;
@@ -162,7 +163,7 @@ async fn serve_one(
     client: &mut Client,
     workspace: &mut Workspace,
 ) -> After {
-    let refused = match read_head(stream, client, workspace).await {
+    let refused = match read_head(worker, stream, client, workspace).await {
         Arrived::Request(arrival) => return forward(worker, client, workspace, arrival).await,
         Arrived::Nothing => return After::Close,
         Arrived::Late => {
@@ -176,13 +177,26 @@ async fn serve_one(
 }
 
 /// Reads a head whose first bytes are in the workspace.
-async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Workspace) -> Arrived {
+async fn read_head(
+    worker: &Worker,
+    mut stream: &Shared,
+    client: &mut Client,
+    workspace: &mut Workspace,
+) -> Arrived {
     let Client { timer, origin, .. } = client;
-    let Workspace { input, request, .. } = workspace;
+    let Workspace {
+        input,
+        request,
+        live,
+        ..
+    } = workspace;
+    let request = Rc::make_mut(request);
     let start = Instant::now();
     let arrived = stream.with_socket(Socket::arrived);
     let mut head_read = start;
     timer.set(start + origin.times.head);
+    // Most heads come whole, and are listed as requests only.
+    let mut arriving = None;
     loop {
         match parse_request(input.unread(), request) {
             Ok(Parsed::Complete { head_bytes }) => {
@@ -193,7 +207,9 @@ async fn read_head(mut stream: &Shared, client: &mut Client, workspace: &mut Wor
                     arrived,
                 });
             }
-            Ok(Parsed::Incomplete) => {}
+            Ok(Parsed::Incomplete) => {
+                arriving.get_or_insert_with(|| Live::arriving(worker, live, origin, start));
+            }
             Err(malformed) => return Arrived::Malformed(malformed),
         }
         match timer.limit(input.fill(&mut stream)).await {

@@ -269,7 +269,7 @@ async fn serve_stream(worker: &Worker, client: &mut Client, job: Job) {
     let Workspace {
         to_client, request, ..
     } = &mut *workspace;
-    let (read, receive) = read_request(job.request, to_client, request);
+    let (read, receive) = read_request(job.request, to_client, Rc::make_mut(request));
     client.side = Side::Http2 {
         receive: Some(receive),
         send: RefCell::new(Http2Stream {

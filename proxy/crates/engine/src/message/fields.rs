@@ -57,7 +57,7 @@ pub struct FieldRef<'a> {
 }
 
 /// The fields of a message, in order. Cleared, it keeps its memory.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, Clone)]
 pub struct Fields {
     /// Names and values; for HTTP/1 the whole head as received, and what was added to it.
     bytes: Vec<u8>,

@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::limits::JOIN_READ_BYTES;
+use crate::live::Slot;
 use crate::timer::Timer;
 
 /// One of the two.
@@ -35,15 +36,8 @@ pub enum Parted {
     Idle,
 }
 
-/// Bytes moved so far.
-#[derive(Default, Debug)]
-pub struct Moved {
-    pub from_client: Cell<u64>,
-    pub from_endpoint: Cell<u64>,
-}
-
 /// Joins two connections until both directions have ended, one connection is lost, or nothing has
-/// moved for `idle`.
+/// moved for `idle`. The bytes moved are counted in `live`.
 ///
 /// # Cancel safety
 /// A dropped call loses what was read and not yet sent: both connections must be closed.
@@ -52,7 +46,7 @@ pub async fn join(
     endpoint: &TcpStream,
     timer: &mut Timer,
     idle: Duration,
-    moved: &Moved,
+    live: &Slot,
 ) -> Parted {
     timer.set(Instant::now() + idle);
     let (deadline, mut expiry) = timer.parts();
@@ -60,8 +54,8 @@ pub async fn join(
     let mut up = Way::new((client, Side::Client), (endpoint, Side::Endpoint));
     let mut down = Way::new((endpoint, Side::Endpoint), (client, Side::Client));
     poll_fn(|context| {
-        let is_up_done = up.poll(context, &moved.from_client, &extend);
-        let is_down_done = down.poll(context, &moved.from_endpoint, &extend);
+        let is_up_done = up.poll(context, &live.received, &extend);
+        let is_down_done = down.poll(context, &live.sent, &extend);
         match (is_up_done, is_down_done) {
             (Poll::Ready(Err(lost)), _) | (_, Poll::Ready(Err(lost))) => {
                 let way_from = match lost {

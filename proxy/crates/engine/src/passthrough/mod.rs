@@ -6,6 +6,7 @@
 
 mod join;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,10 +14,11 @@ use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use self::join::{Moved, Parted, Side, join};
+use self::join::{Parted, Side, join};
 use crate::downstream::Origin;
 use crate::health::Finding;
 use crate::limits::{PASSTHROUGH_ATTEMPTS_MAX, PASSTHROUGH_IDLE_TIMEOUT};
+use crate::live::{Kind, Live, Phase, Slot, Subject};
 use crate::message::Fields;
 use crate::proxy_protocol::Announced;
 use crate::table::{Backend, ListenerKind};
@@ -104,7 +106,7 @@ async fn reach_and_join(
         let failed = match reached {
             Ok((endpoint, _counted)) => {
                 record.connected();
-                let flag = joined(endpoint, passing, timer, &record.moved).await;
+                let flag = joined(endpoint, passing, timer, &record.live).await;
                 record.end_attempt(flag);
                 return flag;
             }
@@ -120,7 +122,7 @@ async fn joined(
     mut endpoint: TcpStream,
     passing: &Passing,
     timer: &mut Timer,
-    moved: &Moved,
+    live: &Slot,
 ) -> Option<Flag> {
     let first_bytes = passing.first_bytes.as_slice();
     timer.set(Instant::now() + PASSTHROUGH_IDLE_TIMEOUT);
@@ -128,9 +130,9 @@ async fn joined(
         None => Parted::Idle,
         Some(Err(_)) => Parted::Lost(Side::Endpoint),
         Some(Ok(())) => {
-            moved.from_client.set(first_bytes.len() as u64);
+            live.received.set(first_bytes.len() as u64);
             let idle = PASSTHROUGH_IDLE_TIMEOUT;
-            join(&passing.stream, &endpoint, timer, idle, moved).await
+            join(&passing.stream, &endpoint, timer, idle, live).await
         }
     };
     match parted {
@@ -154,7 +156,7 @@ struct Record<'a> {
     origin: Origin,
     backend: Option<Arc<Backend>>,
     attempts: SmallVec<[ConnectionAttempt; 1]>,
-    moved: Moved,
+    live: Live<'a>,
     start: Instant,
     flag: Option<Flag>,
 }
@@ -182,6 +184,19 @@ impl<'a> Record<'a> {
         } else {
             Decision::Off
         };
+        let backend = table.backend(&passing.backend).map(Arc::clone);
+        let subject = Subject {
+            id: root,
+            trace_id: (decision != Decision::Off).then_some(trace_id),
+            ends: passing.origin.ends,
+            listener: passing.origin.listener,
+            table: Rc::clone(&table),
+            kind: Kind::Connection {
+                server_name: Box::from(passing.server_name.as_str()),
+                backend: backend.clone(),
+            },
+        };
+        let live = Live::connection(worker, subject, start);
         Self {
             worker,
             trace_id,
@@ -192,9 +207,9 @@ impl<'a> Record<'a> {
             listener: listener.map_or(ListenerKind::Ingress, |listener| listener.kind),
             server_name: passing.server_name.clone(),
             origin: passing.origin.clone(),
-            backend: table.backend(&passing.backend).map(Arc::clone),
+            backend,
             attempts: SmallVec::new(),
-            moved: Moved::default(),
+            live,
             start,
             // Until it has an end of its own.
             flag: Some(Flag::Shutdown),
@@ -203,6 +218,7 @@ impl<'a> Record<'a> {
 
     fn begin_attempt(&mut self, endpoint: usize) {
         let now = Instant::now();
+        self.live.attempt(endpoint, now);
         self.attempts.push(ConnectionAttempt {
             id: self.worker.ids.borrow_mut().span_id(),
             endpoint,
@@ -215,7 +231,9 @@ impl<'a> Record<'a> {
 
     fn connected(&mut self) {
         if let Some(attempt) = self.attempts.last_mut() {
-            attempt.connected = Some(Instant::now());
+            let now = Instant::now();
+            attempt.connected = Some(now);
+            self.live.enter(Phase::Stream, now);
         }
     }
 
@@ -259,8 +277,8 @@ impl Drop for Record<'_> {
                 backend: self.backend.as_deref(),
                 generation: self.generation,
                 flag: self.flag,
-                received_bytes: self.moved.from_client.get(),
-                sent_bytes: self.moved.from_endpoint.get(),
+                received_bytes: self.live.received.get(),
+                sent_bytes: self.live.sent.get(),
                 start: self.start,
                 end,
                 attempts: &self.attempts,

@@ -1,0 +1,164 @@
+//! How a worker answers: between requests, a slice at a time, so that none of them waits for long.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use tokio::sync::mpsc::Receiver;
+
+use super::answer::{Answer, Gathering};
+use super::query::Query;
+use super::view::View;
+use crate::limits::LIVE_SLICE;
+use crate::worker::Worker;
+
+/// A question, and where its answer goes.
+pub struct Ask {
+    pub query: Arc<Query>,
+    /// What starts are counted from and ages to: the same for all workers.
+    pub epoch: Instant,
+    pub now: Instant,
+    pub answer: Sender<Answer>,
+}
+
+/// Answers one question after the other, for as long as the worker lives; also while it drains,
+/// since that is when one wants to know what it waits for.
+pub async fn answer_all(worker: Rc<Worker>, mut inbox: Receiver<Ask>) {
+    let mut number = 0;
+    while let Some(ask) = inbox.recv().await {
+        number += 1;
+        let answer = answer(&worker, &ask, number).await;
+        // Who asked may have stopped waiting.
+        drop(ask.answer.send(answer));
+    }
+}
+
+/// Looks at each slot once. From the end of the list to its beginning: when one goes, the last one
+/// takes its place, and that has been looked at.
+async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
+    let mut gathering = Gathering::new(&ask.query);
+    let anchor = worker.clock.borrow_mut().anchor(ask.now);
+    let mut end = worker.live.listed.borrow().len();
+    while end > 0 {
+        {
+            let listed = worker.live.listed.borrow();
+            end = end.min(listed.len());
+            let start = end.saturating_sub(LIVE_SLICE);
+            for slot in &listed[start..end] {
+                let subject = slot.subject.borrow();
+                if let Some(subject) = &*subject
+                    && slot.asked.replace(number) != number
+                {
+                    let view = View::new(slot, subject, ask.epoch, ask.now);
+                    gathering.add(&view, anchor);
+                }
+            }
+            end = start;
+        }
+        tokio::task::yield_now().await;
+    }
+    gathering.finish()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc::channel;
+    use std::task::{Context, Poll, Waker};
+
+    use arc_swap::ArcSwap;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::downstream::Origin;
+    use crate::headers::Ends;
+    use crate::live::{Live, Slot};
+    use crate::table::Table;
+    use crate::trace::{Recorder, Resource, SpanQueue};
+
+    fn worker() -> Rc<Worker> {
+        let spans = Arc::new(SpanQueue::new(0).unwrap());
+        let resource = Resource {
+            attributes: Vec::new(),
+        };
+        let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
+        Worker::new(table, Recorder::new(&resource, spans), Arc::default(), 1)
+    }
+
+    fn arriving(worker: &Worker, count: usize) -> Vec<Live<'_>> {
+        let address = "192.0.2.1:80".parse().unwrap();
+        let origin = Origin {
+            ends: Ends {
+                client: address,
+                peer: address,
+                local: address,
+                network_peer: address,
+                scheme: "http",
+                is_trusted: false,
+            },
+            listener: address,
+            times: <_>::default(),
+            tls: None,
+        };
+        let one = |_| Live::arriving(worker, &Rc::new(Slot::default()), &origin, Instant::now());
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn requests_that_are_live_all_along_are_seen_once_though_others_come_and_go() {
+        let worker = worker();
+        let mut live = arriving(&worker, 40 * LIVE_SLICE);
+        let query = br#"{"conditions": [], "age_min_us": 0, "sort": "age", "ascending": false,
+                         "limit": 10000, "after": null}"#;
+        let (to, _answers) = channel();
+        let now = Instant::now();
+        let ask = Ask {
+            query: Arc::new(Query::decode(query).unwrap()),
+            epoch: now,
+            now,
+            answer: to,
+        };
+        let mut random = fastrand::Rng::with_seed(7);
+        random.shuffle(&mut live);
+        let (staying, going) = live.split_at(20 * LIVE_SLICE);
+        let staying: Vec<String> = staying
+            .iter()
+            .map(|live| live.subject.borrow().as_ref().unwrap().id.to_string())
+            .collect();
+        let mut going = going.len();
+
+        let mut answering = pin!(answer(&worker, &ask, 1));
+        let answer = loop {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(answer) = answering.as_mut().poll(&mut context) {
+                break answer;
+            }
+            for _ in 0..going.min(LIVE_SLICE) {
+                live.pop();
+                going -= 1;
+            }
+            live.splice(0..0, arriving(&worker, 3));
+        };
+
+        let answer: Value = serde_json::to_value(&answer).unwrap();
+        let mut seen: Vec<&str> = answer["requests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["id"].as_str().unwrap())
+            .collect();
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count, "one was seen twice");
+        assert!(
+            staying
+                .iter()
+                .all(|id| seen.binary_search(&id.as_str()).is_ok())
+        );
+        drop(live);
+        assert!(worker.live.listed.borrow().is_empty());
+    }
+}

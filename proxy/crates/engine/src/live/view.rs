@@ -1,0 +1,229 @@
+//! A slot as it is looked at: what it points at, and what of it a question is about.
+//!
+//! Nothing here is kept by a request: its route is found anew, in the table that it was served by.
+
+use std::time::{Duration, Instant};
+
+use super::query::{Condition, Field, Place, Query, Sort};
+use super::{Kind, PHASES, Phase, Slot, Subject};
+use crate::forward::path_to_match;
+use crate::message::{RequestHead, Version};
+use crate::table::{Backend, Endpoint, Matched};
+
+/// One live request at one moment.
+pub struct View<'a> {
+    pub slot: &'a Slot,
+    pub subject: &'a Subject,
+    pub matched: Option<Matched<'a>>,
+    pub backend: Option<&'a Backend>,
+    pub endpoint: Option<&'a Endpoint>,
+    pub start: Instant,
+    epoch: Instant,
+    now: Instant,
+}
+
+impl<'a> View<'a> {
+    pub fn new(slot: &'a Slot, subject: &'a Subject, epoch: Instant, now: Instant) -> Self {
+        let start = slot.entered[Phase::Head as usize].get().unwrap_or(now);
+        let (matched, backend) = target(subject);
+        let endpoint = match slot.attempts.get() {
+            0 => None,
+            _ => backend.and_then(|backend| backend.endpoints.get(slot.endpoint.get())),
+        };
+        Self {
+            slot,
+            subject,
+            matched,
+            backend,
+            endpoint,
+            start,
+            epoch,
+            now,
+        }
+    }
+
+    pub fn request(&self) -> Option<&'a RequestHead> {
+        match &self.subject.kind {
+            Kind::Request(request) => Some(request),
+            Kind::Arriving | Kind::Connection { .. } => None,
+        }
+    }
+
+    /// The host that was asked for, by the request or in the TLS handshake.
+    pub fn host(&self) -> &'a [u8] {
+        match &self.subject.kind {
+            Kind::Request(request) => request.host(),
+            Kind::Connection { server_name, .. } => server_name.as_bytes(),
+            Kind::Arriving => b"",
+        }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match &self.subject.kind {
+            Kind::Connection { .. } => "connection",
+            Kind::Request(_) if self.slot.is_upgraded.get() => "upgrade",
+            Kind::Request(_) | Kind::Arriving => "request",
+        }
+    }
+
+    /// What is spoken, as far as it is known.
+    pub fn protocol(&self) -> &'static str {
+        match &self.subject.kind {
+            Kind::Connection { .. } => "tls",
+            Kind::Arriving => "HTTP/1",
+            Kind::Request(request) => match request.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2",
+            },
+        }
+    }
+
+    /// That of the Ingress, else of the Service; empty for what has neither.
+    pub fn namespace(&self) -> &'a str {
+        match (self.matched, self.backend) {
+            (Some(matched), _) => &matched.route.namespace,
+            (None, Some(backend)) => &backend.namespace,
+            (None, None) => "",
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.slot.phase.get()
+    }
+
+    pub fn age(&self) -> Duration {
+        self.now.saturating_duration_since(self.start)
+    }
+
+    pub fn phase_age(&self) -> Duration {
+        let entered = self.slot.entered[self.phase() as usize].get();
+        self.now
+            .saturating_duration_since(entered.unwrap_or(self.now))
+    }
+
+    /// How long it was in each phase so far; `None` for those that it was not in.
+    pub fn phases(&self) -> [Option<Duration>; PHASES] {
+        let mut spent = [None; PHASES];
+        let mut until = self.now;
+        for (entered, spent) in self.slot.entered.iter().zip(&mut spent).rev() {
+            if let Some(entered) = entered.get() {
+                *spent = Some(until.saturating_duration_since(entered));
+                until = entered;
+            }
+        }
+        spent
+    }
+
+    /// When it came, in nanoseconds since the engine's start.
+    pub fn start_ns(&self) -> u64 {
+        self.start.saturating_duration_since(self.epoch).as_nanos() as u64
+    }
+
+    /// Whether the question is about it.
+    pub fn fits(&self, query: &Query) -> bool {
+        let is_old_enough = self.age().as_micros() as u64 >= query.age_min_us;
+        is_old_enough
+            && query.conditions.iter().all(|one| self.meets(one))
+            && query
+                .after
+                .as_ref()
+                .is_none_or(|place| self.is_behind(place))
+    }
+
+    /// What it is ordered by.
+    pub fn key(&self, sort: Sort) -> u64 {
+        match sort {
+            // The exact order of starts, so that a place in it is found again.
+            Sort::Age => u64::MAX - self.start_ns(),
+            Sort::PhaseAge => self.phase_age().as_nanos() as u64,
+            Sort::Received => self.slot.received.get(),
+            Sort::Sent => self.slot.sent.get(),
+        }
+    }
+
+    fn meets(&self, condition: &Condition) -> bool {
+        self.is(condition.field, &condition.value) != condition.negated
+    }
+
+    fn is(&self, field: Field, value: &str) -> bool {
+        match field {
+            Field::Id => hex_is(self.subject.id.as_bytes(), value),
+            Field::TraceId => {
+                let id = self.subject.trace_id.as_ref();
+                id.map_or(value.is_empty(), |id| hex_is(id.as_bytes(), value))
+            }
+            Field::Namespace => self.namespace() == value,
+            Field::Kind => self.kind() == value,
+            Field::Phase => self.phase().as_str() == value,
+            Field::Method => {
+                self.request().map_or(&b""[..], RequestHead::method_bytes) == value.as_bytes()
+            }
+            Field::Host => self.host().eq_ignore_ascii_case(value.as_bytes()),
+            Field::Route => match self.matched {
+                None => value.is_empty(),
+                Some(Matched { host, route }) => {
+                    value.strip_prefix(shown_host(&host.name)) == Some(&*route.path)
+                }
+            },
+            Field::Ingress => match self.matched {
+                None => value.is_empty(),
+                Some(Matched { route, .. }) => is_named(value, &route.namespace, &route.ingress),
+            },
+            Field::Service => match self.backend {
+                None => value.is_empty(),
+                Some(backend) => {
+                    *backend.key == *value || is_named(value, &backend.namespace, &backend.service)
+                }
+            },
+            Field::Endpoint => match self.endpoint {
+                None => value.is_empty(),
+                Some(endpoint) => value.parse() == Ok(endpoint.address),
+            },
+            Field::Pod => self.endpoint.map_or("", |endpoint| &endpoint.pod) == value,
+            Field::Node => self.endpoint.map_or("", |endpoint| &endpoint.node) == value,
+            Field::Client => value.parse() == Ok(self.subject.ends.client.ip()),
+        }
+    }
+
+    fn is_behind(&self, place: &Place) -> bool {
+        let start_ns = self.start_ns();
+        start_ns > place.start_ns
+            || (start_ns == place.start_ns && self.subject.id.to_string() > place.id)
+    }
+}
+
+/// A host as it is shown in the name of a route.
+pub fn shown_host(name: &str) -> &str {
+    match name {
+        "" => "*",
+        name => name,
+    }
+}
+
+fn target(subject: &Subject) -> (Option<Matched<'_>>, Option<&Backend>) {
+    match &subject.kind {
+        Kind::Arriving => (None, None),
+        Kind::Connection { backend, .. } => (None, backend.as_deref()),
+        Kind::Request(request) => {
+            let table = &subject.table;
+            let listener = table.listener(subject.listener);
+            if let Some(key) = listener.and_then(|listener| listener.backend.as_ref()) {
+                return (None, table.backend(key).map(AsRef::as_ref));
+            }
+            let matched = table.route(request.host(), path_to_match(request));
+            let backend = matched.and_then(|matched| table.backend(&matched.route.backend));
+            (matched, backend.map(AsRef::as_ref))
+        }
+    }
+}
+
+fn is_named(value: &str, namespace: &str, name: &str) -> bool {
+    value.split_once('/') == Some((namespace, name))
+}
+
+fn hex_is(id: &[u8], value: &str) -> bool {
+    let digits =
+        |byte: &u8| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+    value.len() == 2 * id.len() && id.iter().flat_map(digits).eq(value.bytes())
+}

@@ -1,0 +1,182 @@
+"""Live requests: what can be asked about them, and the answer.
+
+Rules: names in JSON are those of the fields here, and of `crates/engine/src/live/`. Text is at most
+512 bytes, and what is not UTF-8 in it is replaced; nobody has checked it, so whoever shows it
+escapes it. Query strings and header fields are not in it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+ROWS_MAX = 10_000
+"""Of one answer; the engine refuses a query for more."""
+
+CONDITIONS_MAX = 32
+"""Of one query; the engine refuses one with more."""
+
+
+class Phase(StrEnum):
+    """What a live request waits for, in the order in which it comes to them."""
+
+    HEAD = "head"
+    ROUTE = "route"
+    QUEUE = "queue"
+    CONNECT = "connect"
+    SEND = "send"
+    WAIT = "wait"
+    STREAM = "stream"
+    RESPOND = "respond"
+
+
+class Kind(StrEnum):
+    """A request; one whose connection was upgraded (WebSocket); a connection that is handed on."""
+
+    REQUEST = "request"
+    UPGRADE = "upgrade"
+    CONNECTION = "connection"
+
+
+class Field(StrEnum):
+    """What a condition can be about; the values are those of `Row`, if nothing else is said."""
+
+    ID = "id"
+    TRACE_ID = "trace_id"
+    NAMESPACE = "namespace"
+    KIND = "kind"
+    PHASE = "phase"
+    METHOD = "method"
+    HOST = "host"
+    ROUTE = "route"
+    INGRESS = "ingress"
+    SERVICE = "service"
+    """With or without its port."""
+    ENDPOINT = "endpoint"
+    POD = "pod"
+    NODE = "node"
+    CLIENT = "client"
+    """An IP address, without the port."""
+
+
+class Sort(StrEnum):
+    """By what rows are ordered, the largest first."""
+
+    AGE = "age"
+    PHASE_AGE = "phase_age"
+    RECEIVED = "received"
+    SENT = "sent"
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """The field has this value; if `negated`, it has another one."""
+
+    field: Field
+    value: str
+    negated: bool = False
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A row's place in the order of age."""
+
+    start_ns: int
+    id: str
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which live requests. All conditions must hold; rows above `limit` are only counted.
+
+    `after` leaves out what an answer by age has up to this place.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    age_min_us: int = 0
+    sort: Sort = Sort.AGE
+    ascending: bool = False
+    limit: int = 100
+    after: Place | None = None
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One live request. What is not known, or not yet, is empty or 0.
+
+    Attributes:
+        id: 16 hex digits, which name it in this engine; that of its SERVER span.
+        trace_id: 32 hex digits; empty where nothing is traced, or before the head is complete.
+        namespace: of the Ingress, else of the Service.
+        path: in normal form, without query.
+        route: the host of the rule, `*` for any, and its path.
+        ingress: `namespace/name`; `rule` is the field in it.
+        service: `namespace/name:port`.
+        endpoint: of the last attempt; so are pod, node and zone.
+        phases_us: how long it was in each phase so far, their sum being its age. What earlier
+            attempts took counts as `route`.
+        start_ns: since the engine's start, by a clock that is not set.
+        received_bytes: of the body from the client; `sent_bytes` to it.
+        status: of the response, once it is on its way.
+        client: address and port; the latter is 0 where trusted proxies do not tell it.
+        listener: `ingress` or `service`.
+        generation: of the table that it is served by.
+    """
+
+    id: str
+    trace_id: str
+    kind: Kind
+    namespace: str
+    method: str
+    host: str
+    path: str
+    route: str
+    ingress: str
+    rule: str
+    service: str
+    endpoint: str
+    pod: str
+    node: str
+    zone: str
+    phase: Phase
+    phase_age_us: int
+    phases_us: Mapping[Phase, int]
+    age_us: int
+    start_unix_us: int
+    start_ns: int
+    received_bytes: int
+    sent_bytes: int
+    status: int
+    attempts: int
+    client: str
+    scheme: str
+    protocol: str
+    listener: str
+    generation: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """What of the requests that the query is about has something in common.
+
+    `name` is empty for those that have none: no route matched, no endpoint is picked yet.
+    """
+
+    name: str
+    count: int
+    age_max_us: int
+    phases: Mapping[Phase, int]
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The answer: counts of all that the query is about, and `limit` rows of it.
+
+    Of routes, services and nodes those with the most requests are told, at most 100 each. Not one
+    moment's picture: each worker looks at its requests one after the other, within milliseconds.
+    """
+
+    live: int
+    """All, whatever the query is about."""
+    matched: int
+    phases: Mapping[Phase, int]
+    routes: tuple[Group, ...]
+    services: tuple[Group, ...]
+    nodes: tuple[Group, ...]
+    requests: tuple[Row, ...]
+    workers_silent: int
+    """How many workers did not answer in time: theirs is missing."""
