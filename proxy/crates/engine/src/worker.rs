@@ -193,7 +193,6 @@ impl Worker {
     pub fn return_workspace(&self, mut workspace: Box<Workspace>) {
         let mut spare = self.workspaces.borrow_mut();
         if spare.len() < SPARE_WORKSPACES_MAX {
-            Rc::make_mut(&mut workspace.request).clear();
             workspace.input.reset();
             workspace.from_upstream.reset();
             workspace.to_upstream.clear();

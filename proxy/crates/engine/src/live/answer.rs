@@ -349,8 +349,8 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
         sent_bytes: slot.sent.get(),
         status: slot.status.get(),
         attempts: slot.attempts.get(),
-        client: subject.ends.client.to_string(),
-        scheme: subject.ends.scheme,
+        client: subject.client.to_string(),
+        scheme: subject.scheme,
         protocol: view.protocol(),
         listener: match listener.map(|listener| listener.kind) {
             Some(ListenerKind::Service) => "service",

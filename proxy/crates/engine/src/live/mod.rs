@@ -67,7 +67,8 @@ pub struct Subject {
     pub id: SpanId,
     /// `None` where nothing is traced.
     pub trace_id: Option<TraceId>,
-    pub ends: Ends,
+    pub client: SocketAddr,
+    pub scheme: &'static str,
     /// By its address in the table.
     pub listener: SocketAddr,
     pub table: Rc<Snapshot>,
@@ -132,6 +133,7 @@ impl Slot {
         self.is_upgraded.set(true);
     }
 
+    #[inline]
     fn begin(&self, subject: Subject, start: Instant) {
         self.asked.set(0); // Another request had this memory when it was.
         *self.subject.borrow_mut() = Some(subject);
@@ -205,7 +207,8 @@ impl<'a> Live<'a> {
         let subject = Subject {
             id: trace.root,
             trace_id: (trace.decision != Decision::Off).then_some(trace.id),
-            ends,
+            client: ends.client,
+            scheme: ends.scheme,
             listener,
             table: Rc::clone(table),
             kind: Kind::Request(Rc::clone(&workspace.request)),
@@ -221,7 +224,8 @@ impl<'a> Live<'a> {
         let subject = Subject {
             id: worker.ids.borrow_mut().span_id(),
             trace_id: None,
-            ends: origin.ends,
+            client: origin.ends.client,
+            scheme: origin.ends.scheme,
             listener: origin.listener,
             table: worker.table(),
             kind: Kind::Arriving,
@@ -236,6 +240,7 @@ impl<'a> Live<'a> {
         live
     }
 
+    #[inline] // So that the subject is made where it stays.
     fn begin(
         worker: &'a Worker,
         slot: Rc<Slot>,

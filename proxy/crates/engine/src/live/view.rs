@@ -182,7 +182,7 @@ impl<'a> View<'a> {
             },
             Field::Pod => self.endpoint.map_or("", |endpoint| &endpoint.pod) == value,
             Field::Node => self.endpoint.map_or("", |endpoint| &endpoint.node) == value,
-            Field::Client => value.parse() == Ok(self.subject.ends.client.ip()),
+            Field::Client => value.parse() == Ok(self.subject.client.ip()),
         }
     }
 

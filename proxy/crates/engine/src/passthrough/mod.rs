@@ -188,7 +188,8 @@ impl<'a> Record<'a> {
         let subject = Subject {
             id: root,
             trace_id: (decision != Decision::Off).then_some(trace_id),
-            ends: passing.origin.ends,
+            client: passing.origin.ends.client,
+            scheme: passing.origin.ends.scheme,
             listener: passing.origin.listener,
             table: Rc::clone(&table),
             kind: Kind::Connection {
