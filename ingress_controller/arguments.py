@@ -20,6 +20,7 @@ examples:
   spanway run --manifests . --takeover /run/spanway.sock again: replace the running one
   spanway check --manifests deploy/demo                  what is wrong with these objects?
   spanway explain --manifests deploy/demo http://shop.example/cart
+  spanway top phase=wait age_min=2s                      what waits for an app now?
 
 Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
 OpenTelemetry are followed. Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
@@ -49,6 +50,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         "run": "serve Ingresses and Services",
         "check": "say what is wrong with a directory of manifests; exit 1 if something is",
         "explain": "say which rule, Service and endpoints answer a URL",
+        "top": "show the requests that are inside a running Spanway now",
     }
     made = {
         name: commands.add_parser(
@@ -66,7 +68,22 @@ def parser(version: str) -> argparse.ArgumentParser:
         made[name].add_argument("--manifests", metavar="DIR", help="the directory of manifests")
         made[name].add_argument("--ingress-class", metavar="NAME", help="default: spanway")
     made["explain"].add_argument("url", metavar="URL", help="for example http://shop.example/cart")
+    _top_arguments(made["top"])
     return top
+
+
+def _top_arguments(top: argparse.ArgumentParser) -> None:
+    top.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
+    top.add_argument(
+        "--once", action="store_const", const="true", help="print a plain table, and end"
+    )
+    top.add_argument("--interval", metavar="S", help="seconds between two looks; default: 1")
+    top.add_argument(
+        "question",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="parameters of /api/live, for example phase=wait node=!node-1 age_min=2s",
+    )
 
 
 def _run_arguments(run: argparse.ArgumentParser) -> None:

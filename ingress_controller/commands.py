@@ -10,7 +10,13 @@ from ingress_controller.plural import counted
 from ingress_controller.routing.annotations.annotation import Scope
 from ingress_controller.routing.annotations.reading import changed_names
 from ingress_controller.routing.builder import Builder, Built, Options
-from ingress_controller.settings import CheckSettings, Command, ExplainSettings, SettingsError
+from ingress_controller.settings import (
+    CheckSettings,
+    Command,
+    ExplainSettings,
+    SettingsError,
+    TopSettings,
+)
 from ingress_controller.watch.manifests import Directory
 from proxy.table import RouteTable, difference
 
@@ -25,6 +31,15 @@ def run_command(command: Command) -> int:
             return check(command)
         case ExplainSettings():
             return explain(command)
+        case TopSettings():
+            from ingress_controller.top.command import top  # noqa: PLC0415 - others need none of it
+
+            return top(
+                command.admin,
+                command.question,
+                once=command.once,
+                interval_s=command.interval_s,
+            )
         case _:
             from ingress_controller.run import serve  # noqa: PLC0415 - `check` needs no engine
 

@@ -61,6 +61,7 @@ from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWa
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
 from ingress_controller.watch.source import Source
 from proxy.engine import Engine
+from proxy.live import Live, Query
 from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing, TracingPolicy
 
@@ -144,6 +145,9 @@ class _Process:
         if not self.reconciler.is_published.is_set():
             return ("the first table",)
         return tuple(f"the listener {r.subject}: {r.message}" for r in _unbound(self.outcome))
+
+    def live(self, query: Query) -> Live:
+        return self.engine.live(query)
 
     @property
     def stats(self) -> Mapping[str, Any]:

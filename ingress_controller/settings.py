@@ -61,6 +61,9 @@ METRICS_ROUTES_LIMIT_MAX = 65_536  # some 200 MiB of memory; ingress-nginx has n
 DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
 HEAD_TIMEOUT_S = 60.0  # nginx client_header_timeout
 IDLE_TIMEOUT_S = 75.0  # nginx keepalive_timeout
+TOP_INTERVAL_S = 1.0  # htop: 1.5 s
+TOP_INTERVAL_S_MIN = 0.2  # no eye is faster
+TOP_INTERVAL_S_MAX = 3_600.0  # who looks less often can ask once
 CLIENT_S_MIN = 0.001  # the least that the table can say, since it counts milliseconds
 CLIENT_S_MAX = 86_400.0  # a day; whoever holds a connection for longer costs memory for nothing
 
@@ -75,6 +78,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StartError",
+    "TopSettings",
     "read_settings",
     "version",
 ]
@@ -190,7 +194,16 @@ class ExplainSettings(msgspec.Struct, frozen=True):
     ingress_class: str = "spanway"
 
 
-Command = Settings | CheckSettings | ExplainSettings
+class TopSettings(msgspec.Struct, frozen=True):
+    """`spanway top`; `question` are parameters of `/api/live`."""
+
+    admin: str = ADMIN_ADDRESS
+    question: Mapping[str, str] = {}
+    once: bool = False
+    interval_s: float = TOP_INTERVAL_S
+
+
+Command = Settings | CheckSettings | ExplainSettings | TopSettings
 
 
 def version() -> str:
@@ -219,6 +232,13 @@ def read_settings(
         case "explain":
             url = str(arguments["url"])
             return ExplainSettings(_directory(given), url, _ingress_class(given))
+        case "top":
+            return TopSettings(
+                admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
+                question=_question(arguments["question"]),
+                once=given.one("--once", _switch) or False,
+                interval_s=given.one("--interval", _top_seconds) or TOP_INTERVAL_S,
+            )
         case _:
             return _run_settings(given, environment)
 
@@ -584,6 +604,17 @@ def _kernel_timestamps(text: str) -> KernelTimestamps:
 
 def _seconds(text: str) -> float:
     return _seconds_within(text, 0, DRAIN_S_MAX)
+
+
+def _top_seconds(text: str) -> float:
+    return _seconds_within(text, TOP_INTERVAL_S_MIN, TOP_INTERVAL_S_MAX)
+
+
+def _question(parts: Sequence[str]) -> dict[str, str]:
+    for part in parts:
+        if "=" not in part:
+            raise SettingsError(f'"{part}" is not NAME=VALUE, for example phase=wait.')
+    return dict(part.split("=", 1) for part in parts)
 
 
 def _client_seconds(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Health, routes, problems and counters over HTTP: JSON, no secrets, loopback by default.
+"""Health, routes, problems, counters, live requests: JSON over HTTP, no secrets, on loopback.
 
 Rules: handlers read what others own and change nothing. Answers are built on request.
 """
@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
 from ingress_controller.reconcile import Outcome
+from proxy.live import Live, Query
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
 
 INDEX = """\
@@ -22,6 +24,7 @@ Spanway {version}
 /readyz         200 once requests are served as the objects say; else 503 and what is missing
 /api/routes     the table in force: listeners, hosts, routes, backends with endpoints
 /api/problems   what is wrong with objects, and what to do
+/api/live       the requests that are inside now: filters, order, counts; watch=1 goes on
 /metrics        all that is counted, for Prometheus: text 0.0.4 or OpenMetrics with exemplars
 /api/stats      counters of the data plane, the export and the cache
 """
@@ -46,6 +49,9 @@ class State(Scraped, Protocol):
 
     @property
     def stats(self) -> Mapping[str, Any]: ...
+
+    def live(self, query: Query) -> Live:
+        """Blocks for milliseconds."""
 
 
 class AdminServer:
@@ -131,6 +137,7 @@ def application(state: State) -> web.Application:
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
+    app.router.add_get("/api/live", LiveApi(state.live).serve)
     app.router.add_get("/api/stats", json(lambda: state.stats))
     return app
 

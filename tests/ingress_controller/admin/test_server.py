@@ -9,6 +9,7 @@ from k8s_objects import Object, build, endpoint_slice, ingress, path, secret, se
 
 from ingress_controller.admin.server import AdminServer, application
 from ingress_controller.reconcile import Outcome
+from proxy.live import Live, Query
 
 
 class FakeState:
@@ -22,6 +23,9 @@ class FakeState:
         self.outcome = Outcome(built.table, built.problems, built.ours)
         self.missing: tuple[str, ...] = ()
         self.stats: Mapping[str, Any] = {"engine": {"requests": 7}}
+
+    def live(self, _: Query) -> Live:
+        return Live(0, 0, {}, (), (), (), (), 0)
 
 
 async def asked(state: FakeState, url: str) -> tuple[int, Any]:
@@ -99,7 +103,7 @@ async def test_problems_name_object_and_field() -> None:
     }
 
 
-@pytest.mark.parametrize("url", ["/", "/api/stats"])
+@pytest.mark.parametrize("url", ["/", "/api/live", "/api/stats"])
 async def test_each_page_of_the_index_answers(url: str) -> None:
     assert (await asked(FakeState(), url))[0] == 200
 

@@ -1,0 +1,1 @@
+"""`spanway top`: live requests in a terminal, or as a plain table."""

@@ -1,0 +1,42 @@
+"""`spanway top`: finds out whether Spanway answers, then shows what it says."""
+
+import asyncio
+from collections.abc import Mapping
+
+from ingress_controller.arguments import SettingsError, StartError
+from ingress_controller.top.client import LiveClient, QuestionError, TopError
+from ingress_controller.top.text import REQUESTS, printable, request_cells, summary, table
+
+ONCE_ROWS = 100  # of the plain table, where nothing is said
+
+
+def top(address: str, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
+    """Shows live requests until the user has seen enough; with `once` prints them and returns.
+
+    Raises:
+        StartError: Spanway cannot be asked. SettingsError: it refuses the question.
+    """
+    try:
+        return asyncio.run(_top(address, question, once=once, interval_s=interval_s))
+    except QuestionError as err:
+        raise SettingsError(printable(str(err))) from err
+    except TopError as err:
+        raise StartError(printable(str(err))) from err
+
+
+async def _top(address: str, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
+    async with LiveClient(address) as client:
+        if once:
+            live = await client.live({"limit": str(ONCE_ROWS), **question})
+            print(table(REQUESTS, map(request_cells, live.requests)))
+            print(f"\n{summary(live)}")
+            return 0
+        try:
+            from ingress_controller.top.app import TopApp  # noqa: PLC0415 - an extra
+        except ImportError as err:
+            raise StartError(
+                "The screen needs Textual; install spanway[top], or use --once."
+            ) from err
+        first = await client.live(question)
+        await TopApp(client, first, question, interval_s).run_async()
+        return 0

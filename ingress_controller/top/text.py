@@ -1,0 +1,159 @@
+"""Live requests as text: cells, durations, a plain table.
+
+Rules: pure. Names and paths are a stranger's: what is not printable is shown escaped, so that no
+byte of theirs reaches a terminal as anything but a character.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from proxy.live import Group, Live, Phase, Row
+
+CELL_CHARACTERS_MAX = 120  # of one cell of the plain table
+
+
+class Column(NamedTuple):
+    """`title`, and whether numbers stand right."""
+
+    title: str
+    is_number: bool = False
+
+
+REQUESTS = (
+    Column("AGE", True),
+    Column("PHASE"),
+    Column("METHOD"),
+    Column("REQUEST"),
+    Column("SERVICE"),
+    Column("NODE"),
+    Column("POD"),
+    Column("ID"),
+)
+
+
+def request_cells(row: Row) -> tuple[str, ...]:
+    """One for each of `REQUESTS`."""
+    method = row.method or row.kind
+    cells = (
+        duration(row.age_us),
+        row.phase,
+        method,
+        row.host + row.path,
+        row.service,
+        row.node,
+        row.pod,
+        row.id,
+    )
+    return tuple(printable(cell) or "-" for cell in cells)
+
+
+GROUPS = (
+    Column("COUNT", True),
+    Column("OLDEST", True),
+    *(Column(phase.value.upper(), True) for phase in Phase),
+)
+
+
+def group_cells(group: Group, *, unnamed: str = "none") -> tuple[str, ...]:
+    """One for each of `GROUPS`, and the name behind them."""
+    phases = (str(group.phases.get(phase, "")) for phase in Phase)
+    name = printable(group.name) or unnamed
+    return (str(group.count), duration(group.age_max_us), *phases, name)
+
+
+def summary(live: Live) -> str:
+    """One line: how many, in which phases, and what is missing of the answer."""
+    phases = ", ".join(f"{count} {phase}" for phase, count in live.phases.items() if count)
+    of = "" if live.matched == live.live else f" of {live.live}"
+    text = f"{live.matched}{of} live" + (f": {phases}" if phases else "")
+    if live.workers_silent:
+        text += f"; {live.workers_silent} workers did not answer"
+    return text
+
+
+def details(row: Row) -> str:
+    """All that is known of one, a line each; its phases as bars."""
+    lines = [
+        ("trace", row.trace_id or "none"),
+        ("request", f"{row.method or row.kind} {row.scheme}://{row.host}{row.path}"),
+        ("client", f"{row.client} ({row.protocol})"),
+        ("route", f"{row.route or 'none'}" + (f" by {row.ingress} {row.rule}" if row.rule else "")),
+        ("service", row.service or "none"),
+        ("endpoint", _endpoint(row)),
+        ("body", f"{size(row.received_bytes)} from the client, {size(row.sent_bytes)} to it"),
+        ("status", str(row.status or "none yet")),
+        ("attempts", str(row.attempts)),
+        ("table", f"generation {row.generation}"),
+    ]
+    text = [f"{name:9} {printable(value)}" for name, value in lines]
+    text += ["", f"live for {duration(row.age_us)}, by phase:"]
+    for phase, us in row.phases_us.items():
+        bar = "█" * round(30 * us / max(row.age_us, 1))
+        now = " ← now" if phase is row.phase else ""
+        text.append(f"{phase:9} {duration(us):>8} {bar}{now}")
+    return "\n".join(text)
+
+
+def _endpoint(row: Row) -> str:
+    where = ", ".join(filter(None, (row.pod, row.node, row.zone)))
+    return (row.endpoint or "none") + (f" ({where})" if where else "")
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
+    """Aligned columns with their titles; the last one is as wide as it is."""
+    cut = [[_cut(cell) for cell in row] for row in rows]
+    titles = [column.title for column in columns]
+    widths = [max(map(_width, cells)) for cells in zip(titles, *cut, strict=True)]
+    lines = []
+    for cells in (titles, *cut):
+        padded = []
+        for cell, column, width in zip(cells, columns, widths, strict=True):
+            gap = " " * (width - _width(cell))
+            padded.append(gap + cell if column.is_number else cell + gap)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """With escapes for what is no character to look at: controls, and what turns text around."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def duration(us: int) -> str:
+    """In at most six characters, of two units at most."""
+    if us < 1_000:  # noqa: PLR2004 - the steps of units
+        return f"{us}µs"
+    if us < 1_000_000:  # noqa: PLR2004
+        return f"{us // 1_000}ms"
+    seconds = us // 1_000_000
+    if seconds < 10:  # noqa: PLR2004
+        return f"{us // 100_000 / 10:.1f}s"
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds}s"
+    minutes, hours = seconds // 60, seconds // 3600
+    if minutes < 60:  # noqa: PLR2004
+        return f"{minutes}m{seconds % 60:02}s"
+    return f"{hours}h{minutes % 60:02}m" if hours < 48 else f"{hours // 24}d"  # noqa: PLR2004
+
+
+def size(count: int) -> str:
+    """Bytes in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:  # noqa: PLR2004 - the step of units
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:.1f} TiB"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CELL_CHARACTERS_MAX else text[: CELL_CHARACTERS_MAX - 1] + "…"
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
