@@ -75,8 +75,10 @@ mod tests {
     use crate::downstream::Origin;
     use crate::headers::Ends;
     use crate::live::{Live, Slot};
+    use crate::metrics::{Store, Tally};
     use crate::table::Table;
     use crate::trace::{Recorder, Resource, SpanQueue};
+    use crate::worker::Writers;
 
     fn worker() -> Rc<Worker> {
         let spans = Arc::new(SpanQueue::new(0).unwrap());
@@ -84,7 +86,12 @@ mod tests {
             attributes: Vec::new(),
         };
         let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
-        Worker::new(table, Recorder::new(&resource, spans), Arc::default(), 1)
+        let writers = Writers {
+            recorder: Recorder::new(&resource, spans),
+            metrics: Tally::new(Arc::new(Store::new(1))),
+            access_log: None,
+        };
+        Worker::new(table, writers, Arc::default(), 1)
     }
 
     fn arriving(worker: &Worker, count: usize) -> Vec<Live<'_>> {
