@@ -76,10 +76,8 @@ mod tests {
     use crate::headers::Ends;
     use crate::live::{Live, Slot};
     use crate::metrics::{Store, Tally};
-    use crate::metrics::{Store, Tally};
     use crate::table::Table;
     use crate::trace::{Recorder, Resource, SpanQueue};
-    use crate::worker::Writers;
     use crate::worker::Writers;
 
     fn worker() -> Rc<Worker> {
