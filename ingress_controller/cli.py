@@ -19,8 +19,10 @@ EXIT_USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    # Until the event loop handles signals, SIGTERM ends the process as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Until the event loop handles signals, SIGTERM ends the process as Ctrl-C does; and so does
+    # that itself where a shell that started this in the background has it ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         return _run(argv)
     except KeyboardInterrupt:

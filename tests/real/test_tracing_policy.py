@@ -11,6 +11,8 @@ from scene.objects import ingress, ingress_class, service
 from scene.process import SceneError, wait_until
 from scene.spanway import Spanway
 
+from ingress_controller.status.leader import LEASE_S
+
 ROOT = Path(__file__).parents[2]
 CRD = (ROOT / "crds" / "tracingpolicies.yaml").read_text()
 NAME = "tracingpolicies.spanway.io"
@@ -93,7 +95,7 @@ def test_a_policy_is_followed_and_a_missing_one_is_an_event(
                 in kubernetes.kubectl("describe", "ingress", "web", f"--namespace={namespace}")
             ),
             lambda: "kubectl describe shows the Problem",
-            deadline_s=DEADLINE_S,
+            deadline_s=DEADLINE_S + LEASE_S,  # whoever led before may have ended without a word
         )
 
         for ratio in (0.25, 0.75):
