@@ -34,8 +34,8 @@ use crate::tls::Tls;
 use crate::trace::bucket::Bucket;
 use crate::trace::tail::{self, Latencies};
 use crate::trace::{
-    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Phases, Segment,
-    TracingPolicy, Verdict,
+    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Segment, TracingPolicy,
+    Verdict,
 };
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Snapshot, Worker, Workspace};
@@ -610,18 +610,15 @@ fn record(
     segment.judgement = worker.baselines.borrow_mut().judge(&segment);
     doubt(job, outcome, backend, segment.judgement.verdict);
     let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment));
-    let phases = if let Some(by) = sampled_by {
+    if let Some(by) = sampled_by {
         segment.sampled_by = by;
         segment.publisher = job.table.take_publisher();
         if segment.wants_phases() {
             segment.phase_id = Some(worker.ids.borrow_mut().span_id());
         }
-        worker.recorder.borrow_mut().record(&segment)
-    } else {
-        Phases::of(&segment)
-    };
-    let is_recorded = sampled_by.is_some();
-    count(job, (route, backend), &segment, (phases, is_recorded));
+        worker.recorder.borrow_mut().record(&segment);
+    }
+    count(job, (route, backend), &segment, sampled_by.is_some());
 }
 
 /// Asks for a new connection to the endpoint, whose handshake tells, where the network and the
@@ -641,7 +638,7 @@ fn count(
     job: &Job<'_>,
     (route, backend): (Option<&Arc<Route>>, Option<&Arc<Backend>>),
     segment: &Segment<'_>,
-    (phases, is_recorded): (Phases, bool),
+    is_recorded: bool,
 ) {
     let Job {
         worker, request, ..
@@ -650,7 +647,7 @@ fn count(
     if let Some(log) = &worker.access_log {
         log.borrow_mut().write(&Line {
             segment,
-            phases: &phases,
+            phases: &segment.judgement.phases,
             is_sampled: is_recorded,
             request_bytes,
             referer: referer(request),
@@ -665,7 +662,7 @@ fn count(
         status: segment.status,
         flag: segment.flag,
         verdict: segment.judgement.verdict,
-        phases,
+        phases: segment.judgement.phases,
         request_bytes,
         response_bytes: segment.response_body_bytes,
         attempts: segment.attempts.len() as u64,

@@ -37,7 +37,14 @@ pub struct Baselines {
 impl Baselines {
     /// Judges a request that is over, and learns from it if it went well.
     pub fn judge(&mut self, segment: &Segment<'_>) -> Judgement {
-        let times = Times::of(segment);
+        let (times, phases) = Times::of(segment);
+        Judgement {
+            phases,
+            ..self.judge_times(segment, times)
+        }
+    }
+
+    fn judge_times(&mut self, segment: &Segment<'_>, times: Times) -> Judgement {
         let Some(key) = key(segment) else {
             return judge(times, None);
         };

@@ -57,9 +57,8 @@ pub(super) enum Kind {
     Client = 3,
 }
 
-/// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many, and the phases of
-/// the whole.
-pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> (usize, Phases) {
+/// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many.
+pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
     let timeline = Timeline::new(segment);
     let phases = timeline.root_phases(segment);
     let common = Common::of(segment);
@@ -77,8 +76,7 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> (usize, P
         }
     }
     below += phase_spans::put_phases(out, segment, &common, &timeline);
-    let span_count = 1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + below;
-    (span_count, phases)
+    1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + below
 }
 
 fn put_server(

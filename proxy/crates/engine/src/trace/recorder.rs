@@ -11,7 +11,6 @@ use super::connection::{Connection, put_connection};
 use super::otlp::put_segment;
 use super::queue::{Batch, SpanQueue};
 use super::segment::Segment;
-use super::timing::Phases;
 use crate::limits::BATCH_BYTES;
 
 /// Room behind that for the segment that crosses the line, so that the buffer need not grow.
@@ -74,13 +73,10 @@ impl Recorder {
         }
     }
 
-    /// Appends the spans of a request that is to be recorded ([`super::Decision::Sampled`]); returns
-    /// its phases, which had to be known.
-    pub fn record(&mut self, segment: &Segment<'_>) -> Phases {
-        let (span_count, phases) = put_segment(&mut self.batch, segment);
-        self.span_count += span_count;
+    /// Appends the spans of a request that is to be recorded ([`super::Decision::Sampled`]).
+    pub fn record(&mut self, segment: &Segment<'_>) {
+        self.span_count += put_segment(&mut self.batch, segment);
         self.seal_full();
-        phases
     }
 
     /// Appends the spans of a connection that was handed on.

@@ -57,12 +57,6 @@ impl Phases {
         "head", "route", "queue", "connect", "tls", "send", "wait", "receive", "respond",
     ];
 
-    /// Those of a whole segment.
-    #[must_use]
-    pub fn of(segment: &Segment<'_>) -> Self {
-        Timeline::new(segment).root_phases(segment)
-    }
-
     /// The microseconds of each, as [`Self::NAMES`] has them.
     #[must_use]
     pub fn values(&self) -> [u64; 9] {

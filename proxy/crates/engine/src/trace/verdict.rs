@@ -91,12 +91,14 @@ pub struct Judgement {
     pub excess_us: u64,
     /// Whose the time was.
     pub times: Times,
+    /// What it was spent on.
+    pub phases: Phases,
 }
 
 impl Times {
-    /// Whose the time of `segment` was.
+    /// Whose the time of `segment` was, and what it was spent on.
     #[must_use]
-    pub fn of(segment: &Segment<'_>) -> Self {
+    pub fn of(segment: &Segment<'_>) -> (Self, Phases) {
         let timeline = Timeline::new(segment);
         let phases = timeline.root_phases(segment);
         let mut times = Self::by_phase(&phases, segment);
@@ -105,7 +107,7 @@ impl Times {
             times.observe(attempt, line);
         }
         times.proxy += segment.wake_up_us().unwrap_or(0);
-        times
+        (times, phases)
     }
 
     /// What the kernel tells beyond the phases.
