@@ -77,6 +77,8 @@ class Leader:
         self._identity = identity
         self._clock = clock
         self._sleep = sleep
+        self._asking = asyncio.Lock()
+        self._holds = False  # as far as the server's last answer told
         self._leads_until = 0.0
         self._seen: tuple[str, float] = ("", 0.0)  # the Lease's version, and when it was new
         self._was_leader = False
@@ -99,8 +101,9 @@ class Leader:
             begun = self._clock()
             failure = ""
             try:
-                async with asyncio.timeout(RENEW_DEADLINE_S):
-                    if await self._acquire() and not self._is_released:
+                async with asyncio.timeout(RENEW_DEADLINE_S), self._asking:
+                    self._holds = await self._acquire()
+                    if self._holds and not self._is_released:
                         self._leads_until = begun + RENEW_DEADLINE_S
             except ApiError as err:
                 failure = self._denied if err.status == _FORBIDDEN else str(err)
@@ -112,11 +115,12 @@ class Leader:
     async def release(self) -> None:
         """Leads no more and lets another replica do so at once; best effort."""
         self._is_released = True
-        if not self.is_leader:
-            return
         self._leads_until = 0.0
         try:
-            async with asyncio.timeout(RETRY_S):
+            # A try to take it may be under way, and be granted only now.
+            async with asyncio.timeout(RETRY_S), self._asking:
+                if not self._holds:
+                    return
                 lease = await self._api.request("GET", f"{self._path}/{self._name}")
                 if lease["spec"].get("holderIdentity") == self._identity:
                     lease["spec"]["holderIdentity"] = ""

@@ -1,6 +1,8 @@
+import asyncio
 import contextlib
 
 import pytest
+from eventually import until
 from fake_apiserver import FakeApiserver, Json, running
 
 from ingress_controller.kubernetes_api import KubernetesApi
@@ -119,6 +121,25 @@ async def test_a_leader_that_stops_hands_the_lease_over() -> None:
         assert written(server, "PUT")[-1]["spec"]["holderIdentity"] == ""
         assert not leader.is_leader
         await leader.run()  # returns: it does not take the Lease again while requests are finished
+        assert not leader.is_leader
+
+
+async def test_a_lease_that_is_granted_while_the_process_stops_is_handed_over() -> None:
+    async with running() as (server, api):
+        server.answers["GET", LEASE] = (200, lease(""))
+        server.answers["PUT", LEASE] = (200, {})
+        rounds = Rounds()
+        leader = leader_of(api, rounds)
+        acquiring = asyncio.ensure_future(rounds.run(leader))
+        await until(lambda: server.requests)
+        assert not leader.is_leader
+
+        server.answers["GET", LEASE] = (200, lease("me"))
+        await leader.release()
+        await acquiring
+
+        holders = [body["spec"]["holderIdentity"] for body in written(server, "PUT")]
+        assert holders == ["me", ""]
         assert not leader.is_leader
 
 
