@@ -4,7 +4,7 @@ kubernetes-asyncio finds and refreshes credentials; its models are not used, bec
 costs more than all that is done with an object here.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,19 @@ _NOT_A_KUBECONFIG = (AttributeError, KeyError, TypeError, ValueError)
 
 
 class ApiError(Exception):
-    """The server's answer is an error. `status` is HTTP's, `reason` the API's word for it."""
+    """The server's answer is an error.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `status` is HTTP's, `reason` the API's word for it, `causes` its words for what led to it.
+    """
+
+    def __init__(
+        self, status: int, reason: str, message: str, causes: Collection[str] = ()
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}" if reason else f"{status}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
+        self.causes = causes
 
 
 def reason_of(err: BaseException) -> str:
@@ -171,4 +177,10 @@ def _error(status: int, content: bytes) -> ApiError:
         answer = None
     if not isinstance(answer, dict):
         return ApiError(status, "", content[:200].decode(errors="replace"))
-    return ApiError(status, str(answer.get("reason", "")), str(answer.get("message", "")))
+    causes = (answer.get("details") or {}).get("causes") or []
+    return ApiError(
+        status,
+        str(answer.get("reason", "")),
+        str(answer.get("message", "")),
+        [str(cause.get("reason", "")) for cause in causes],
+    )

@@ -1,7 +1,7 @@
 """Problems as Warning Events, so that `kubectl describe` shows them on the object.
 
 Rules: a Problem is reported once while it lasts; what is remembered and what is sent at a time is
-bounded, the rest stays in `/api/problems`.
+bounded, the rest stays in `/api/problems`. An Event that is refused does not keep back the others.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ AT_ONCE_MAX = 25  # client-go's burst for one object
 MESSAGE_CHARS_MAX = 1_024  # the API server refuses longer notes
 
 _NOT_FOUND, _CONFLICT = 404, 409
+_TERMINATING = "NamespaceTerminating"  # 403: nothing new can be made in it
 
 
 class EventRecorder:
@@ -30,33 +31,46 @@ class EventRecorder:
         self._cache = cache
         self._identity = identity
         self._reported: set[Problem] = set()
+        self._unsent: dict[Problem, datetime] = {}  # of those that last: when tried first
 
     async def report(self, problems: Iterable[Problem]) -> bool:
         """Sends Events for what is new; whether all were sent.
 
         Raises:
-            ApiError, or one of INTERRUPTIONS; what was sent until then is remembered.
+            ApiError, after the others were sent; or one of INTERRUPTIONS, at once.
+            What was sent is remembered.
         """
         now = list(filter(_is_for_event, problems))
         self._reported.intersection_update(now)
         new = [problem for problem in now if problem not in self._reported]
+        self._unsent = {problem: at for problem in new if (at := self._unsent.get(problem))}
+        new.sort(key=self._unsent.__contains__)
+        refusal: ApiError | None = None
         for problem in new[:AT_ONCE_MAX]:
-            await self._send(problem)
+            try:
+                await self._send(problem)
+            except ApiError as err:
+                refusal = err
+                continue
             if len(self._reported) < REPORTED_MAX:
                 self._reported.add(problem)
+        if refusal is not None:
+            raise refusal
         return len(new) <= AT_ONCE_MAX or len(self._reported) >= REPORTED_MAX
 
     async def _send(self, problem: Problem) -> None:
+        at = self._unsent.setdefault(problem, datetime.now(UTC))
         namespace = problem.object.namespace or "default"  # as client-go does
-        body = dict(self._event(problem, namespace))
+        body = dict(self._event(problem, namespace, at))
         try:
             await self._api.request("POST", f"/api/v1/namespaces/{namespace}/events", body=body)
         except ApiError as err:
-            if err.status not in (_NOT_FOUND, _CONFLICT):  # namespace gone; already there
+            is_gone = err.status == _NOT_FOUND or _TERMINATING in err.causes
+            if not is_gone and err.status != _CONFLICT:  # it is already there
                 raise
+        del self._unsent[problem]
 
-    def _event(self, problem: Problem, namespace: str) -> Iterator[tuple[str, Any]]:
-        at = datetime.now(UTC)
+    def _event(self, problem: Problem, namespace: str, at: datetime) -> Iterator[tuple[str, Any]]:
         raw = self._cache.get(problem.object) or {}
         digest = hashlib.sha256(f"{problem}{at.timestamp()}".encode()).hexdigest()[:16]
         where = f"{problem.field}: " if problem.field else ""

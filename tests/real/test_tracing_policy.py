@@ -94,7 +94,7 @@ def test_a_policy_is_followed_and_a_missing_one_is_an_event(
                 'no usable TracingPolicy "quiet"'
                 in kubernetes.kubectl("describe", "ingress", "web", f"--namespace={namespace}")
             ),
-            lambda: "kubectl describe shows the Problem",
+            lambda: f"kubectl describe shows the Problem\n{running.tail()}",
             deadline_s=DEADLINE_S + LEASE_S,  # whoever led before may have ended without a word
         )
 
