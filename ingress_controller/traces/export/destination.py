@@ -11,9 +11,12 @@ import msgspec
 
 TIMEOUT_S = 10.0  # of one attempt; the default of OTEL_EXPORTER_OTLP_TIMEOUT
 QUEUE_BYTES = 32 * 1024 * 1024  # of each exporter: 1.6 s at 20,000 requests/s of 1 KiB of spans
-SPILL_BYTES = 1024 * 1024 * 1024  # ten minutes at 1,000 requests/s of 1.7 KiB of spans
+SPILL_BYTES = 1024 * 1024 * 1024  # ten minutes at 6,000 requests/s of 1.7 KiB, compressed
 FILE_BYTES = 64 * 1024 * 1024  # of a file of spans, until another is begun; Collector: 100 MB
 FILES_MAX = 5  # of these, with the one that is written; Collector: 100
+GZIP_LEVEL = 1
+"""Spans of one service repeat themselves: 0.9 MB of them take 3 ms and shrink to 16 %, at level 6
+8 ms and hardly less."""
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """One destination's queue, bounded in bytes, and the attempts to send what is in it.
 
-Rules: nothing waits for a destination but its own tasks. A queue that is half full is relieved by
-the spill, if there is one; what does not fit is dropped, counted by reason and logged once per
+Rules: nothing waits for a destination but its own tasks. The spill, if there is one, relieves the
+queue long before it is full; what does not fit is dropped, counted by reason and logged once per
 interval. What is new is sent first, what is on disk whenever nothing new waits. A batch that was
 cut off is repeated, so a destination may see it twice, which OTLP allows. Source: OpenTelemetry
 Protocol 1.x, "OTLP/HTTP Throttling", "OTLP/gRPC Throttling".
@@ -29,6 +29,10 @@ SPILL_RETRY_S = 10.0
 
 SPILL_LAST_S = 2.0
 """For what is in memory at the end to be written, after the last flush: 32 MiB take 0.2 s."""
+
+RELIEF_FROM, RELIEF_UNTIL = 1 / 4, 1 / 8
+"""Shares of the queue that may wait: above the first one batches are put on disk, until the second
+is reached. The rest is for when a busy disk takes nothing: 1.5 s at 7,000 requests/s of 1.7 KiB."""
 
 
 class SpillUnusable(Event, frozen=True):
@@ -97,7 +101,7 @@ class Exporter:
             self._sent_spans,
             dict(self._losses.spans),
             self._retry_count,
-            queue_bytes=self._waiting_bytes + self._busy_bytes,
+            queue_bytes=self._held_bytes,
             spill_bytes=0 if self._spill is None else self._spill.byte_count,
         )
 
@@ -107,12 +111,12 @@ class Exporter:
             self._waiting.append(batch)
             self._waiting_bytes += len(batch.otlp)
         # The oldest goes first: in an outage, people look at what happens now.
-        while self._waiting and self._is_over(self._limits.queue_bytes_max):
+        while self._waiting and self._held_bytes > self._limits.queue_bytes_max:
             self._drop_oldest(DropReason.QUEUE_FULL, "it is too slow for what is offered")
         if self._waiting:
             self._arrived.set()
             self._is_drained.clear()
-        if self._is_over(self._limits.queue_bytes_max // 2):
+        if self._waiting_bytes > RELIEF_FROM * self._limits.queue_bytes_max:
             self._is_crowded.set()
 
     async def run(self) -> None:
@@ -152,13 +156,15 @@ class Exporter:
     async def _give_up(self, why: str) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SPILL_LAST_S):
-                while self._waiting and await self._put_aside(self._pop_oldest()):
-                    pass
+                if self._spill is not None and await self._has_opened(self._spill):
+                    while self._waiting and await self._put_aside(self._pop_oldest()):
+                        pass
         while self._waiting:
             self._drop_oldest(DropReason.SHUTDOWN, why)
 
-    def _is_over(self, byte_count: int) -> bool:
-        return self._waiting_bytes + self._busy_bytes > byte_count
+    @property
+    def _held_bytes(self) -> int:
+        return self._waiting_bytes + self._busy_bytes
 
     def _pop_oldest(self) -> SpanBatch:
         batch = self._waiting.popleft()
@@ -192,7 +198,7 @@ class Exporter:
         while True:
             await self._is_crowded.wait()
             self._is_crowded.clear()
-            while self._waiting and self._is_over(self._limits.queue_bytes_max // 2):
+            while self._waiting_bytes > RELIEF_UNTIL * self._limits.queue_bytes_max:
                 if not await self._put_aside(self._pop_oldest()):
                     await self._sleep(SPILL_RETRY_S)
                     break

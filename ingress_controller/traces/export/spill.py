@@ -1,7 +1,8 @@
 """Batches on disk: what a queue has no room for while its destination is away.
 
 Rules: a batch is a file of its own, written under another name and renamed, so that it is whole or
-not there; its name says its turn and its spans. It is removed when it was delivered, not when it
+not there; its name says its turn and its spans. It is compressed, since a disk may be slower than
+spans come, and has gzip's checksum. It is removed when it was delivered, not when it
 was read, so that neither a crash nor a restart loses it. All files together are bounded; the oldest
 goes for a newer one. One process has the directory at a time, by a lock: another does without until
 it is free. Calls block for a disk's time; they are made in a thread.
@@ -9,6 +10,7 @@ it is free. Calls block for a disk's time; they are made in a thread.
 
 import contextlib
 import fcntl
+import gzip
 import os
 import re
 import zlib
@@ -17,13 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ingress_controller.traces.export.destination import Spill
+from ingress_controller.traces.export.destination import GZIP_LEVEL, Spill
 from ingress_controller.traces.export.losses import DropReason
 from proxy.spans import SpanBatch
 
 LOCK_NAME = "lock"
-_NAME = re.compile(r"([0-9]{16})-([0-9]{1,9})\.otlp")
-_CRC_BYTES = 4
+_NAME = re.compile(r"([0-9]{16})-([0-9]{1,9})\.otlp\.gz")
 
 OnLoss = Callable[[DropReason, int, str], None]
 
@@ -84,7 +85,8 @@ class SpillFiles:
         Raises:
             OSError: it is not written.
         """
-        file_bytes = _CRC_BYTES + len(batch.otlp)
+        content = gzip.compress(batch.otlp, GZIP_LEVEL)
+        file_bytes = len(content)
         while self.byte_count + file_bytes > self._bytes_max:
             oldest = next((turn for turn in self._files if turn != self._reading), None)
             why = f"{self._directory} is full"
@@ -95,7 +97,6 @@ class SpillFiles:
         turn = self._next_turn
         path = self._path(turn, batch.span_count)
         new = path.with_suffix(".new")
-        content = zlib.crc32(batch.otlp).to_bytes(_CRC_BYTES) + batch.otlp
         try:
             new.touch(mode=0o600)
             new.write_bytes(content)
@@ -112,16 +113,15 @@ class SpillFiles:
         """The oldest, until it is removed; None if there is none. What is not whole is removed."""
         while self._files:
             turn, file = next(iter(self._files.items()))
-            why = "its checksum is wrong"
+            path = self._path(turn, file.span_count)
             try:
-                content = self._path(turn, file.span_count).read_bytes()
-            except OSError as err:
-                content, why = b"", err.strerror or str(err)
-            otlp = content[_CRC_BYTES:]
-            if otlp and zlib.crc32(otlp) == int.from_bytes(content[:_CRC_BYTES]):
+                otlp, why = gzip.decompress(path.read_bytes()), "it is empty"
+            except (OSError, EOFError, zlib.error) as err:
+                otlp, why = b"", getattr(err, "strerror", None) or str(err)
+            if otlp:
                 self._reading = turn
                 return SpilledBatch(turn, SpanBatch(otlp, file.span_count))
-            self._lose(turn, DropReason.CORRUPT, f"{self._path(turn, file.span_count)}: {why}")
+            self._lose(turn, DropReason.CORRUPT, f"{path}: {why}")
         return None
 
     def remove(self, turn: int) -> None:
@@ -153,4 +153,4 @@ class SpillFiles:
         self._on_loss(reason, span_count, why)
 
     def _path(self, turn: int, span_count: int) -> Path:
-        return self._directory / f"{turn:016}-{span_count}.otlp"
+        return self._directory / f"{turn:016}-{span_count}.otlp.gz"

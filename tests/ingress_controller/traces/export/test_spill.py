@@ -1,4 +1,6 @@
-from collections.abc import Iterator
+import gzip
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,8 @@ from ingress_controller.traces.export.losses import DropReason
 from ingress_controller.traces.export.spill import SpillFiles
 from proxy.spans import SpanBatch
 
-BATCHES = [SpanBatch(bytes([number]) * 100, number + 1) for number in range(5)]
-FILE_BYTES = 104  # with the checksum
+BATCHES = [SpanBatch(bytes([number]) + os.urandom(99), number + 1) for number in range(5)]
+FILE_BYTES = len(gzip.compress(BATCHES[0].otlp, 1))
 
 Losses = list[tuple[DropReason, int]]
 
@@ -54,6 +56,12 @@ def test_batches_are_read_in_the_order_in_which_they_were_written(
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
+def test_what_repeats_itself_takes_less_room_on_disk(files: SpillFiles) -> None:
+    files.put(SpanBatch(b"GET /cart 200 shop/web" * 1_000, 1))
+
+    assert files.byte_count < 1_000
+
+
 def test_a_batch_is_kept_until_it_is_delivered_also_over_a_restart(
     files: SpillFiles, tmp_path: Path, losses: Losses
 ) -> None:
@@ -67,6 +75,7 @@ def test_a_batch_is_kept_until_it_is_delivered_also_over_a_restart(
     assert again.byte_count == 5 * FILE_BYTES
     again.put(SpanBatch(b"new", 1))
     assert read_all(again) == [*BATCHES, SpanBatch(b"new", 1)]
+    assert losses == []
     again.close()
 
 
@@ -108,14 +117,22 @@ def test_the_oldest_goes_for_a_newer_one_and_is_counted(tmp_path: Path, losses: 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0", b"\0\0\0\0", b"\0" * 104], ids=["empty", "cut", "checksum", "other"]
+    "spoil",
+    [
+        lambda _: b"",
+        lambda whole: whole[:-1],
+        lambda whole: whole[:20] + bytes([whole[20] ^ 1]) + whole[21:],
+        lambda _: b"something else",
+    ],
+    ids=["empty", "cut", "changed", "other"],
 )
 def test_a_file_that_is_not_what_was_written_is_left_out_and_counted(
-    files: SpillFiles, tmp_path: Path, losses: Losses, content: bytes
+    files: SpillFiles, tmp_path: Path, losses: Losses, spoil: Callable[[bytes], bytes]
 ) -> None:
     for batch in BATCHES[:3]:
         files.put(batch)
-    next(tmp_path.glob("*-2.otlp")).write_bytes(content)
+    file = next(tmp_path.glob("*-2.otlp.gz"))
+    file.write_bytes(spoil(file.read_bytes()))
 
     assert read_all(files) == [BATCHES[0], BATCHES[2]]
     assert losses == [(DropReason.CORRUPT, 2)]
@@ -123,14 +140,14 @@ def test_a_file_that_is_not_what_was_written_is_left_out_and_counted(
 
 def test_a_file_that_is_gone_is_counted(files: SpillFiles, tmp_path: Path, losses: Losses) -> None:
     files.put(BATCHES[2])
-    next(tmp_path.glob("*.otlp")).unlink()
+    next(tmp_path.glob("*.otlp.gz")).unlink()
 
     assert read_all(files) == []
     assert losses == [(DropReason.CORRUPT, 3)]
 
 
 def test_half_a_file_of_a_process_that_crashed_is_removed(tmp_path: Path, losses: Losses) -> None:
-    (tmp_path / "0000000000000000-1.new").write_bytes(b"half")
+    (tmp_path / "0000000000000000-1.otlp.new").write_bytes(b"half")
     (tmp_path / "notes.txt").touch()
 
     files = opened(tmp_path, losses)
@@ -158,7 +175,7 @@ def test_others_may_not_read_what_is_spilled(files: SpillFiles, tmp_path: Path) 
 
 
 def test_what_cannot_be_written_leaves_nothing(files: SpillFiles, tmp_path: Path) -> None:
-    tmp_path.joinpath("0000000000000000-1.new").mkdir()
+    tmp_path.joinpath("0000000000000000-1.otlp.new").mkdir()
 
     with pytest.raises(OSError, match="Is a directory"):
         files.put(BATCHES[0])
