@@ -45,6 +45,7 @@ _POD = {
 _ALWAYS = {"always_on": 1.0, "always_off": 0.0}
 _RATIO = "traceidratio"
 _OTLP = "OTEL_EXPORTER_OTLP"
+_GRPC, _PROTOBUF, _JSON = "grpc", "http/protobuf", "http/json"
 _HTTP_ENDPOINT = "http://localhost:4318"
 _GRPC_ENDPOINT = "http://localhost:4317"
 _ZIPKIN_ENDPOINT = "http://localhost:9411/api/v2/spans"
@@ -268,13 +269,15 @@ class _Reader:
     def _otlp(self, flag: str | None = None) -> Export | None:
         """To the endpoint of the flag, of the variables, or the specification's; None if the
         variables' makes no sense."""
-        if self._protocol() == "grpc":
+        protocol = self._protocol()
+        if protocol == _GRPC:
             return self._otlp_grpc(flag)
         url = traces_url(flag) if flag else self._http_url()
         if url is None:
             return None
         options = self._otlp_options(has_tls=url.startswith("https:"))
-        return Export(name_of("otlp+" + url.partition(":")[0], url), OtlpHttp(url=url, **options))
+        destination = OtlpHttp(url=url, is_json=protocol == _JSON, **options)
+        return Export(name_of("otlp+" + url.partition(":")[0], url), destination)
 
     def _otlp_grpc(self, flag: str | None) -> Export | None:
         endpoint = flag or self._signal("ENDPOINT") or _GRPC_ENDPOINT
@@ -292,13 +295,11 @@ class _Reader:
         return Export(f"otlp+grpc{'s' if has_tls else ''}://{address}", destination)
 
     def _protocol(self) -> str:
-        protocol = self._signal("PROTOCOL") or "http/protobuf"
-        if protocol in ("grpc", "http/protobuf"):
+        protocol = self._signal("PROTOCOL") or _PROTOBUF
+        if protocol in (_GRPC, _PROTOBUF, _JSON):
             return protocol
-        self.warnings.append(
-            f'{_OTLP}_PROTOCOL "{protocol}" is not supported, http/protobuf is used'
-        )
-        return "http/protobuf"
+        self._ignored(self._name("PROTOCOL"), f"{_GRPC}, {_PROTOBUF} or {_JSON}")
+        return _PROTOBUF
 
     def _http_url(self) -> str | None:
         name = self._name("ENDPOINT")
@@ -337,6 +338,8 @@ class _Reader:
             for field, value in self._otlp_options(has_tls=has_tls).items()
             if getattr(destination, field) == defaults[field]
         }
+        if isinstance(destination, OtlpHttp) and self._protocol() == _JSON:
+            options["is_json"] = True
         completed: Destination = msgspec.structs.replace(destination, **options)
         return msgspec.structs.replace(export, destination=completed)
 

@@ -267,6 +267,10 @@ def test_the_timeout_is_in_milliseconds() -> None:
             (OtlpGrpc(address="localhost:4317"),),
         ),
         (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+            (OtlpHttp(url="http://localhost:4318/v1/traces", is_json=True),),
+        ),
+        (
             {"OTEL_TRACES_EXPORTER": "zipkin, console"},
             (Zipkin("http://localhost:9411/api/v2/spans"), Console()),
         ),
@@ -354,6 +358,7 @@ def test_variables_complete_the_only_otlp_url() -> None:
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://not-asked",
         "OTEL_EXPORTER_OTLP_HEADERS": "key=secret",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "2500",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
     }
     given = [url.export("https://h?timeout=3"), url.export("console")]
 
@@ -361,6 +366,7 @@ def test_variables_complete_the_only_otlp_url() -> None:
 
     assert only((completed,)).headers == {"key": "secret"}
     assert only((completed,)).timeout_s == 3
+    assert only((completed,)).is_json
     assert console == given[1]
 
 
@@ -396,6 +402,11 @@ def test_a_flag_wins_over_the_exporters_of_the_variable() -> None:
             {"OTEL_TRACES_EXPORTER": "otlp_proto,console"},
             'OTEL_TRACES_EXPORTER "otlp_proto" is ignored:'
             " it is none of otlp, console, jaeger, zipkin, none",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/xml"},
+            'OTEL_EXPORTER_OTLP_PROTOCOL "http/xml" is ignored:'
+            " it is not grpc, http/protobuf or http/json",
         ),
         (
             {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},

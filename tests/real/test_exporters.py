@@ -60,11 +60,12 @@ def agrees(trace: Trace) -> None:
     "url",
     [
         lambda jaeger: f"{jaeger.otlp_url}?compression=gzip",
+        lambda jaeger: f"{jaeger.otlp_url}?encoding=json",
         lambda jaeger: jaeger.otlp_grpc_url.replace("http:", "otlp+grpc:"),
         lambda jaeger: jaeger.otlp_grpc_url.replace("http:", "otlp+grpc:") + "?compression=gzip",
         lambda jaeger: f"zipkin+{jaeger.zipkin_url}",
     ],
-    ids=["otlp-http-gzip", "otlp-grpc", "otlp-grpc-gzip", "zipkin"],
+    ids=["otlp-http-gzip", "otlp-http-json", "otlp-grpc", "otlp-grpc-gzip", "zipkin"],
 )
 def test_a_trace_arrives_whole(
     tmp_path: Path, manifests: Path, jaeger: Jaeger, url: Callable[[Jaeger], str]

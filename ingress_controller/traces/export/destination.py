@@ -41,9 +41,10 @@ class _Otlp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OtlpHttp(_Otlp, frozen=True, kw_only=True):
-    """`url` is what batches are posted to, with its path."""
+    """`url` is what batches are posted to, with its path. `is_json`: as JSON, not as protobuf."""
 
     url: str
+    is_json: bool = False
 
 
 class OtlpGrpc(_Otlp, frozen=True, kw_only=True):

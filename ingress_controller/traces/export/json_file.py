@@ -9,7 +9,7 @@ from typing import BinaryIO
 from google.protobuf.message import DecodeError
 
 from ingress_controller.traces.export.destination import JsonFile
-from ingress_controller.traces.export.otlp_json import json_line
+from ingress_controller.traces.export.otlp_json import as_json
 from ingress_controller.traces.export.sender import DELIVERED, Answer, Outcome
 from ingress_controller.traces.export.thread import CallingThread
 from proxy.spans import SpanBatch
@@ -31,7 +31,7 @@ class JsonFileSender:
 
     async def send(self, batch: SpanBatch) -> Answer:
         try:
-            await self._thread.call(lambda: self._append(json_line(batch.otlp)))
+            await self._thread.call(lambda: self._append(as_json(batch.otlp) + b"\n"))
         except DecodeError as err:
             return Answer(Outcome.REFUSED, str(err))
         except OSError as err:

@@ -1,4 +1,4 @@
-"""OTLP over HTTP: a batch is the body of a POST, as it is or compressed.
+"""OTLP over HTTP: a batch is the body of a POST, as it is, compressed or as JSON.
 
 Source: OpenTelemetry Protocol 1.x, "OTLP/HTTP Response" and "OTLP/HTTP Throttling".
 """
@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import aiohttp
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -19,7 +20,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from yarl import URL
 
 from ingress_controller.traces.export.destination import GZIP_LEVEL, OtlpHttp, Tls
-from ingress_controller.traces.export.sender import DELIVERED, Answer, Outcome
+from ingress_controller.traces.export.otlp_json import as_json
+from ingress_controller.traces.export.sender import Answer, Outcome
 from proxy.spans import SpanBatch
 
 IN_FLIGHT_MAX = 4
@@ -31,7 +33,10 @@ RESPONSE_BYTES_MAX = 64 * 1024
 RETRY_AFTER_S_MAX = 300.0
 """A backend that asks for more is asked again after this."""
 
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+
 _RETRYABLE = frozenset({429, 502, 503, 504})
+_UNREADABLE = (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError)
 
 _M = TypeVar("_M", bound=Message)
 
@@ -45,7 +50,10 @@ class OtlpHttpSender:
         self._destination = destination
         self._url = URL(destination.url)
         self._ssl = _ssl_context(destination.tls) if self._url.scheme == "https" else True
-        self._headers = {**destination.headers, "Content-Type": "application/x-protobuf"}
+        self._headers = {
+            **destination.headers,
+            "Content-Type": JSON if destination.is_json else PROTOBUF,
+        }
         if destination.gzip:
             self._headers["Content-Encoding"] = "gzip"
         self._session: aiohttp.ClientSession | None = None
@@ -64,15 +72,24 @@ class OtlpHttpSender:
 
     async def send(self, batch: SpanBatch) -> Answer:
         assert self._session is not None, "it was opened"
-        body = batch.otlp
-        if self._destination.gzip:
-            body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+        try:
+            body = await self._body(batch)
+        except DecodeError as err:
+            return Answer(Outcome.REFUSED, str(err))
         try:
             post = self._session.post(self._url, data=body, allow_redirects=False)
             async with post as response:
                 return await _read_answer(response)
         except (aiohttp.ClientError, TimeoutError) as err:
             return Answer(Outcome.UNAVAILABLE, f"no answer: {str(err) or type(err).__name__}")
+
+    async def _body(self, batch: SpanBatch) -> bytes:
+        destination, body = self._destination, batch.otlp
+        if destination.is_json:
+            body = await asyncio.to_thread(as_json, body)
+        if destination.gzip:
+            body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
+        return body
 
 
 def _ssl_context(tls: Tls) -> ssl.SSLContext:
@@ -93,17 +110,15 @@ async def _read_answer(response: aiohttp.ClientResponse) -> Answer:
     body = bytearray()
     while len(body) < RESPONSE_BYTES_MAX and (piece := await response.content.readany()):
         body += piece[: RESPONSE_BYTES_MAX - len(body)]
-    is_protobuf = response.content_type == "application/x-protobuf"
+    kind = response.content_type
     if 200 <= response.status < 300:  # noqa: PLR2004 - "successful" by RFC 9110, section 15.3
-        if not is_protobuf:
-            return DELIVERED
-        partial = _parsed(ExportTraceServiceResponse, body).partial_success
+        partial = _parsed(ExportTraceServiceResponse, body, kind).partial_success
         return Answer(Outcome.DELIVERED, partial.error_message, partial.rejected_spans)
     # An error carries a google.rpc.Status, whose fields 1 (code) and 2 (message) have the numbers
     # and types of this message's; that saves the dependency on googleapis-common-protos.
     text = (
-        _parsed(ExportTracePartialSuccess, body).error_message
-        if is_protobuf
+        _parsed(ExportTracePartialSuccess, body, kind).error_message
+        if kind == PROTOBUF
         else body.decode(errors="replace")
     )
     return Answer(
@@ -113,12 +128,17 @@ async def _read_answer(response: aiohttp.ClientResponse) -> Answer:
     )
 
 
-def _parsed(message: type[_M], body: bytearray) -> _M:
+def _parsed(message: type[_M], body: bytearray, kind: str) -> _M:
     """`body` as a message; an empty one where it is not: an answer is no reason to lose spans."""
+    parsed = message()
     try:
-        return message.FromString(bytes(body))
-    except DecodeError:
+        if kind == PROTOBUF:
+            parsed.ParseFromString(bytes(body))
+        elif kind == JSON:
+            json_format.Parse(bytes(body), parsed, ignore_unknown_fields=True)
+    except _UNREADABLE:
         return message()
+    return parsed
 
 
 def _retry_after_s(value: str | None) -> float:

@@ -1,4 +1,4 @@
-"""OTLP protobuf → the line of a JSON lines file.
+"""OTLP protobuf → OTLP JSON.
 
 Rules: pure. Ids are hex, 64-bit numbers text, enumerations numbers, empty fields absent. Source:
 OpenTelemetry Protocol 1.x, "JSON Protobuf Encoding"; "OpenTelemetry Protocol File Exporter".
@@ -19,15 +19,15 @@ Json: TypeAlias = dict[str, Any]
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
-def json_line(otlp: bytes) -> bytes:
-    """One TracesData object and a newline.
+def as_json(otlp: bytes) -> bytes:
+    """One TracesData object, on one line; an ExportTraceServiceRequest looks the same.
 
     Raises:
         google.protobuf.message.DecodeError: `otlp` is not OTLP.
     """
     request = ExportTraceServiceRequest.FromString(otlp)
     groups = [_resource_spans(group) for group in request.resource_spans]
-    return msgspec.json.encode({"resourceSpans": groups}) + b"\n"
+    return msgspec.json.encode({"resourceSpans": groups})
 
 
 def _resource_spans(group: ResourceSpans) -> Json:

@@ -151,7 +151,11 @@ class _Url:
 
 
 def _otlp_http(url: _Url) -> OtlpHttp:
-    return OtlpHttp(url=traces_url(url.base), **_otlp(url, has_tls=url.base.startswith("https:")))
+    return OtlpHttp(
+        url=traces_url(url.base),
+        **url.given(is_json=("encoding", _encoding)),
+        **_otlp(url, has_tls=url.base.startswith("https:")),
+    )
 
 
 def _otlp_grpc(url: _Url) -> OtlpGrpc:
@@ -325,6 +329,12 @@ def _compression(text: str) -> bool:
     if text not in ("gzip", "none"):
         raise ValueError(f'"{text}" is neither gzip nor none')
     return text == "gzip"
+
+
+def _encoding(text: str) -> bool:
+    if text not in ("json", "proto"):
+        raise ValueError(f'"{text}" is neither json nor proto')
+    return text == "json"
 
 
 def _switch(text: str) -> bool:

@@ -9,10 +9,10 @@ from ingress_controller.traces.export.destination import JsonFile
 from ingress_controller.traces.export.exporter import ExportLimits
 from ingress_controller.traces.export.json_file import JsonFileSender
 from ingress_controller.traces.export.losses import DropReason, ExportStats
-from ingress_controller.traces.export.otlp_json import json_line
+from ingress_controller.traces.export.otlp_json import as_json
 from proxy.spans import SpanBatch
 
-LINE_BYTES = len(json_line(batch().otlp))
+LINE_BYTES = len(as_json(batch().otlp) + b"\n")
 
 
 async def exported(

@@ -1,6 +1,7 @@
 """The exporter against a real HTTP server on loopback."""
 
 import asyncio
+import json
 import socket
 import ssl
 import time
@@ -14,9 +15,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from eventually import until
 from export_rig import LIMITS, ExportRig, running
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
+from sample_spans import batch
 
 from ingress_controller.traces.export.destination import OtlpHttp, Tls
 from ingress_controller.traces.export.exporter import ExportLimits
@@ -51,6 +54,7 @@ class Rig(ExportRig):
         secret: str = "",
         timeout_s: float = 5,
         compressed: bool = False,
+        is_json: bool = False,
         tls: Tls = SYSTEM,
     ) -> Exporters:
         destination = OtlpHttp(
@@ -58,6 +62,7 @@ class Rig(ExportRig):
             headers={"Authorization": secret},
             timeout_s=timeout_s,
             gzip=compressed,
+            is_json=is_json,
             tls=tls,
         )
         sender = OtlpHttpSender(destination)
@@ -113,6 +118,29 @@ async def test_a_batch_is_posted_as_it_is_when_the_descriptor_is_readable(rig: R
     assert rig.headers["Authorization"] == "Bearer abc"
     assert exporter.stats[0].sent_spans == 3
     assert exporter.stats[0].queue_bytes == 0
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_batch_is_posted_as_json_where_that_is_asked_for(
+    rig: Rig, compressed: bool
+) -> None:
+    rig.put(batch(2, service="shop"))
+    exporter = rig.to_backend(is_json=True, compressed=compressed)
+    await exporter.flush(5)
+    (body,) = rig.bodies
+    (resource,) = json.loads(body)["resourceSpans"]
+    assert rig.headers["Content-Type"] == "application/json"
+    assert rig.headers.get("Content-Encoding") == ("gzip" if compressed else None)
+    assert len(resource["scopeSpans"][0]["spans"]) == 2
+    assert exporter.stats[0].sent_spans == 2
+
+
+async def test_what_is_no_otlp_is_not_made_json_of_and_counted(rig: Rig) -> None:
+    rig.put(BATCH)
+    exporter = rig.to_backend(is_json=True)
+    await exporter.flush(5)
+    assert rig.bodies == []
+    assert exporter.stats[0].dropped_spans == {DropReason.REJECTED: 3}
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -185,13 +213,15 @@ async def test_a_protobuf_status_is_logged_as_its_message(
     ]
 
 
+@pytest.mark.parametrize("kind", [PROTOBUF, "application/json; charset=utf-8"])
 async def test_spans_of_a_partial_success_are_counted_and_not_repeated(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    rig: Rig, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     partial = ExportTraceServiceResponse()
     partial.partial_success.rejected_spans = 2
     partial.partial_success.error_message = "too old"
-    rig.answers = [answer(body=partial.SerializeToString(), Content_Type=PROTOBUF)]
+    body = partial.SerializeToString() if kind == PROTOBUF else MessageToJson(partial).encode()
+    rig.answers = [answer(body=body, Content_Type=kind)]
     rig.put(BATCH)
     exporter = rig.to_backend()
     await exporter.flush(5)
@@ -201,8 +231,12 @@ async def test_spans_of_a_partial_success_are_counted_and_not_repeated(
     assert caplog.messages == ['SpansLost exporter=backend spans=2 reason=rejected why="too old"']
 
 
-async def test_a_garbled_answer_to_a_success_loses_nothing(rig: Rig) -> None:
-    rig.answers = [answer(body=b"\xff\xff", Content_Type=PROTOBUF)]
+@pytest.mark.parametrize("kind", [PROTOBUF, "application/json", "text/html"])
+@pytest.mark.parametrize("body", [b"\xff\xff", b"[" * 60_000], ids=["bytes", "deep"])
+async def test_a_garbled_answer_to_a_success_loses_nothing(
+    rig: Rig, kind: str, body: bytes
+) -> None:
+    rig.answers = [answer(body=body, Content_Type=kind)]
     rig.put(BATCH)
     exporter = rig.to_backend()
     await exporter.flush(5)
