@@ -12,7 +12,7 @@ ENGINE := $(VENV)/.engine-$(PROFILE)
 SOURCES := Cargo.toml Cargo.lock $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-hotrod test test-rust test-python test-real fuzz lint format bench lock clean
+.PHONY: help build demo demo-hotrod test test-rust test-python test-real fuzz lint format bench outage lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -85,6 +85,9 @@ bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 15 minu
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks
+
+outage: build ## a tracing backend that is away for a minute and a half: what traffic and memory make of it
+	@$(BIN)/python -m benchmarks.outage
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
   --python-version 3.11 --custom-compile-command "make lock"

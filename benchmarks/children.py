@@ -73,13 +73,13 @@ class Children:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Children":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._running):
+        for process in reversed(self._running.values()):
             _end(process)
 
     def start(
@@ -107,13 +107,17 @@ class Children:
                 preexec_fn=partial(settle, cores),  # noqa: PLW1509 - this program has no threads
                 start_new_session=True,
             )
-        self._running.append(process)
+        self._running[process.pid] = process
         deadline_s = time.monotonic() + READY_S
         while not ready():
             if process.poll() is not None or time.monotonic() > deadline_s:
                 raise BenchError(f"{name} does not serve:\n{_last_words(output)}")
             time.sleep(POLL_S)
         return process.pid
+
+    def end(self, pid: int) -> None:
+        """Ends one of them before the others."""
+        _end(self._running.pop(pid))
 
 
 def run(

@@ -10,6 +10,7 @@ from benchmarks.servers import Server
 EXPORT_S_MAX = 20.0
 EXPORT_POLL_S = 0.05
 _ANSWER_S_MAX = 5.0
+_DROPPED_BY_ENVOY = "/stats?filter=opentelemetry.spans_dropped"
 
 
 def wait_until_exported(server: Server) -> None:
@@ -27,7 +28,7 @@ def wait_until_exported(server: Server) -> None:
         return
     deadline_s = time.monotonic() + EXPORT_S_MAX
     while time.monotonic() < deadline_s:
-        stats = json.loads(_get(server, "/api/stats"))
+        stats = json.loads(get(server.admin, "/api/stats"))
         engine, (export,) = stats["engine"], stats["exporters"]
         _check(server, lost=engine["spans_dropped"] + sum(export["dropped_spans"].values()))
         if export["sent_spans"] >= engine["spans_recorded"]:  # the controller has spans, too
@@ -42,11 +43,12 @@ def _check(server: Server, *, lost: int) -> None:
 
 
 def _dropped_by_envoy(server: Server) -> int:
-    return int(_get(server, "/stats?filter=opentelemetry.spans_dropped").rpartition(":")[2])
+    return int(get(server.admin, _DROPPED_BY_ENVOY).rpartition(":")[2])
 
 
-def _get(server: Server, path: str) -> str:
-    url = f"http://127.0.0.1:{server.admin}{path}"
+def get(admin: int, path: str) -> str:
+    """What the admin server at port `admin` answers."""
+    url = f"http://127.0.0.1:{admin}{path}"
     with urllib.request.urlopen(url, timeout=_ANSWER_S_MAX) as answer:
         text: str = answer.read().decode()
         return text

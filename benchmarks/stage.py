@@ -34,8 +34,9 @@ class Stage:
         self._values: dict[str, str] = {"directory": str(directory), "body": "x" * RESPONSE_BYTES}
         self._make_certificate()
         self._make_files()
-        self.origin_port, self.origin_pid = self._nginx(children, "origin")
-        self.sink_port, _ = self._nginx(children, "sink")
+        self.origin_port, self.sink_port = self._port("origin"), self._port("sink")
+        self.origin_pid = self._nginx(children, "origin", self.origin_port)
+        self.start_sink(children)
         self.grpc_port = self._grpc(children)
 
     def config(self, name: str, values: Mapping[str, object], *, under: str = "") -> Path:
@@ -52,13 +53,18 @@ class Stage:
             text = text.replace(f"@{key}@", str(value))
         return text
 
-    def _nginx(self, children: Children, name: str) -> tuple[int, int]:
-        port = self._port(name)
+    def start_sink(self, children: Children) -> None:
+        """What takes spans, at `sink_port`."""
+        self._sink_pid = self._nginx(children, "sink", self.sink_port)
+
+    def stop_sink(self, children: Children) -> None:
+        """Nothing listens at `sink_port` until it is started again."""
+        children.end(self._sink_pid)
+
+    def _nginx(self, children: Children, name: str, port: int) -> int:
         argv = [program("nginx"), "-p", str(self.directory)]
         argv += ["-c", str(self.config(f"{name}.conf", {}))]
-        return port, children.start(
-            name, argv, cores={self.cores.origin}, ready=lambda: listens(port)
-        )
+        return children.start(name, argv, cores={self.cores.origin}, ready=lambda: listens(port))
 
     def _grpc(self, children: Children) -> int:
         """An h2c server whose answer to every POST is a message and the trailer of a success."""
