@@ -1,15 +1,12 @@
 """What each command of `spanway` does; returns its exit code."""
 
 import time
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from ingress_controller.model.problem import ObjectKey, Problem, Severity
+from ingress_controller.model.problem import Problem, Severity
 from ingress_controller.model.values import Values
 from ingress_controller.plural import counted
-from ingress_controller.routing.annotations.annotation import Scope
-from ingress_controller.routing.annotations.reading import changed_names
 from ingress_controller.routing.builder import Builder, Built, Options
+from ingress_controller.routing.explaining import UrlError, explained, host_and_path
 from ingress_controller.settings import (
     CheckSettings,
     Command,
@@ -20,9 +17,6 @@ from ingress_controller.settings import (
 from ingress_controller.watch.manifests import Directory
 from proxy.table import RouteTable, difference
 
-if TYPE_CHECKING:
-    from proxy.engine import Match
-
 
 def run_command(command: Command) -> int:
     """Raises StartError or SettingsError; anything else is a defect."""
@@ -32,10 +26,11 @@ def run_command(command: Command) -> int:
         case ExplainSettings():
             return explain(command)
         case TopSettings():
-            from ingress_controller.top.command import top  # noqa: PLC0415 - others need none of it
+            from ingress_controller.top.client import LiveClient  # noqa: PLC0415 - only it needs it
+            from ingress_controller.top.command import top  # noqa: PLC0415
 
             return top(
-                command.admin,
+                LiveClient(command.admin, command.admin_token.text),
                 command.question,
                 once=command.once,
                 interval_s=command.interval_s,
@@ -66,54 +61,37 @@ def explain(settings: ExplainSettings) -> int:
     """Prints what answers the URL, as the engine itself decides it; 1 if nothing does."""
     from proxy.engine import Engine  # noqa: PLC0415 - `check` needs no engine
 
-    url = settings.url if "//" in settings.url else f"//{settings.url}"
     try:
-        parts = urlsplit(url)
-    except ValueError as err:
-        raise SettingsError(f'"{settings.url}" is no URL; write http://shop.example/cart.') from err
-    if not parts.hostname:
-        raise SettingsError(f'"{settings.url}" has no host; write http://shop.example/cart.')
+        asked = host_and_path(settings.url)
+    except UrlError as err:
+        raise SettingsError(f"{err}.") from err
     built, problems = _built(Directory(settings.directory), settings.ingress_class)
     engine = Engine(workers=1, resource={})
     try:
         engine.publish(difference(RouteTable(), built.table))
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        match = engine.explain(host, parts.path or "/")
+        match = engine.explain(*asked)
     finally:
         engine.stop(deadline_s=0)
-    if match is None:
+    found = explained(built.table, problems, asked, match)
+    route = found.route
+    if route is None:
         print(f"{settings.url}: no rule matches, the answer is 404")
         return 1
-    backend = built.table.backends[match.backend]
     print(settings.url)
-    print(f"  host       {match.host or 'any'}")
-    print(f"  path       {match.kind} {match.path}")
-    print(f"  rule       Ingress {match.namespace}/{match.ingress}, {match.rule}")
-    if changed := _changed_by_policy(built.table, match):
-        print(f"  policy     {', '.join(changed)}")
-    print(f"  backend    {match.backend}")
-    for endpoint in backend.endpoints:
+    print(f"  host       {'any' if route.host == '*' else route.host}")
+    print(f"  path       {route.kind} {route.path}")
+    print(f"  rule       Ingress {route.ingress}, {route.rule}")
+    if found.policy:
+        print(f"  policy     {', '.join(found.policy)}")
+    print(f"  backend    {route.backend}")
+    for endpoint in found.endpoints:
         of = ", ".join(filter(None, (endpoint.pod, endpoint.node, endpoint.zone)))
         print(f"  endpoint   {endpoint.address} port {endpoint.port}{f' ({of})' if of else ''}")
-    if not backend.endpoints:
-        print(f"  endpoint   none, the answer is 503. {backend.missing}".rstrip())
-    of_backend = {
-        ObjectKey("Ingress", match.namespace, match.ingress),
-        ObjectKey("Service", backend.namespace, backend.service),
-    }
-    for problem in problems:
-        if problem.object in of_backend:
-            print(f"  {problem.severity:10} {problem}")
+    if not found.endpoints:
+        print(f"  endpoint   none, the answer is 503. {found.missing}".rstrip())
+    for problem in found.problems:
+        print(f"  {problem.severity:10} {problem}")
     return 0
-
-
-def _changed_by_policy(table: RouteTable, match: "Match") -> list[str]:
-    """Names of the annotations that say something about the route; values may be credentials."""
-    of_match = (match.namespace, match.ingress, match.rule)
-    for route in table.hosts[match.host].routes:
-        if route.policy and (route.namespace, route.ingress, route.rule) == of_match:
-            return changed_names(Scope.ROUTE, table.policies[route.policy])
-    return []
 
 
 def _built(directory: Directory, ingress_class: str) -> tuple[Built, tuple[Problem, ...]]:
