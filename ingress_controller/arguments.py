@@ -4,7 +4,7 @@ Rule: every value stays text; `settings` parses it, because it may also come fro
 """
 
 import argparse
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 ADMIN_ADDRESS = "127.0.0.1:9901"
 HTTP_ADDRESS_LOCAL = "127.0.0.1:8080"  # for manifests: nothing is exposed that nobody asked for
@@ -25,6 +25,13 @@ examples:
 Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
 OpenTelemetry are followed. Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
 """
+
+
+class FlagGroup(NamedTuple):
+    """Flags of `spanway run` that belong together, with what their help says."""
+
+    title: str
+    flags: tuple[tuple[str, str], ...]
 
 
 class SettingsError(Exception):
@@ -74,6 +81,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 def _top_arguments(top: argparse.ArgumentParser) -> None:
     top.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
+    top.add_argument("--admin-token-file", metavar="FILE", help="the token that is wanted there")
     top.add_argument(
         "--once", action="store_const", const="true", help="print a plain table, and end"
     )
@@ -86,8 +94,16 @@ def _top_arguments(top: argparse.ArgumentParser) -> None:
     )
 
 
-def _run_arguments(run: argparse.ArgumentParser) -> None:
+def run_flags() -> list[FlagGroup]:
+    """All of `spanway run` that have a value."""
+    return _run_arguments(_Parser())
+
+
+def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
+    groups: list[FlagGroup] = []
+
     def group(title: str, *options: tuple[str, str, str]) -> None:
+        groups.append(FlagGroup(title, tuple((flag, text) for flag, _, text in options)))
         added = run.add_argument_group(title)
         for flag, metavar, text in options:
             is_repeatable = metavar.endswith("…")
@@ -117,7 +133,12 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         ),
         ("--trusted-proxies", "CIDR…", "believe X-Forwarded-* of these; default: of nobody"),
         ("--service", "NS/NAME:PORT=ADDR:PORT…", "serve one Service port at a local address"),
-        ("--admin", "ADDR:PORT", f"health, routes and problems; default: {ADMIN_ADDRESS}"),
+        ("--admin", "ADDR:PORT", f"the web page, its API, health; default: {ADMIN_ADDRESS}"),
+        (
+            "--admin-token-file",
+            "FILE",
+            "who asks there has to know what is in it; default: nobody has to",
+        ),
         ("--workers", "N", "threads that move requests; default: one per core"),
         ("--head-timeout", "S", "for a client to send a request's head; default: 60"),
         ("--idle-timeout", "S", "for a client's connection without a request; default: 75"),
@@ -233,6 +254,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> None:
         ("--publish-service", "NS/NAME", "take the addresses from this Service's status"),
         ("--lease-namespace", "NS", "of the Lease that elects who writes; default: our own"),
     )
+    return groups
 
 
 class _Parser(argparse.ArgumentParser):

@@ -28,6 +28,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from ingress_controller.admin.metrics import Controller
 from ingress_controller.admin.readings import Readings
 from ingress_controller.admin.server import AdminServer
+from ingress_controller.configuration import configuration
 from ingress_controller.default_certificate import from_files, self_signed
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
 from ingress_controller.model.ingress import CONTROLLER
@@ -60,7 +61,7 @@ from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWatch
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
 from ingress_controller.watch.source import Source
-from proxy.engine import Engine
+from proxy.engine import Engine, Match
 from proxy.live import Live, Query
 from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing, TracingPolicy
@@ -107,6 +108,8 @@ class _Process:
     ) -> None:
         self.version = version()
         self.is_stopping = False
+        self.config = configuration(settings)
+        self.token = settings.admin_token.text
         self.admin = AdminServer(self)
         self.admin_address = settings.admin
         self.cache = cache
@@ -148,6 +151,9 @@ class _Process:
 
     def live(self, query: Query) -> Live:
         return self.engine.live(query)
+
+    def explain(self, host: str, path: str) -> Match | None:
+        return self.engine.explain(host, path)
 
     @property
     def stats(self) -> Mapping[str, Any]:

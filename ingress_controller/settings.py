@@ -55,8 +55,8 @@ WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
 DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
 TAIL_SPANS_PER_S = 100.0  # some 33 requests: what a person can look at, and no load for a backend
-DEBUG_KEY_BYTES_MIN = 16  # 128 bits, of a key that can be guessed at for a week
-DEBUG_KEY_BYTES_MAX = 4_096  # a key is 32; more is another file
+SECRET_BYTES_MIN = 16  # 128 bits, of a key or token that can be guessed at for a week
+SECRET_BYTES_MAX = 4_096  # a key is 32; more is another file
 METRICS_ROUTES_LIMIT_MAX = 65_536  # some 200 MiB of memory; ingress-nginx has no bound
 DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
 HEAD_TIMEOUT_S = 60.0  # nginx client_header_timeout
@@ -144,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
     node: str = ""
     admin: str = ADMIN_ADDRESS
+    admin_token: Secret = Secret()
     workers: int = 1
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     drain_delay_s: float = 0.0  # a part of the timeout
@@ -198,6 +199,7 @@ class TopSettings(msgspec.Struct, frozen=True):
     """`spanway top`; `question` are parameters of `/api/live`."""
 
     admin: str = ADMIN_ADDRESS
+    admin_token: Secret = Secret()
     question: Mapping[str, str] = {}
     once: bool = False
     interval_s: float = TOP_INTERVAL_S
@@ -235,6 +237,7 @@ def read_settings(
         case "top":
             return TopSettings(
                 admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
+                admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
                 question=_question(arguments["question"]),
                 once=given.one("--once", _switch) or False,
                 interval_s=given.one("--interval", _top_seconds) or TOP_INTERVAL_S,
@@ -314,6 +317,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         zone=given.one("--zone", _label) or "",
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
+        admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
         drain_timeout_s=drain_timeout_s,
         drain_delay_s=drain_delay_s,
@@ -339,7 +343,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         is_parent_based=otel.is_parent_based,
         tail_spans=TAIL_SPANS_PER_S if tail_spans is None else tail_spans,
         sampling_remote=given.one("--sampling-remote", _remote_sampler) or otel.remote,
-        debug_key=given.one("--debug-key-file", _debug_key) or Secret(),
+        debug_key=given.one("--debug-key-file", _secret_file) or Secret(),
         tracing_enabled=otel.enabled,
         random_flag=given.one("--random-flag", _switch) is not False,
         extract=extract,
@@ -572,19 +576,19 @@ def _remote_sampler(text: str) -> RemoteSampler:
     return RemoteSampler(sampling_url(text))
 
 
-def _debug_key(text: str) -> Secret:
+def _secret_file(text: str) -> Secret:
     path = Path(text).expanduser()
     try:
-        key = path.read_bytes()[: DEBUG_KEY_BYTES_MAX + 1].decode().strip()
+        secret = path.read_bytes()[: SECRET_BYTES_MAX + 1].decode().strip()
     except (OSError, UnicodeDecodeError) as err:
         reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text"
         raise ValueError(f'"{text}" cannot be read: {reason}') from err
-    if not DEBUG_KEY_BYTES_MIN <= len(key.encode()) <= DEBUG_KEY_BYTES_MAX:
+    if not SECRET_BYTES_MIN <= len(secret.encode()) <= SECRET_BYTES_MAX:
         raise ValueError(
-            f'the key in "{text}" has not from {DEBUG_KEY_BYTES_MIN} to {DEBUG_KEY_BYTES_MAX}'
-            " bytes; make one by `openssl rand -hex 32`"
+            f'what is in "{text}" has not from {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}'
+            " bytes; make it by `openssl rand -hex 32`"
         )
-    return Secret(key)
+    return Secret(secret)
 
 
 def _phase_spans(text: str) -> PhaseSpans:

@@ -115,7 +115,7 @@ class Demo:
         self._console.facts(
             [
                 ("the shop, through Spanway", self._url),
-                ("Spanway's admin server", f"http://{self._admin}/"),
+                ("Spanway's page", f"http://{self._admin}/"),
                 ("processes", ", ".join(f"{child.name} {child.pid}" for child in children)),
                 ("started as", shlex.join(children[0].argv)),
             ]
@@ -143,6 +143,7 @@ class Demo:
         self._console.heading("What to try; each request of yours is a line below")
         self._console.facts(
             [
+                ("look where time goes", f"http://{self._admin}/"),
                 ("click", self._url),
                 ("a request", f"curl -i {self._url}"),
                 ("as part of your own trace", f"curl -H 'traceparent: {own}' {self._url}"),

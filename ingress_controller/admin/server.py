@@ -1,32 +1,40 @@
-"""Health, routes, problems, counters, live requests: JSON over HTTP, no secrets, on loopback.
+"""Health, the web page and the API under it: JSON over HTTP, no secrets, on loopback.
 
 Rules: handlers read what others own and change nothing. Answers are built on request.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
+from ingress_controller.admin import openapi
+from ingress_controller.admin.guard import Guard
 from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
+from ingress_controller.admin.page import add_page
+from ingress_controller.admin.problems import explain, problems
 from ingress_controller.reconcile import Outcome
+from ingress_controller.routing.explaining import Match
 from proxy.live import Live, Query
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
 
 INDEX = """\
-Spanway {version}
+Spanway {version}: a browser gets the web page here
 
 /livez          200 while the process works
 /readyz         200 once requests are served as the objects say; else 503 and what is missing
 /api/routes     the table in force: listeners, hosts, routes, backends with endpoints
 /api/problems   what is wrong with objects, and what to do
+/api/explain    which route answers a URL, and why: ?url=http://shop.example/cart
 /api/live       the requests that are inside now: filters, order, counts; watch=1 goes on
 /metrics        all that is counted, for Prometheus: text 0.0.4 or OpenMetrics with exemplars
 /api/stats      counters of the data plane, the export and the cache
+/api/config     the settings in force, without secrets
+/api/openapi.json   all of this, for machines
 """
 
 _BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
@@ -50,8 +58,19 @@ class State(Scraped, Protocol):
     @property
     def stats(self) -> Mapping[str, Any]: ...
 
+    @property
+    def config(self) -> Sequence[msgspec.Struct]:
+        """The settings in force, by group; no secret is in them."""
+
+    @property
+    def token(self) -> str:
+        """What who asks has to know; empty where nobody has to."""
+
     def live(self, query: Query) -> Live:
         """Blocks for milliseconds."""
+
+    def explain(self, host: str, path: str) -> Match | None:
+        """The route that the engine would take."""
 
 
 class AdminServer:
@@ -105,9 +124,6 @@ def application(state: State) -> web.Application:
 
         return respond
 
-    async def index(_: web.Request) -> web.Response:
-        return web.Response(text=INDEX.format(version=state.version))
-
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -131,14 +147,20 @@ def application(state: State) -> web.Application:
         return web.Response(status=503, text=text)
 
     app = web.Application()
-    app.router.add_get("/", index)
+    Guard(state.token).add_to(app)
+    add_page(app, INDEX.format(version=state.version))
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
+    app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
     app.router.add_get("/api/live", LiveApi(state.live).serve)
     app.router.add_get("/api/stats", json(lambda: state.stats))
+    app.router.add_get(
+        "/api/config", json(lambda: {"version": state.version, "groups": state.config})
+    )
+    app.router.add_get("/api/openapi.json", json(lambda: openapi.document(state.version)))
     return app
 
 
@@ -157,24 +179,6 @@ def routes(table: RouteTable) -> dict[str, Any]:
         "backends": [_backend(table.backends[key]) for key in sorted(table.backends)],
         "certificates": sorted(table.certificates),
         "locality": table.locality,
-    }
-
-
-def problems(outcome: Outcome) -> dict[str, Any]:
-    """Every Problem; `text` is message and fix."""
-    return {
-        "count": len(outcome.problems),
-        "problems": [
-            {
-                "severity": problem.severity,
-                "kind": problem.object.kind,
-                "namespace": problem.object.namespace,
-                "name": problem.object.name,
-                "field": problem.field,
-                "text": problem.text,
-            }
-            for problem in outcome.problems
-        ],
     }
 
 

@@ -26,12 +26,15 @@ class QuestionError(TopError):
 class LiveClient:
     """See the module. Use it as a context; leaving it closes its connection."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "") -> None:
         self.address = address
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def __aenter__(self) -> "LiveClient":
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        self._session = aiohttp.ClientSession(f"http://{self.address}", timeout=timeout)
+        self._session = aiohttp.ClientSession(
+            f"http://{self.address}", timeout=timeout, headers=self._headers
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -55,7 +58,7 @@ class LiveClient:
                 " start one, or name its admin address with --admin."
             ) from err
         try:
-            if answer.status in (400, 501):
+            if answer.status in (400, 401, 501):
                 raise QuestionError(str(msgspec.json.decode(body)["error"]))
             if answer.status == 200:  # noqa: PLR2004
                 return msgspec.json.decode(body, type=Live)

@@ -10,22 +10,24 @@ from ingress_controller.top.text import REQUESTS, printable, request_cells, summ
 ONCE_ROWS = 100  # of the plain table, where nothing is said
 
 
-def top(address: str, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
+def top(client: LiveClient, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
     """Shows live requests until the user has seen enough; with `once` prints them and returns.
 
     Raises:
         StartError: Spanway cannot be asked. SettingsError: it refuses the question.
     """
     try:
-        return asyncio.run(_top(address, question, once=once, interval_s=interval_s))
+        return asyncio.run(_top(client, question, once=once, interval_s=interval_s))
     except QuestionError as err:
         raise SettingsError(printable(str(err))) from err
     except TopError as err:
         raise StartError(printable(str(err))) from err
 
 
-async def _top(address: str, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
-    async with LiveClient(address) as client:
+async def _top(
+    client: LiveClient, question: Mapping[str, str], *, once: bool, interval_s: float
+) -> int:
+    async with client:
         if once:
             live = await client.live({"limit": str(ONCE_ROWS), **question})
             print(table(REQUESTS, map(request_cells, live.requests)))

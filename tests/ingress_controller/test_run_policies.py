@@ -130,12 +130,12 @@ async def test_a_pattern_that_the_engine_refuses_is_a_problem_of_its_ingress(
     http, admin = free_address(), free_address()
     flags = ["--manifests", str(tmp_path), "--http", http, "--admin", admin]
     write(tmp_path, *world(1, {"spanway.io/rewrite": "^/( => /x", "spanway.io/allow": "10.0.0.1"}))
-    async with spanway(*flags) as process, aiohttp.ClientSession(headers=HOST) as client:
+    async with spanway(*flags) as process, aiohttp.ClientSession() as client:
         assert process.stdout is not None
         assert b", 1 problem\n" in await process.stdout.readline()
         async with client.get(f"http://{admin}/api/problems") as answer:
             [problem] = (await answer.json())["problems"]
-        async with client.get(f"http://{http}/") as answer:
+        async with client.get(f"http://{http}/", headers=HOST) as answer:
             status = answer.status
 
     assert (problem["kind"], problem["name"]) == ("Ingress", "web")

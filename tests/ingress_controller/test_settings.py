@@ -74,7 +74,7 @@ def test_what_is_sampled_is_said_by_flags(tmp_path: Path) -> None:
         ("--tail-spans", "many", '"many" is not a number from 0 to 1,000,000'),
         ("--sampling-remote", "jaeger", '"jaeger" is not a URL like http://127.0.0.1:5778'),
         ("--debug-key-file", "nowhere", '"nowhere" cannot be read: No such file or directory'),
-        ("--debug-key-file", "/dev/null", 'the key in "/dev/null" has not from 16 to 4096 bytes'),
+        ("--debug-key-file", "/dev/null", 'what is in "/dev/null" has not from 16 to 4096 bytes'),
     ],
 )
 def test_sampling_that_makes_no_sense_names_the_flag_and_the_fix(

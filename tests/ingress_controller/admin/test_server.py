@@ -1,7 +1,8 @@
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pem
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -9,6 +10,7 @@ from k8s_objects import Object, build, endpoint_slice, ingress, path, secret, se
 
 from ingress_controller.admin.server import AdminServer, application
 from ingress_controller.reconcile import Outcome
+from proxy.engine import Match
 from proxy.live import Live, Query
 
 
@@ -23,6 +25,14 @@ class FakeState:
         self.outcome = Outcome(built.table, built.problems, built.ours)
         self.missing: tuple[str, ...] = ()
         self.stats: Mapping[str, Any] = {"engine": {"requests": 7}}
+        self.config: Sequence[msgspec.Struct] = ()
+        self.token = ""
+
+    def explain(self, host: str, _: str) -> Match | None:
+        route = self.outcome.table.hosts[host].routes[-1] if host == "shop.example" else None
+        return route and Match(
+            host, route.kind, route.path, route.backend, route.namespace, route.ingress, route.rule
+        )
 
     def live(self, _: Query) -> Live:
         return Live(0, 0, {}, (), (), (), (), 0)
@@ -103,7 +113,45 @@ async def test_problems_name_object_and_field() -> None:
     }
 
 
-@pytest.mark.parametrize("url", ["/", "/api/live", "/api/stats"])
+async def test_explain_names_route_reasons_and_what_would_be_next() -> None:
+    status, shown = await asked(FakeState(), "/api/explain?url=http://shop.example:8080/x?q=1")
+
+    assert status == 200
+    assert (shown["host"], shown["path"]) == ("shop.example", "/x")
+    assert shown["route"] == {
+        "host": "shop.example",
+        "kind": "prefix",
+        "path": "/",
+        "ingress": "shop/web",
+        "rule": "spec.rules[0].http.paths[0]",
+        "backend": "shop/api:80",
+    }
+    assert shown["why"][0].startswith("shop.example is named by this rule")
+    assert [other["path"] for other in shown["others"]] == ["/x"]
+    assert [problem["name"] for problem in shown["problems"]] == ["web"]
+
+
+async def test_explain_of_what_no_rule_matches_says_404() -> None:
+    _, shown = await asked(FakeState(), "/api/explain?url=other.example")
+
+    assert (shown["route"], shown["status"]) == (None, 404)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "url: write up to 8192 characters, as http://shop.example/cart."),
+        ("?url=/cart", 'url: "/cart" has no host; write http://shop.example/cart.'),
+        ("?uri=x", 'uri: is unknown; there is "url".'),
+    ],
+)
+async def test_explain_says_what_is_wrong_with_its_parameter(query: str, message: str) -> None:
+    assert await asked(FakeState(), f"/api/explain{query}") == (400, {"error": message})
+
+
+@pytest.mark.parametrize(
+    "url", ["/", "/api/live", "/api/stats", "/api/config", "/api/openapi.json", "/api/session"]
+)
 async def test_each_page_of_the_index_answers(url: str) -> None:
     assert (await asked(FakeState(), url))[0] == 200
 

@@ -1,0 +1,115 @@
+"""`/api/openapi.json`: what may be asked of the admin server, and what comes back, for machines.
+
+Rules: what an answer looks like is made from its type where it has one. Probes, `/metrics` and the
+page are not in it: others say what they are.
+Source: OpenAPI Specification 3.1.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from ingress_controller.admin.live import INTERVAL_S_MAX, INTERVAL_S_MIN, LIMIT_MAX
+from ingress_controller.admin.problems import ShownExplanation, ShownProblems
+from proxy.live import Field, Kind, Live, Phase, Sort
+
+_JSON = "application/json"
+_ERROR = {"$ref": "#/components/schemas/Error"}
+
+
+@cache
+def document(version: str) -> dict[str, Any]:
+    """The whole of it; `version` is Spanway's."""
+    answers = (Live, ShownExplanation, ShownProblems)
+    schemas, components = msgspec.json.schema_components(
+        answers, ref_template="#/components/schemas/{name}"
+    )
+    live, explanation, problems = schemas
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Spanway",
+            "version": version,
+            "description": "What a running Spanway shows of itself. Nothing can be changed by it.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{}, {"token": []}],
+        "paths": {
+            "/api/live": _get(
+                "The requests that are inside now.", live, _LIVE, errors=(400, 501, 503)
+            ),
+            "/api/routes": _get("The table in force.", _object(*_TABLE)),
+            "/api/problems": _get("What is wrong with objects, and what to do.", problems),
+            "/api/explain": _get(
+                "Which route answers a URL, and why.",
+                explanation,
+                [_parameter("url", {"type": "string", "pattern": _URL}, is_required=True)],
+                errors=(400,),
+            ),
+            "/api/stats": _get("Counters since the start.", _object("engine", "exporters")),
+            "/api/config": _get("The settings in force.", _object("version", "groups")),
+        },
+        "components": {
+            "schemas": {
+                **components,
+                "Error": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": {"error": {"type": "string"}},
+                },
+            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+_URL = r"^(https?://)?[a-z0-9.-]{1,200}(/[A-Za-z0-9/._-]{0,200})?$"
+"""What of all URLs is surely one; more are taken."""
+
+_TABLE = ("generation", "tracing", "listeners", "hosts", "policies", "backends", "certificates")
+
+
+def _get(
+    summary: str,
+    schema: dict[str, Any],
+    parameters: Sequence[dict[str, Any]] = (),
+    *,
+    errors: Iterable[int] = (),
+) -> dict[str, Any]:
+    responses = {"200": {"description": summary, "content": {_JSON: {"schema": schema}}}}
+    for status in (401, 403, *errors):
+        responses[str(status)] = {
+            "description": "A sentence that says what to do instead.",
+            "content": {_JSON: {"schema": _ERROR}},
+        }
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
+
+
+def _parameter(name: str, schema: dict[str, Any], *, is_required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": is_required, "schema": schema}
+
+
+def _object(*required: str) -> dict[str, Any]:
+    return {"type": "object", "required": list(required)}
+
+
+def _either(kind: Iterable[str]) -> dict[str, Any]:
+    """One of a closed set, or any other with `!` before it."""
+    return {"enum": [text for value in kind for text in (str(value), f"!{value}")]}
+
+
+_CLOSED = {Field.PHASE: _either(Phase), Field.KIND: _either(Kind)}
+_TEXT = {"type": "string", "maxLength": 512}
+_LIVE = [
+    *(_parameter(field, _CLOSED.get(field, _TEXT)) for field in Field),
+    _parameter("age_min", {"type": "string", "pattern": r"^[0-9]{1,3}(us|ms|s|m|h)?$"}),
+    _parameter("sort", {"enum": list(map(str, Sort))}),
+    _parameter("order", {"enum": ["asc", "desc"]}),
+    _parameter("limit", {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX}),
+    _parameter("watch", {"enum": ["0", "1"]}),
+    _parameter(
+        "interval", {"type": "number", "minimum": INTERVAL_S_MIN, "maximum": INTERVAL_S_MAX}
+    ),
+]

@@ -1,0 +1,263 @@
+"""The web page in a real browser: what a person sees and does, page by page."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from scene.backend import Backend
+from scene.browser import DEADLINE_S, Said, chromium
+from scene.client import ask
+from scene.objects import endpoint_slice, ingress, service, write_manifests
+from scene.parts import skipped_without_part
+from scene.process import wait_until
+from scene.spanway import Spanway
+
+HOST = "shop.example"
+MARKUP = "<img src=x onerror=alert(1)>'\"&amp;${7*7}"
+"""What would like to be a part of the page."""
+TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
+
+expect.set_options(timeout=DEADLINE_S * 1_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with skipped_without_part(), chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Backend]:
+    with Backend("api") as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def spanway(tmp_path_factory: pytest.TempPathFactory, api: Backend) -> Iterator[Spanway]:
+    """A ready one with a good route and one to a Service that does not exist."""
+    directory = tmp_path_factory.mktemp("page")
+    broken = ingress("broken.example", "nowhere", name="broken")
+    broken["metadata"]["annotations"] = {"spanway.io/read-timeout": MARKUP}
+    objects = [
+        service("api"),
+        endpoint_slice("api", "127.0.0.1", port=api.port),
+        ingress(HOST, "api"),
+        broken,
+    ]
+    write_manifests(directory / "manifests/shop.yaml", objects)
+    with Spanway(directory, "--manifests", directory / "manifests") as running:
+        yield running.wait_until_ready()
+
+
+@pytest.fixture
+def page(browser: Browser, spanway: Spanway) -> Iterator[Page]:
+    """A new window. Whatever a test does, no script fails and nothing foreign is asked for."""
+    context = browser.new_context(base_url=f"http://{spanway.admin}")
+    opened = context.new_page()
+    said = Said(opened)
+    yield opened
+    context.close()
+    assert (said.errors, said.foreign) == ([], [])
+
+
+@pytest.fixture
+def held(api: Backend, spanway: Spanway) -> Iterator[None]:
+    """Three requests wait for the app, one of them with a path that would like to be markup."""
+    paths = ["/cart", "/cart/2", f"/{MARKUP}"]
+    with ThreadPoolExecutor(len(paths)) as clients, api.held():
+        count = len(api.received) + len(paths)
+        for path in paths:
+            clients.submit(ask, spanway.http, path.replace(" ", "%20"), host=HOST)
+        wait_until(
+            lambda: len(api.received) >= count, lambda: f"{paths} arrive", deadline_s=DEADLINE_S
+        )
+        yield
+
+
+def test_the_first_page_is_reached_by_keyboard_and_says_what_is_wrong(page: Page) -> None:
+    page.goto("/")
+
+    expect(page.get_by_role("status").filter(has_text="2 problems")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("To the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+
+@pytest.mark.usefixtures("held")
+def test_live_shows_requests_that_wait_and_opens_one(page: Page) -> None:
+    page.goto("/#/live")
+
+    rows = page.locator("table.requests tbody tr")
+    expect(rows).to_have_count(3)
+    expect(page.locator(".phases").get_by_role("listitem").filter(has_text="wait")).to_contain_text(
+        "3"
+    )
+    expect(page.locator(".dot.is-wait")).to_have_count(3)
+    rows.filter(has_text="/cart/2").press("Enter")
+    opened = page.get_by_label("One request", exact=True)
+    expect(opened).to_contain_text("waits for the app: the first byte of the response")
+    expect(opened).to_contain_text("spec.rules[0].http.paths[0]")
+    assert "open=" in page.url
+    page.keyboard.press("Escape")
+    expect(opened).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "#/routes",
+        f"#/routes?url={quote(MARKUP)}",
+        f"#/routes?text={quote(MARKUP)}",
+        f"#/live?host={quote(MARKUP)}",
+        f"#/live?age_min={quote(MARKUP)}",
+        f"#/{quote(MARKUP, safe='')}",
+    ],
+)
+def test_markup_in_objects_and_addresses_is_shown_as_text(page: Page, address: str) -> None:
+    page.goto(f"/{address}")
+
+    expect(page.locator("main")).to_contain_text(re.compile(r"<img src=x|Conditions"))
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.usefixtures("held")
+def test_a_path_that_would_be_markup_is_shown_as_it_is_routed(page: Page) -> None:
+    page.goto("/#/live")
+
+    expect(page.locator("table.requests")).to_contain_text("/%3Cimg%20src=x%20onerror=alert(1)%3E")
+
+
+@pytest.mark.usefixtures("held")
+def test_conditions_are_in_the_address_and_come_from_it(page: Page) -> None:
+    page.goto("/#/live?host=other.example")
+    expect(page.get_by_text("No request is like that now")).to_be_visible()
+    expect(page.get_by_label("host")).to_have_value("other.example")
+
+    page.get_by_label("host").fill(HOST)
+    page.get_by_label("host").press("Enter")
+
+    expect(page.locator("table.requests tbody tr")).to_have_count(3)
+    assert page.url.endswith(f"host={HOST}")
+    page.go_back()
+    expect(page.get_by_text("No request is like that now")).to_be_visible()
+
+
+def test_a_wrong_condition_is_answered_by_the_servers_sentence(page: Page) -> None:
+    page.goto("/#/live?age_min=soon")
+
+    expect(page.get_by_role("alert")).to_have_text(
+        'age_min: "soon" is no duration; write 500ms, 2s or 1m.'
+    )
+
+
+def test_requests_that_end_leave_the_picture(page: Page, api: Backend, spanway: Spanway) -> None:
+    page.goto("/#/live")
+    with ThreadPoolExecutor(1) as clients, api.held():
+        clients.submit(ask, spanway.http, "/", host=HOST)
+        expect(page.locator("table.requests tbody tr")).to_have_count(1)
+
+    expect(page.get_by_text("Nothing is inside now")).to_be_visible()
+
+
+def test_routes_show_rules_endpoints_and_problems(page: Page, api: Backend) -> None:
+    page.goto("/#/routes")
+
+    row = page.get_by_role("row").filter(has_text=f"{HOST}/")
+    expect(row).to_contain_text(f"127.0.0.1:{api.port}")
+    problems = page.get_by_label("Problems")
+    expect(problems).to_contain_text("Service default/nowhere does not exist.")
+    expect(page.get_by_role("row").filter(has_text="broken.example")).to_contain_text("none, 503.")
+
+
+def test_explain_says_which_route_answers_and_why(page: Page) -> None:
+    page.goto("/#/routes")
+    page.get_by_role("textbox", name="URL").fill(f"http://{HOST}/cart")
+    page.get_by_role("button", name="Explain").click()
+
+    told = page.get_by_label("What answers a URL?")
+    expect(told).to_contain_text("One of 1 endpoint of default/api:80 answers.")
+    expect(told).to_contain_text("/ is the only prefix that matches.")
+    assert "url=" in page.url
+    page.goto("/#/routes?url=nobody.example")
+    expect(told).to_contain_text("The answer is 404")
+
+
+def row_of(page: Page, flag: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=flag, exact=True))
+
+
+def test_config_shows_settings_in_force_and_what_was_set(page: Page, spanway: Spanway) -> None:
+    page.goto("/#/config")
+
+    row = row_of(page, "--http")
+    expect(row).to_contain_text(spanway.http)
+    expect(row).to_contain_text("set")
+    expect(row_of(page, "--sample-ratio")).not_to_contain_text("set")
+
+
+def test_the_theme_is_the_systems_until_another_is_chosen(page: Page) -> None:
+    def ground() -> str:
+        return str(page.evaluate("getComputedStyle(document.body).color"))
+
+    page.emulate_media(color_scheme="light")
+    page.goto("/#/config")
+    light = ground()
+    page.emulate_media(color_scheme="dark")
+    dark = ground()
+    assert dark != light
+    page.get_by_label("Theme").select_option("light")
+    assert ground() == light
+    page.reload()
+    assert ground() == light
+
+
+@pytest.mark.parametrize("name", ["live", "routes", "config"])
+def test_a_narrow_screen_scrolls_down_only(page: Page, name: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.goto(f"/#/{name}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_an_address_of_no_page_says_so(page: Page) -> None:
+    page.goto("/#/nowhere")
+
+    expect(page.get_by_text("There is no page “nowhere”")).to_be_visible()
+
+
+def test_the_page_says_when_nobody_answers_any_more(browser: Browser, tmp_path: Path) -> None:
+    write_manifests(tmp_path / "manifests/shop.yaml", [ingress(HOST, "api")])
+    with Spanway(tmp_path, "--manifests", tmp_path / "manifests") as running:
+        page = browser.new_page(base_url=f"http://{running.wait_until_ready().admin}")
+        page.goto("/#/live")
+        expect(page.get_by_text("Nothing is inside now")).to_be_visible()
+
+    expect(page.get_by_role("alert")).to_contain_text("Spanway does not answer. Is it running?")
+    page.close()
+
+
+def test_with_a_token_the_page_asks_for_it_and_remembers(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    write_manifests(tmp_path / "manifests/shop.yaml", [ingress(HOST, "api")])
+    manifests, token = tmp_path / "manifests", tmp_path / "token"
+    with Spanway(tmp_path, "--manifests", manifests, "--admin-token-file", token) as running:
+        page = browser.new_page(base_url=f"http://{running.wait_until_ready().admin}")
+        page.goto("/#/config")
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Open").click()
+        expect(page.get_by_role("alert")).to_contain_text("it is another one")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Open").click()
+        row = row_of(page, "--admin-token-file")
+        expect(row).to_contain_text("given")
+        expect(page.locator("body")).not_to_contain_text(TOKEN)
+        page.reload()
+        expect(row).to_contain_text("given")
+        page.close()
