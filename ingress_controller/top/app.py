@@ -16,13 +16,13 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
+from ingress_controller.readable import printable
 from ingress_controller.top.client import LiveClient, QuestionError, TopError
 from ingress_controller.top.text import (
     GROUPS,
     REQUESTS,
     details,
     group_cells,
-    printable,
     request_cells,
     summary,
 )

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping
 
 from ingress_controller.arguments import SettingsError, StartError
+from ingress_controller.readable import printable
 from ingress_controller.top.client import LiveClient, QuestionError, TopError
-from ingress_controller.top.text import REQUESTS, printable, request_cells, summary, table
+from ingress_controller.top.text import REQUESTS, request_cells, summary, table
 
 ONCE_ROWS = 100  # of the plain table, where nothing is said
 

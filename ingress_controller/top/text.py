@@ -1,13 +1,13 @@
-"""Live requests as text: cells, durations, a plain table.
+"""Live requests as text: cells, details, a plain table.
 
-Rules: pure. Names and paths are a stranger's: what is not printable is shown escaped, so that no
-byte of theirs reaches a terminal as anything but a character.
+Rules: pure. Names and paths are a stranger's, so whatever is shown of them is `printable`.
 """
 
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ingress_controller.readable import cut, duration, printable, size
 from proxy.live import Group, Live, Phase, Row
 
 CELL_CHARACTERS_MAX = 120  # of one cell of the plain table
@@ -102,54 +102,17 @@ def _endpoint(row: Row) -> str:
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
     """Aligned columns with their titles; the last one is as wide as it is."""
-    cut = [[_cut(cell) for cell in row] for row in rows]
+    shown = [[cut(cell, CELL_CHARACTERS_MAX) for cell in row] for row in rows]
     titles = [column.title for column in columns]
-    widths = [max(map(_width, cells)) for cells in zip(titles, *cut, strict=True)]
+    widths = [max(map(_width, cells)) for cells in zip(titles, *shown, strict=True)]
     lines = []
-    for cells in (titles, *cut):
+    for cells in (titles, *shown):
         padded = []
         for cell, column, width in zip(cells, columns, widths, strict=True):
             gap = " " * (width - _width(cell))
             padded.append(gap + cell if column.is_number else cell + gap)
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """With escapes for what is no character to look at: controls, and what turns text around."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def duration(us: int) -> str:
-    """In at most six characters, of two units at most."""
-    if us < 1_000:  # noqa: PLR2004 - the steps of units
-        return f"{us}µs"
-    if us < 1_000_000:  # noqa: PLR2004
-        return f"{us // 1_000}ms"
-    seconds = us // 1_000_000
-    if seconds < 10:  # noqa: PLR2004
-        return f"{us // 100_000 / 10:.1f}s"
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds}s"
-    minutes, hours = seconds // 60, seconds // 3600
-    if minutes < 60:  # noqa: PLR2004
-        return f"{minutes}m{seconds % 60:02}s"
-    return f"{hours}h{minutes % 60:02}m" if hours < 48 else f"{hours // 24}d"  # noqa: PLR2004
-
-
-def size(count: int) -> str:
-    """Bytes in binary units."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:  # noqa: PLR2004 - the step of units
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024  # type: ignore[assignment]
-    return f"{count:.1f} TiB"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= CELL_CHARACTERS_MAX else text[: CELL_CHARACTERS_MAX - 1] + "…"
 
 
 def _width(text: str) -> int:

@@ -1,4 +1,3 @@
-import pytest
 from live_rows import HOSTILE, ROW, live, row
 
 from ingress_controller.top.text import (
@@ -6,43 +5,12 @@ from ingress_controller.top.text import (
     REQUESTS,
     Column,
     details,
-    duration,
     group_cells,
-    printable,
     request_cells,
-    size,
     summary,
     table,
 )
 from proxy.live import Group, Kind, Phase
-
-
-@pytest.mark.parametrize(
-    ("us", "text"),
-    [
-        (0, "0µs"),
-        (999, "999µs"),
-        (1_000, "1ms"),
-        (999_999, "999ms"),
-        (1_970_030, "1.9s"),
-        (59_999_999, "59s"),
-        (245_000_000, "4m05s"),
-        (7_380_000_000, "2h03m"),
-        (400_000_000_000, "4d"),
-    ],
-)
-def test_duration_has_at_most_six_characters(us: int, text: str) -> None:
-    assert duration(us) == text
-    assert len(text) <= 6
-
-
-def test_size_has_binary_units() -> None:
-    assert [size(0), size(2048), size(5 * 1024**4)] == ["0 B", "2.0 KiB", "5.0 TiB"]
-
-
-def test_what_is_not_printable_is_escaped() -> None:
-    assert printable(HOSTILE) == "/<script>\\x1b[31m\\n\\u202e\"'"
-    assert printable("/münchen/日本") == "/münchen/日本"
 
 
 def test_table_is_aligned_and_cut_and_has_nothing_of_a_stranger_unescaped() -> None:
