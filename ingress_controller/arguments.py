@@ -7,6 +7,7 @@ import argparse
 from typing import NamedTuple, NoReturn
 
 ADMIN_ADDRESS = "127.0.0.1:9901"
+API_SERVICE = "spanway/spanway-api"  # in deploy/kubernetes/api.yaml
 HTTP_ADDRESS_LOCAL = "127.0.0.1:8080"  # for manifests: nothing is exposed that nobody asked for
 HTTP_ADDRESS_CLUSTER = "0.0.0.0:80"
 HTTPS_ADDRESS_CLUSTER = "0.0.0.0:443"
@@ -21,6 +22,7 @@ examples:
   spanway check --manifests deploy/demo                  what is wrong with these objects?
   spanway explain --manifests deploy/demo http://shop.example/cart
   spanway top phase=wait age_min=2s                      what waits for an app now?
+  spanway api-service | kubectl apply -f -               for `kubectl get requests`
 
 Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
 OpenTelemetry are followed. Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
@@ -58,6 +60,8 @@ def parser(version: str) -> argparse.ArgumentParser:
         "check": "say what is wrong with a directory of manifests; exit 1 if something is",
         "explain": "say which rule, Service and endpoints answer a URL",
         "top": "show the requests that are inside a running Spanway now",
+        "api-service": "print what makes a cluster know the API of --api: a certificate, and"
+        " the APIService that trusts it",
     }
     made = {
         name: commands.add_parser(
@@ -76,6 +80,12 @@ def parser(version: str) -> argparse.ArgumentParser:
         made[name].add_argument("--ingress-class", metavar="NAME", help="default: spanway")
     made["explain"].add_argument("url", metavar="URL", help="for example http://shop.example/cart")
     _top_arguments(made["top"])
+    made["api-service"].add_argument(
+        "service",
+        metavar="NS/NAME",
+        nargs="?",
+        help=f"the Service that leads to --api; default: {API_SERVICE}",
+    )
     return top
 
 
@@ -139,6 +149,9 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
             "FILE",
             "who asks there has to know what is in it; default: nobody has to",
         ),
+        ("--api", "ADDR:PORT", "the API of `kubectl get requests`, with TLS; default: none"),
+        ("--api-cert", "FILE", "its certificate, PEM, of `spanway api-service` for example"),
+        ("--api-key", "FILE", "the certificate's key"),
         ("--workers", "N", "threads that move requests; default: one per core"),
         ("--head-timeout", "S", "for a client to send a request's head; default: 60"),
         ("--idle-timeout", "S", "for a client's connection without a request; default: 75"),

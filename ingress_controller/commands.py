@@ -8,6 +8,7 @@ from ingress_controller.plural import counted
 from ingress_controller.routing.builder import Builder, Built, Options
 from ingress_controller.routing.explaining import UrlError, explained, host_and_path
 from ingress_controller.settings import (
+    ApiServiceSettings,
     CheckSettings,
     Command,
     ExplainSettings,
@@ -35,6 +36,11 @@ def run_command(command: Command) -> int:
                 once=command.once,
                 interval_s=command.interval_s,
             )
+        case ApiServiceSettings():
+            from ingress_controller.aggregated.api_service import manifests  # noqa: PLC0415 - same
+
+            print(manifests(command.namespace, command.service), end="")
+            return 0
         case _:
             from ingress_controller.run import serve  # noqa: PLC0415 - `check` needs no engine
 

@@ -128,6 +128,9 @@ _READ: Mapping[str, Callable[[Settings], Any]] = {
         f"{x.namespace}/{x.service}:{x.port}={x.address}" for x in settings.service_listeners
     ],
     "--admin-token-file": _is_given("admin_token"),
+    "--api": lambda settings: settings.api and settings.api.address,
+    "--api-cert": lambda settings: settings.api and settings.api.certificate.chain,
+    "--api-key": lambda settings: settings.api and settings.api.certificate.private_key,
     "--head-timeout": lambda settings: settings.head_timeout_s,
     "--idle-timeout": lambda settings: settings.idle_timeout_s,
     "--drain-timeout": lambda settings: settings.drain_timeout_s,

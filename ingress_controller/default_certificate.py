@@ -1,10 +1,12 @@
-"""The certificate for hosts that have none: from files, or a self-signed one made at the start.
+"""A certificate from files, or a self-signed one: for hosts that have none, and for our own API.
 
-Rules: blocks for some milliseconds; the key is in memory only. nginx and Traefik do the same: a
-handshake then succeeds far enough for a person to see which certificate is missing.
+Rules: blocks for some milliseconds; the key is in memory only. For hosts that have none nginx and
+Traefik do the same: a handshake then succeeds far enough for a person to see which certificate is
+missing.
 """
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -29,10 +31,14 @@ def from_files(chain: Path, private_key: Path) -> Certificate:
     return pair_of_pem(_content(chain), _content(private_key)).certificate
 
 
-def self_signed() -> Certificate:
-    """A new one that no client trusts."""
+def self_signed(
+    common_name: str = NAME,
+    names: Sequence[str] = ("spanway.invalid",),
+    valid: datetime.timedelta = VALID,
+) -> Certificate:
+    """A new one, for DNS `names`, that no client trusts unless it is told to."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -41,8 +47,8 @@ def self_signed() -> Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("spanway.invalid")]), False)
+        .not_valid_after(now + valid)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), False)
         .sign(key, hashes.SHA256())
     )
     private_key = key.private_bytes(

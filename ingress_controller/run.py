@@ -25,9 +25,11 @@ import msgspec
 import uvloop
 from opentelemetry.trace import NoOpTracer, Tracer
 
+from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Controller
 from ingress_controller.admin.readings import Readings
 from ingress_controller.admin.server import AdminServer
+from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
 from ingress_controller.configuration import configuration
 from ingress_controller.default_certificate import from_files, self_signed
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
@@ -112,6 +114,8 @@ class _Process:
         self.token = settings.admin_token.text
         self.admin = AdminServer(self)
         self.admin_address = settings.admin
+        self.aggregated: AggregatedServer | None = None
+        self.api_address = ""
         self.cache = cache
         self.source = source
         self.engine = engine
@@ -154,6 +158,12 @@ class _Process:
 
     def explain(self, host: str, path: str) -> Match | None:
         return self.engine.explain(host, path)
+
+    async def stop_answering(self) -> None:
+        """Whoever asks how it is gets no answer any more; twice is harmless."""
+        await self.admin.stop()
+        if self.aggregated is not None:
+            await self.aggregated.stop()
 
     @property
     def stats(self) -> Mapping[str, Any]:
@@ -227,24 +237,21 @@ async def run(settings: Settings) -> None:
         # Who renamed the access log says so by this, as to nginx.
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, engine.reopen_access_log)
         process = _Process(settings, engine, source, cache, resource=resource)
-        stack.push_async_callback(process.admin.stop)
+        stack.push_async_callback(process.stop_answering)
         if taken is None:
             await _start_admin(process, settings.admin)
         else:
             _adopt(engine, taken)
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(process.source.run(), name="source"),
-                group.create_task(process.resolver.run(), name="resolver"),
-                group.create_task(process.reconciler.run(), name="reconciler"),
-            ]
-            leader = _status(
-                settings, api, process, lambda work: tasks.append(group.create_task(work))
-            )
+            tasks = [group.create_task(work, name=name) for name, work in _background(process)]
+
+            def start(work: Coroutine[Any, Any, None]) -> None:
+                tasks.append(group.create_task(work))
+
+            leader = _status(settings, api, process, start)
+            if aggregated := await _aggregated(settings, api, process):
+                start(aggregated.run())
             exporting = None
-            if process.remote_sampling is not None:
-                asking = process.remote_sampling.run()
-                tasks.append(group.create_task(asking, name="remote sampling"))
             if process.exporters is not None:
                 exporting = group.create_task(process.exporters.run(), name="exporters")
             if await _first_table(process, stop):
@@ -262,7 +269,7 @@ async def run(settings: Settings) -> None:
                 print(_ready_line(settings, process), flush=True)
             reason = await stop
             if reason == _HANDED_OVER:
-                await process.admin.stop()  # who asks for it gets the new process
+                await process.stop_answering()  # who asks gets the new process
             else:
                 emit(Stopping(reason))
             releasing = group.create_task(_release(leader))
@@ -270,6 +277,15 @@ async def run(settings: Settings) -> None:
             await releasing
             for task in tasks:
                 task.cancel()
+
+
+def _background(process: _Process) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+    """What goes on all the time, with a name each."""
+    yield "source", process.source.run()
+    yield "resolver", process.resolver.run()
+    yield "reconciler", process.reconciler.run()
+    if process.remote_sampling is not None:
+        yield "remote sampling", process.remote_sampling.run()
 
 
 async def _release(leader: Leader | None) -> None:
@@ -340,6 +356,30 @@ def _status(
     start(leader.run())
     start(writer.run())
     return leader
+
+
+async def _aggregated(
+    settings: Settings, api: KubernetesApi | None, process: _Process
+) -> AggregatedServer | None:
+    """The API of `kubectl get requests`, listening, if it is asked for."""
+    if settings.api is None:
+        return None
+    assert api is not None, "settings allow it with a cluster only"
+    files = settings.api.certificate
+    server = AggregatedServer(
+        api,
+        LiveApi(process.live).ask,
+        ServingCertificate(files.chain, files.private_key),
+        instance=settings.pod,
+    )
+    process.aggregated = server
+    try:
+        process.api_address = await server.start(settings.api.address)
+    except ValueError as err:
+        raise StartError(f"--api: {err}; name another pair with --api-cert and --api-key.") from err
+    except OSError as err:
+        raise _cannot_listen("The API server", "--api", settings.api.address, err) from err
+    return server
 
 
 def _published(settings: Settings, cache: Cache) -> list[Address]:
@@ -471,11 +511,14 @@ async def _start_admin(
     try:
         process.admin_address = await process.admin.start(address, listening)
     except OSError as err:
-        reason = os.strerror(err.errno).lower() if err.errno else str(err)
-        raise StartError(
-            f"The admin server cannot listen on {address}: {reason};"
-            " choose another address with --admin."
-        ) from err
+        raise _cannot_listen("The admin server", "--admin", address, err) from err
+
+
+def _cannot_listen(what: str, flag: str, address: str, err: OSError) -> StartError:
+    reason = os.strerror(err.errno).lower() if err.errno else str(err)
+    return StartError(
+        f"{what} cannot listen on {address}: {reason}; choose another address with {flag}."
+    )
 
 
 def _unbound(outcome: Outcome) -> list[Rejected]:
@@ -503,6 +546,7 @@ def _ready_line(settings: Settings, process: _Process) -> str:
     parts += [f"service {address}" for address in service]
     parts += [
         f"admin http://{process.admin_address}",
+        *([f"api https://{process.api_address}"] if process.api_address else []),
         f"{counted(table.route_count, 'route')} for {counted(len(table.hosts), 'host')}",
         counted(len(outcome.problems), "problem"),
     ]

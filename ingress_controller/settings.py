@@ -25,6 +25,7 @@ from ingress_controller.addresses import (
 )
 from ingress_controller.arguments import (
     ADMIN_ADDRESS,
+    API_SERVICE,
     HTTP_ADDRESS_CLUSTER,
     HTTP_ADDRESS_LOCAL,
     HTTPS_ADDRESS_CLUSTER,
@@ -68,6 +69,8 @@ CLIENT_S_MIN = 0.001  # the least that the table can say, since it counts millis
 CLIENT_S_MAX = 86_400.0  # a day; whoever holds a connection for longer costs memory for nothing
 
 __all__ = [
+    "Api",
+    "ApiServiceSettings",
     "CertificateFiles",
     "CheckSettings",
     "Command",
@@ -118,6 +121,13 @@ class CertificateFiles(msgspec.Struct, frozen=True):
     private_key: Path
 
 
+class Api(msgspec.Struct, frozen=True):
+    """Where the aggregated API is served, and with which certificate."""
+
+    address: str
+    certificate: CertificateFiles
+
+
 class Secret(msgspec.Struct, frozen=True):
     """Text that is never shown; empty for none."""
 
@@ -145,6 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     admin: str = ADMIN_ADDRESS
     admin_token: Secret = Secret()
+    api: Api | None = None
     workers: int = 1
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     drain_delay_s: float = 0.0  # a part of the timeout
@@ -205,7 +216,14 @@ class TopSettings(msgspec.Struct, frozen=True):
     interval_s: float = TOP_INTERVAL_S
 
 
-Command = Settings | CheckSettings | ExplainSettings | TopSettings
+class ApiServiceSettings(msgspec.Struct, frozen=True):
+    """`spanway api-service`; the Service is `namespace/name`."""
+
+    namespace: str
+    service: str
+
+
+Command = Settings | CheckSettings | ExplainSettings | TopSettings | ApiServiceSettings
 
 
 def version() -> str:
@@ -241,6 +259,10 @@ def read_settings(
                 question=_question(arguments["question"]),
                 once=given.one("--once", _switch) or False,
                 interval_s=given.one("--interval", _top_seconds) or TOP_INTERVAL_S,
+            )
+        case "api-service":
+            return ApiServiceSettings(
+                *_parsed("NS/NAME", arguments["service"] or API_SERVICE, _service_name)
             )
         case _:
             return _run_settings(given, environment)
@@ -318,6 +340,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
+        api=_api(given, is_manifests=is_manifests),
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
         drain_timeout_s=drain_timeout_s,
         drain_delay_s=drain_delay_s,
@@ -400,6 +423,25 @@ def _log_format(text: str) -> AccessLogFormat:
 def _metrics_routes(given: _Given) -> int:
     routes = given.one("--metrics-routes", _metrics_routes_of)
     return METRICS_ROUTES_MAX if routes is None else routes
+
+
+def _api(given: _Given, *, is_manifests: bool) -> Api | None:
+    address = given.one("--api", address_or_any_port)
+    chain, private_key = (given.one(flag, _pem_file) for flag in ("--api-cert", "--api-key"))
+    if address is None:
+        if found := given.texts("--api-cert") or given.texts("--api-key"):
+            raise SettingsError(f"{found[0][0]} has no effect without --api ADDR:PORT; add it.")
+        return None
+    if is_manifests:
+        raise SettingsError(
+            f"{given.texts('--api')[0][0]} is for a cluster and --manifests is none."
+        )
+    if chain is None or private_key is None:
+        raise SettingsError(
+            f"{given.texts('--api')[0][0]} needs --api-cert FILE and --api-key FILE;"
+            " `spanway api-service` makes a pair."
+        )
+    return Api(address, CertificateFiles(chain, private_key))
 
 
 def _listeners(given: _Given, *, is_manifests: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -504,6 +546,7 @@ def _refuse_twice(settings: Settings) -> None:
     named = [("--http", address) for address in settings.http]
     named += [("--https", address) for address in settings.https]
     named += [("--admin", settings.admin)]
+    named += [("--api", settings.api.address)] if settings.api is not None else []
     named += [("--service", listener.address) for listener in settings.service_listeners]
     seen: dict[str, str] = {}
     for flag, address in named:

@@ -22,6 +22,7 @@ COLLECTIONS = {
     "Service": "/api/v1/services",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
     "Secret": "/api/v1/secrets",
+    "ConfigMap": "/api/v1/namespaces/kube-system/configmaps",
     "TracingPolicy": "/apis/spanway.io/v1alpha1/tracingpolicies",
 }
 
@@ -162,8 +163,10 @@ class FakeApiserver:
 
 
 def _is_selected(raw: Json, query: dict[str, str]) -> bool:
-    """Knows `type=X`, `type!=X` and `label=value`."""
+    """Knows `metadata.name=X`, `type=X`, `type!=X` and `label=value`."""
     field = query.get("fieldSelector", "")
+    if field.startswith("metadata.name="):
+        return field == f"metadata.name={raw['metadata']['name']}"
     label, _, value = query.get("labelSelector", "").partition("=")
     wanted = field.rpartition("=")[2]
     is_type = raw.get("type") == wanted

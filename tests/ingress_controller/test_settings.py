@@ -6,6 +6,8 @@ import pytest
 from ingress_controller.addresses import ServiceListener
 from ingress_controller.otel import RemoteSampler
 from ingress_controller.settings import (
+    Api,
+    ApiServiceSettings,
     CertificateFiles,
     CheckSettings,
     KubernetesSource,
@@ -49,6 +51,24 @@ def test_only_a_pod_serves_on_until_others_know_that_it_leaves(tmp_path: Path) -
     assert (in_pod.drain_timeout_s, in_pod.drain_delay_s) == (20, 5)
     assert (short.drain_timeout_s, short.drain_delay_s) == (2, 2)
     assert (outside.drain_timeout_s, outside.drain_delay_s) == (20, 0)
+
+
+def test_api_has_an_address_and_a_certificate(tmp_path: Path) -> None:
+    chain, private_key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    for file in (chain, private_key):
+        file.touch()
+
+    settings = run_settings(
+        *("--api", "0.0.0.0:9443", "--api-cert", str(chain), "--api-key", str(private_key))
+    )
+
+    assert settings.api == Api("0.0.0.0:9443", CertificateFiles(chain, private_key))
+    assert run_settings().api is None
+
+
+def test_service_of_the_api_is_that_of_the_manifests_unless_told_otherwise() -> None:
+    assert read_settings(["api-service"], {}) == ApiServiceSettings("spanway", "spanway-api")
+    assert read_settings(["api-service", "a/b"], {}) == ApiServiceSettings("a", "b")
 
 
 def test_what_is_sampled_is_said_by_flags(tmp_path: Path) -> None:
@@ -251,6 +271,26 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             "--context is for a cluster and --manifests is none.",
         ),
         (
+            ["run", "--manifests", "{dir}", "--api", "0.0.0.0:9443"],
+            "--api is for a cluster and --manifests is none.",
+        ),
+        (
+            ["run", "--kubeconfig", "{file}", "--api", "0.0.0.0:9443", "--api-cert", "{file}"],
+            "--api needs --api-cert FILE and --api-key FILE; `spanway api-service` makes a pair.",
+        ),
+        (
+            ["run", "--kubeconfig", "{file}", "--api-key", "{file}"],
+            "--api-key has no effect without --api ADDR:PORT; add it.",
+        ),
+        (
+            ["run", "--kubeconfig", "{file}", "--api", "9443"],
+            '--api: "9443" is not ADDR:PORT, for example 127.0.0.1:8080 or [::]:80.',
+        ),
+        (
+            ["api-service", "spanway"],
+            'NS/NAME: "spanway" is not NS/NAME, for example ingress/spanway.',
+        ),
+        (
             ["run", "--kubeconfig", "/nope"],
             '--kubeconfig: "/nope" is not a file; name a kubeconfig.',
         ),
@@ -344,7 +384,7 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         (
             ["serve"],
             "argument COMMAND: invalid choice: 'serve'"
-            " (choose from 'run', 'check', 'explain', 'top')"
+            " (choose from 'run', 'check', 'explain', 'top', 'api-service')"
             " (`spanway --help` shows what there is)",
         ),
         (

@@ -40,17 +40,21 @@ class Backend:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Requests that arrive meanwhile are answered when the body ends."""
+        """Requests that arrive meanwhile are answered when the body ends, or releases them."""
         self._open.clear()
         try:
             yield
         finally:
-            self._open.set()
+            self.release()
+
+    def release(self) -> None:
+        """Answers what is held, and no longer holds."""
+        self._open.set()
 
     def close(self) -> None:
         """Ends as a killed process does: connections too, at any point. Twice is harmless."""
         if self._thread.is_alive():
-            self._open.set()
+            self.release()
             self._server.shutdown()
             self._server.server_close()
             self._server.break_connections()

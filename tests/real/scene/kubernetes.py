@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import trustme
 import yaml
 
 from scene.http import HttpError, Json, is_answering, request
@@ -19,6 +20,7 @@ from scene.process import Process, SceneError
 
 SERVICE_NETWORK = "10.96.0.0/16"
 CONTROLLERS = (
+    "clusterrole-aggregation-controller",
     "deployment-controller",
     "endpointslice-controller",
     "garbage-collector-controller",
@@ -28,8 +30,34 @@ CONTROLLERS = (
 )
 """The ones whose work the tests look at; the others cost start time and log lines."""
 ADMIN_TOKEN = "admin-of-the-scene"  # known to this scene's apiserver alone
+FRONT_PROXY = "front-proxy"  # as the apiserver calls itself to aggregated APIs
 START_DEADLINE_S = 60.0
 """It takes 3 s on an idle machine; continuous integration is not idle."""
+
+
+class FrontProxy:
+    """The certificate by which aggregated APIs know the apiserver; `issue` makes others of its
+    authority."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ca = trustme.CA()
+        self.authority = directory / "ca.crt"
+        self.chain = directory / f"{FRONT_PROXY}.crt"
+        self.private_key = directory / f"{FRONT_PROXY}.key"
+
+    def write(self) -> None:
+        self._directory.mkdir(exist_ok=True)
+        self._ca.cert_pem.write_to_path(self.authority)
+        self.issue(FRONT_PROXY)
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Chain and private key of a client called `name`."""
+        issued = self._ca.issue_cert(f"{name}.invalid", common_name=name)
+        chain, private_key = (self._directory / f"{name}.{end}" for end in ("crt", "key"))
+        issued.cert_chain_pems[0].write_to_path(chain)
+        issued.private_key_pem.write_to_path(private_key)
+        return chain, private_key
 
 
 class Kubernetes:
@@ -52,6 +80,7 @@ class Kubernetes:
         self._etcd_program = debian_part("etcd", "etcd-server")
         self.directory = directory
         self.kubeconfig = directory / "admin.kubeconfig"
+        self.front_proxy = FrontProxy(directory / "front-proxy")
         self._port = free_port(NODE_ADDRESS)
         self.url = f"https://{NODE_ADDRESS}:{self._port}"
         self._etcd_url = f"http://127.0.0.1:{free_port()}"
@@ -67,6 +96,7 @@ class Kubernetes:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
+            self.front_proxy.write()
             self._start_etcd()
             self._running.callback(self.stop_apiserver)
             self.start_apiserver()
@@ -104,6 +134,16 @@ class Kubernetes:
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             # Else no pod can be made before its namespace's account has been.
             "--disable-admission-plugins=ServiceAccount",
+            # Where an aggregated API is served by pods, it goes to these itself: nothing makes
+            # the Services' addresses work here. It shows them this certificate.
+            "--enable-aggregator-routing=true",
+            f"--proxy-client-cert-file={self.front_proxy.chain}",
+            f"--proxy-client-key-file={self.front_proxy.private_key}",
+            f"--requestheader-client-ca-file={self.front_proxy.authority}",
+            f"--requestheader-allowed-names={FRONT_PROXY}",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             # By default it ends 60 s after the signal while anything watches. So it ends the
             # watches first, properly.
             "--shutdown-send-retry-after=true",

@@ -1,0 +1,135 @@
+"""In which form an answer is wanted: whole objects, their metadata, or a table that is ready to
+print.
+
+Rules: pure; JSON only. The first form of the Accept field that is known here is taken.
+Source: Kubernetes API concepts, "Receiving resources as Tables" and "Resource version semantics".
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from ingress_controller.aggregated.request_fields import (
+    API_VERSION,
+    COLUMNS,
+    KIND,
+    cells,
+    metadata,
+    request_object,
+)
+from ingress_controller.aggregated.status_error import StatusError
+from proxy.live import Row
+
+_META = "meta.k8s.io"
+_META_VERSION = f"{_META}/v1"
+_JSON = ("application/json", "application/*", "*/*")
+
+
+class Form(StrEnum):
+    """The values are what `as=` says."""
+
+    OBJECT = ""
+    TABLE = "Table"
+    METADATA = "PartialObjectMetadata"
+
+
+class Included(StrEnum):
+    """What of an object is in its row of a table; the values are those of `includeObject`."""
+
+    NONE = "None"
+    METADATA = "Metadata"
+    OBJECT = "Object"
+
+
+def media_types(accept: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The types of an Accept field in its order, each with its parameters; quality is not looked
+    at, since no client of Kubernetes sends it."""
+    for media in accept.split(","):
+        name, *parameters = (part.strip() for part in media.split(";"))
+        pairs = (parameter.partition("=") for parameter in parameters)
+        yield name, {key: value for key, _, value in pairs}
+
+
+def wanted_form(accept: str) -> Form:
+    """The form to answer in.
+
+    Raises:
+        StatusError: none of them is spoken here.
+    """
+    for name, parameters in media_types(accept or "*/*"):
+        if name not in _JSON:
+            continue
+        form = parameters.get("as", "").removesuffix("List")
+        if not form:
+            return Form.OBJECT
+        if form in list(Form) and (parameters.get("g"), parameters.get("v")) == (_META, "v1"):
+            return Form(form)
+    raise StatusError(
+        406, "NotAcceptable", f'Accept: "{accept[:64]}" is not spoken; ask for application/json'
+    )
+
+
+class Writer:
+    """Makes answers of rows in one form. `version` of an answer is its resourceVersion."""
+
+    def __init__(self, form: Form, included: Included, instance: str) -> None:
+        self._form = form
+        self._included = included
+        self._instance = instance
+
+    def one(self, row: Row, version: str) -> dict[str, Any]:
+        """A single object; also of an event of a watch."""
+        if self._form is Form.TABLE:
+            return self._table([row], version, {"resourceVersion": version})
+        if self._form is Form.METADATA:
+            return _partial(row, version)
+        return request_object(row, version, self._instance)
+
+    def many(self, rows: Sequence[Row], version: str, token: str) -> dict[str, Any]:
+        """A list; `token` is for the next part of it, empty if there is none."""
+        about = {"resourceVersion": version} | ({"continue": token} if token else {})
+        if self._form is Form.TABLE:
+            return self._table(rows, version, about)
+        if self._form is Form.METADATA:
+            kind, api_version = f"{Form.METADATA}List", _META_VERSION
+        else:
+            kind, api_version = f"{KIND}List", API_VERSION
+        items = [self.one(row, version) for row in rows]
+        return {"kind": kind, "apiVersion": api_version, "metadata": about, "items": items}
+
+    def _table(self, rows: Iterable[Row], version: str, about: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "kind": Form.TABLE,
+            "apiVersion": _META_VERSION,
+            "metadata": about,
+            "columnDefinitions": _DEFINITIONS,
+            "rows": [
+                {"cells": cells(row, self._instance)} | self._object(row, version) for row in rows
+            ],
+        }
+
+    def _object(self, row: Row, version: str) -> dict[str, Any]:
+        match self._included:
+            case Included.NONE:
+                return {}
+            case Included.METADATA:
+                return {"object": _partial(row, version)}
+            case Included.OBJECT:
+                return {"object": request_object(row, version, self._instance)}
+
+
+def _partial(row: Row, version: str) -> dict[str, Any]:
+    about = metadata(row, version)
+    return {"kind": Form.METADATA, "apiVersion": _META_VERSION, "metadata": about}
+
+
+_DEFINITIONS = [
+    {
+        "name": column.name,
+        "type": column.type,
+        "format": column.format,
+        "description": column.text,
+        "priority": column.priority,
+    }
+    for column in COLUMNS
+]

@@ -1,0 +1,111 @@
+"""What the parameters of a list or watch ask for.
+
+Rules: pure. A parameter that is not known is not looked at, as everywhere in Kubernetes.
+Source: Kubernetes API concepts, "Retrieving large results sets in chunks", "Streaming lists".
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from ingress_controller.aggregated.forms import Included
+from ingress_controller.aggregated.request_fields import conditions
+from ingress_controller.aggregated.status_error import bad_request
+from proxy.live import Condition, Place
+
+LIST_ROWS_MAX = 1_000  # of one answer; more come with the next parts. kubectl asks for 500
+WATCH_S_MAX = 3_600.0  # then the client asks anew; kube-apiserver: 30 to 60 min
+CONTINUE_BYTES_MAX = 512  # what is made here is below 200
+
+
+class Continue(msgspec.Struct, frozen=True):
+    """Where the next part of a list begins.
+
+    `origin` is the server that made it: another one's clock says nothing here. `version` is that of
+    the first part.
+    """
+
+    origin: str
+    version: str
+    start_ns: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    id: str
+
+    @property
+    def after(self) -> Place:
+        """What the parts before have."""
+        return Place(self.start_ns, self.id)
+
+    def text(self) -> str:
+        """As it is given to clients."""
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+
+class ListOptions(msgspec.Struct, frozen=True):
+    """See the module. `version` is empty or `0` for whatever there is now."""
+
+    conditions: tuple[Condition, ...]
+    limit: int
+    part: Continue | None
+    is_watch: bool
+    version: str
+    sends_initial_events: bool
+    wants_bookmarks: bool
+    timeout_s: float
+    included: Included
+
+
+def list_options(query: Mapping[str, str]) -> ListOptions:
+    """The options.
+
+    Raises:
+        StatusError: one of them cannot be read, or asks for what there is not.
+    """
+    if query.get("labelSelector"):
+        raise bad_request(
+            "labelSelector: live requests have no labels; select by fields,"
+            " for example --field-selector status.phase=wait."
+        )
+    if query.get("resourceVersionMatch") == "Exact":
+        raise bad_request(
+            "resourceVersionMatch: there is no Exact, since what is over is not kept; leave it out."
+        )
+    included = query.get("includeObject") or Included.METADATA
+    if included not in list(Included):
+        raise bad_request(f'includeObject: "{included[:64]}" is none of {", ".join(Included)}.')
+    limit = _count(query, "limit")
+    seconds = _count(query, "timeoutSeconds")
+    return ListOptions(
+        conditions=conditions(query.get("fieldSelector", "")),
+        limit=min(limit or LIST_ROWS_MAX, LIST_ROWS_MAX),
+        part=_part(query.get("continue", "")),
+        is_watch=_is_true(query, "watch"),
+        version=query.get("resourceVersion", ""),
+        sends_initial_events=_is_true(query, "sendInitialEvents"),
+        wants_bookmarks=_is_true(query, "allowWatchBookmarks"),
+        timeout_s=min(float(seconds or WATCH_S_MAX), WATCH_S_MAX),
+        included=Included(included),
+    )
+
+
+def _is_true(query: Mapping[str, str], name: str) -> bool:
+    """As Kubernetes reads it: given is true, unless it says that it is not."""
+    return name in query and query[name].lower() not in ("false", "0")
+
+
+def _count(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name, "0")
+    if not text.isascii() or not text.isdigit():
+        raise bad_request(f'{name}: "{text[:64]}" is not a whole number.')
+    return int(text[:9])
+
+
+def _part(text: str) -> Continue | None:
+    if not text:
+        return None
+    try:
+        padded = text[:CONTINUE_BYTES_MAX] + "=" * (-len(text) % 4)
+        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Continue)
+    except ValueError as err:  # msgspec's and base64's errors are of that kind
+        raise bad_request("continue: it is not from here; leave it out to begin anew.") from err

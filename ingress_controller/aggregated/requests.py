@@ -1,0 +1,184 @@
+"""Live requests as objects: one, a list of them, or a watch.
+
+Rules: the engine filters and orders, the oldest first; here its rows become answers. Who asks has
+been found to be allowed to.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from ingress_controller.aggregated.forms import Writer, wanted_form
+from ingress_controller.aggregated.list_options import (
+    LIST_ROWS_MAX,
+    Continue,
+    ListOptions,
+    list_options,
+)
+from ingress_controller.aggregated.request_fields import API_VERSION, KIND
+from ingress_controller.aggregated.status_error import StatusError, expired, not_found
+from ingress_controller.aggregated.watching import Event, Known, Memory, changes
+from proxy.live import Condition, Field, Live, Query
+
+RESOURCE = "requests"
+WATCH_INTERVAL_S = 0.5  # between two looks; what lives shorter is nothing to watch
+WATCHES_MAX = 16  # at once; more get 429
+
+_ELSEWHERE = "it is over, in another namespace, or in another replica of Spanway"
+
+
+class Requests:
+    """Answers for one data plane, that of `instance`; `ask` is the engine's."""
+
+    def __init__(self, ask: Callable[[Query], Awaitable[Live]], instance: str) -> None:
+        self._ask = ask
+        self._instance = instance
+        self._origin = secrets.token_hex(8)
+        self._memory = Memory()
+        self._watches = 0
+        self._is_stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Watches end, as they do now and then anyway."""
+        self._is_stopping.set()
+
+    async def get(self, request: web.Request, namespace: str, name: str) -> web.Response:
+        """One of them, in a namespace or in any.
+
+        Raises:
+            StatusError: there is none of that name.
+        """
+        named = (Condition(Field.ID, name), *_in_namespace(namespace))
+        live = await self._ask(Query(named, limit=1))
+        if not live.requests:
+            raise not_found(RESOURCE, name, _ELSEWHERE)
+        options = list_options({"includeObject": request.query.get("includeObject", "")})
+        writer = self._writer(request, options)
+        return _json(writer.one(live.requests[0], self._memory.new_version()))
+
+    async def list(self, request: web.Request, namespace: str) -> web.StreamResponse:
+        """All of a namespace, or of all; with `watch` what changes of them.
+
+        Raises:
+            StatusError: a parameter is wrong, or what it goes on from is forgotten.
+        """
+        options = list_options(request.query)
+        conditions = (*options.conditions, *_in_namespace(namespace))
+        if options.is_watch:
+            return await self._watch(request, options, conditions)
+        part = options.part
+        if part is not None and part.origin != self._origin:
+            raise expired("continue: another server began this list; begin anew")
+        after = part.after if part is not None else None
+        live = await self._ask(Query(conditions, limit=options.limit, after=after))
+        rows = live.requests
+        version = part.version if part is not None else self._memory.new_version()
+        self._memory.add(version, conditions, rows)
+        token = ""
+        if len(rows) == options.limit:
+            token = Continue(self._origin, version, rows[-1].start_ns, rows[-1].id).text()
+        return _json(self._writer(request, options).many(rows, version, token))
+
+    def _writer(self, request: web.Request, options: ListOptions) -> Writer:
+        form = wanted_form(request.headers.get("Accept", ""))
+        return Writer(form, options.included, self._instance)
+
+    async def _watch(
+        self, request: web.Request, options: ListOptions, conditions: tuple[Condition, ...]
+    ) -> web.StreamResponse:
+        known = self._known(options, conditions)
+        writer = self._writer(request, options)
+        if self._watches >= WATCHES_MAX:
+            raise StatusError(
+                429, "TooManyRequests", f"{WATCHES_MAX} watch already; try again later"
+            )
+        self._watches += 1
+        try:
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await response.prepare(request)
+            watch = _Watch(request, response, writer, conditions)
+            # It was to last so long, or whoever watched has left.
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(options.timeout_s):
+                    await self._follow(watch, options, known)
+            return response
+        finally:
+            self._watches -= 1
+
+    def _known(self, options: ListOptions, conditions: tuple[Condition, ...]) -> Known:
+        """What the client knows already."""
+        if options.version in ("", "0") or options.sends_initial_events:
+            return {}
+        known = self._memory.known(options.version, conditions)
+        if known is None:
+            raise expired(
+                f"resourceVersion: {options.version[:32]} is forgotten, or another server's;"
+                " list anew"
+            )
+        return known
+
+    async def _follow(self, watch: "_Watch", options: ListOptions, known: Known) -> None:
+        wants_bookmark = options.sends_initial_events and options.wants_bookmarks
+        while not self._is_stopping.is_set() and watch.is_open:
+            live = await self._ask(Query(watch.conditions, limit=LIST_ROWS_MAX))
+            events, known = changes(known, live)
+            version = self._memory.new_version()
+            await watch.send(events, version)
+            if wants_bookmark:
+                await watch.send_bookmark(version)
+                wants_bookmark = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_stopping.wait(), WATCH_INTERVAL_S)
+
+
+class _Watch:
+    """The stream that somebody watches."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        writer: Writer,
+        conditions: tuple[Condition, ...],
+    ) -> None:
+        self._request = request
+        self._response = response
+        self._writer = writer
+        self.conditions = conditions
+
+    @property
+    def is_open(self) -> bool:
+        transport = self._request.transport
+        return transport is not None and not transport.is_closing()
+
+    async def send(self, events: Iterable[Event], version: str) -> None:
+        """Writes the events, a line each. Raises ConnectionError when nobody listens any more."""
+        lines = (
+            _line({"type": event.type, "object": self._writer.one(event.row, version)})
+            for event in events
+        )
+        if content := b"".join(lines):
+            await self._response.write(content)
+
+    async def send_bookmark(self, version: str) -> None:
+        """Says that all that there was has been told."""
+        about = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}}
+        mark = {"kind": KIND, "apiVersion": API_VERSION, "metadata": about}
+        await self._response.write(_line({"type": "BOOKMARK", "object": mark}))
+
+
+def _in_namespace(namespace: str) -> tuple[Condition, ...]:
+    return (Condition(Field.NAMESPACE, namespace),) if namespace else ()
+
+
+def _line(event: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(event) + b"\n"
+
+
+def _json(body: Mapping[str, Any]) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")

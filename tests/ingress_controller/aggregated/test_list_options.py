@@ -1,0 +1,59 @@
+import pytest
+
+from ingress_controller.aggregated.forms import Included
+from ingress_controller.aggregated.list_options import Continue, list_options
+from ingress_controller.aggregated.status_error import StatusError
+
+
+def test_limit_and_timeout_are_bounded() -> None:
+    assert list_options({}).limit == 1_000
+    assert list_options({"limit": "500"}).limit == 500
+    assert list_options({"limit": "9" * 40}).limit == 1_000
+    assert list_options({"timeoutSeconds": "5"}).timeout_s == 5
+    assert list_options({"timeoutSeconds": "0"}).timeout_s == 3_600
+
+
+def test_token_leads_to_where_the_list_stopped() -> None:
+    part = Continue("spanway-1", "12", 2**63 - 1, "b7ad6b7169203331")
+
+    assert list_options({"continue": part.text()}).part == part
+
+
+@pytest.mark.parametrize("value", ["true", "1", "", "True", "yes"])
+def test_switch_that_is_given_is_on(value: str) -> None:
+    assert list_options({"watch": value}).is_watch
+
+
+@pytest.mark.parametrize("value", ["false", "0", "FALSE"])
+def test_switch_may_be_off(value: str) -> None:
+    assert not list_options({"watch": value}).is_watch
+
+
+def test_metadata_is_included_unless_told_otherwise() -> None:
+    assert list_options({}).included is Included.METADATA
+    assert list_options({"includeObject": "None"}).included is Included.NONE
+
+
+NEGATIVE = "eyJvcmlnaW4iOiJhIiwidmVyc2lvbiI6IjEiLCJzdGFydF9ucyI6LTEsImlkIjoiYiJ9"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("labelSelector", "app=web", "live requests have no labels; select by fields"),
+        ("resourceVersionMatch", "Exact", "there is no Exact"),
+        ("includeObject", "All", '"All" is none of None, Metadata, Object.'),
+        ("limit", "-1", 'limit: "-1" is not a whole number.'),
+        ("timeoutSeconds", "1.5", 'timeoutSeconds: "1.5" is not a whole number.'),
+        ("continue", "x", "continue: it is not from here"),
+        ("continue", "\u00e9", "continue: it is not from here"),
+        ("continue", NEGATIVE, "continue: it is not from here"),
+        ("continue", "A" * 5_000, "continue: it is not from here"),
+    ],
+)
+def test_wrong_option_is_named_with_the_fix(name: str, value: str, message: str) -> None:
+    with pytest.raises(StatusError) as raised:
+        list_options({name: value})
+
+    assert raised.value.code == 400
+    assert message in raised.value.message
