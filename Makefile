@@ -45,7 +45,8 @@ demo-hotrod: build ## the real HotROD and Jaeger; needs Go, builds for minutes t
 test: test-rust test-python test-real ## everything
 
 test-rust:
-	cargo test --quiet --locked --package spanway-engine --package spanway-open-loop
+	cargo test --quiet --locked --package spanway-engine --package spanway-columns \
+	  --package spanway-open-loop
 
 test-python: build
 	$(BIN)/pytest tests --ignore tests/real

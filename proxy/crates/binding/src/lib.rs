@@ -9,11 +9,14 @@ mod _engine {
     use std::net::TcpListener;
     use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
     use std::path::PathBuf;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::Duration;
 
+    use arrow_array::ffi::to_ffi;
+    use arrow_array::{Array, StructArray};
     use pyo3::exceptions::{PyOSError, PyValueError};
     use pyo3::prelude::*;
-    use pyo3::types::PyBytes;
+    use pyo3::types::{PyBytes, PyCapsule};
     use serde::Serialize;
     use spanway_engine::access_log::{Destination, Format, Log};
     use spanway_engine::trace::{Batch, Resource};
@@ -185,6 +188,67 @@ mod _engine {
         };
         Log::open(destination, format)
             .map_err(|err| PyOSError::new_err((err.raw_os_error(), err.to_string())))
+    }
+
+    /// Spans as Arrow columns; `proxy/columns.py` is its face.
+    #[pyclass(frozen)]
+    struct Columns(Mutex<spanway_columns::Columns>);
+
+    #[pymethods]
+    impl Columns {
+        #[new]
+        fn new() -> Self {
+            Self(Mutex::default())
+        }
+
+        /// Rows that wait to be taken.
+        fn rows(&self) -> usize {
+            self.lock().rows()
+        }
+
+        /// OTLP bytes in; how many spans were taken, and how many refused.
+        fn add(&self, py: Python<'_>, otlp: &[u8]) -> PyResult<(usize, usize)> {
+            let added = py.detach(|| self.lock().add(otlp));
+            let added = added.map_err(|err| PyValueError::new_err(err.to_string()))?;
+            Ok((added.taken, added.refused))
+        }
+
+        /// All rows, as an array of the Arrow C data interface; afterwards there are none.
+        fn take(&self, py: Python<'_>) -> PyResult<ColumnBatch> {
+            let taken = py.detach(|| self.lock().take());
+            let rows = taken.map_err(|err| PyValueError::new_err(err.to_string()))?;
+            Ok(ColumnBatch(rows))
+        }
+    }
+
+    impl Columns {
+        /// Whoever panicked with it left at most the columns of one request uneven; they are filled up.
+        fn lock(&self) -> MutexGuard<'_, spanway_columns::Columns> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    /// Rows that were taken, for whoever reads Arrow.
+    #[pyclass(frozen)]
+    struct ColumnBatch(StructArray);
+
+    #[pymethods]
+    impl ColumnBatch {
+        /// Source: Arrow, "The Arrow `PyCapsule` Interface".
+        #[pyo3(signature = (requested_schema = None))]
+        fn __arrow_c_array__<'py>(
+            &self,
+            py: Python<'py>,
+            requested_schema: Option<Bound<'py, PyAny>>,
+        ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+            // The one that is asked for is a wish; whoever cannot use ours casts it.
+            drop(requested_schema);
+            let exported = to_ffi(&self.0.to_data());
+            let (array, schema) = exported.map_err(|err| PyValueError::new_err(err.to_string()))?;
+            let schema = PyCapsule::new_with_value(py, schema, c"arrow_schema")?;
+            let array = PyCapsule::new_with_value(py, array, c"arrow_array")?;
+            Ok((schema, array))
+        }
     }
 
     fn duration(seconds: f64) -> PyResult<Duration> {

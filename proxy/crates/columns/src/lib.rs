@@ -1,0 +1,26 @@
+//! Spans of OTLP as Arrow columns: what the trace store keeps and queries.
+//!
+//! In come export requests as they are on the wire, the engine's own and those of applications; out
+//! come record batches of one schema ([`schema`]). No span becomes an object on the way.
+//!
+//! Rules: no I/O, no Python. A request that is malformed adds nothing; a span with an invalid id is
+//! refused and counted. Nothing of a span is lost but what is beyond a bound below.
+
+#![forbid(unsafe_code)]
+
+mod any;
+mod column;
+mod protobuf;
+mod request;
+pub mod schema;
+mod table;
+
+pub use protobuf::MalformedError;
+pub use table::{Added, Columns};
+
+/// Bytes of one text, the JSON of left-over attributes among them; what is longer is cut. Jaeger and
+/// Tempo keep 32 KiB at most of one tag, too.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+
+/// How deep lists and maps may be nested in an attribute. Protobuf's own parsers stop at 100.
+pub const NESTING_MAX: usize = 16;

@@ -1,0 +1,194 @@
+//! Rows that are being collected, and the record batch that they become.
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, StructArray};
+use arrow_schema::{ArrowError, Field as ArrowField, Schema};
+use rustc_hash::FxHashMap;
+use serde_json::Value as Json;
+
+use crate::any::{self, Any, Pair};
+use crate::column::{Cell, Column};
+use crate::protobuf::MalformedError;
+use crate::request::{Request, Span};
+use crate::schema::{ATTRIBUTES, OWN};
+
+/// How many spans of a request were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Added {
+    /// Spans that became rows.
+    pub taken: usize,
+    /// Spans without a valid trace id and span id.
+    pub refused: usize,
+}
+
+/// Spans as columns, row after row.
+pub struct Columns {
+    /// Those of [`OWN`], then those of [`ATTRIBUTES`].
+    all: Vec<Column>,
+    places: FxHashMap<&'static str, usize>,
+    rows: usize,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Columns {
+    /// No rows.
+    #[must_use]
+    pub fn new() -> Self {
+        let kinds = OWN.iter().map(|field| field.kind);
+        let kinds = kinds.chain(ATTRIBUTES.iter().map(|(_, kind)| *kind));
+        let names = ATTRIBUTES.iter().map(|(name, _)| *name);
+        Self {
+            all: kinds.map(Column::new).collect(),
+            places: names.zip(OWN.len()..).collect(),
+            rows: 0,
+        }
+    }
+
+    /// Rows that wait to be taken.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Adds the spans of an `ExportTraceServiceRequest`, or of several put end to end.
+    ///
+    /// # Errors
+    /// The bytes are something else; nothing was added. Never panics, for any bytes.
+    pub fn add(&mut self, otlp: &[u8]) -> Result<Added, MalformedError> {
+        let request = Request::read(otlp)?;
+        let mut added = Added {
+            taken: 0,
+            refused: 0,
+        };
+        for span in &request.spans {
+            match Ids::of(span) {
+                Some(ids) => {
+                    self.row(&request, span, &ids);
+                    added.taken += 1;
+                }
+                None => added.refused += 1,
+            }
+        }
+        Ok(added)
+    }
+
+    /// All rows as one record batch with the columns of the schema; afterwards there are none.
+    ///
+    /// # Errors
+    /// The columns do not fit together: a bug.
+    pub fn take(&mut self) -> Result<StructArray, ArrowError> {
+        let rows = std::mem::take(&mut self.rows);
+        let arrays: Vec<_> = self.all.iter_mut().map(|it| it.take(rows)).collect();
+        let names = OWN.iter().map(|field| field.name);
+        let names = names.chain(ATTRIBUTES.iter().map(|(name, _)| *name));
+        let fields: Vec<_> = names
+            .zip(&arrays)
+            .map(|(name, array)| ArrowField::new(name, array.data_type().clone(), true))
+            .collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map(StructArray::from)
+    }
+
+    fn row(&mut self, request: &Request<'_>, span: &Span<'_>, ids: &Ids) {
+        let row = self.rows;
+        self.rows += 1;
+        let resource = &request.resources[span.resource];
+        let own = [
+            Some(Cell::Id(ids.trace_hi)),
+            Some(Cell::Id(ids.trace_lo)),
+            Some(Cell::Id(ids.span)),
+            ids.parent.map(Cell::Id),
+            Some(Cell::Int(signed(span.start_unix_ns))),
+            Some(Cell::Int(signed(
+                span.end_unix_ns.saturating_sub(span.start_unix_ns),
+            ))),
+            Some(Cell::Int(signed(span.kind))),
+            Some(Cell::Int(signed(span.status))),
+            Some(Cell::Text(span.name)),
+            Some(Cell::Text(resource.service)),
+            text(resource.instance),
+            text(span.scope),
+            text(span.status_message),
+            text(span.trace_state),
+            (resource.rest != "{}").then_some(Cell::Text(&resource.rest)),
+        ];
+        for (column, cell) in self.all.iter_mut().zip(own) {
+            if let Some(cell) = cell {
+                column.set(row, cell);
+            }
+        }
+        let rest: Vec<&Pair<'_>> = request
+            .attributes(span)
+            .iter()
+            .filter(|pair| !self.has_column(row, pair))
+            .collect();
+        let json = [
+            (!rest.is_empty()).then(|| any::object(rest.iter().copied())),
+            list(&span.events),
+            list(&span.links),
+        ];
+        let place = own.len();
+        for (column, json) in self.all[place..].iter_mut().zip(json) {
+            if let Some(json) = json {
+                column.set(row, Cell::Text(&json));
+            }
+        }
+    }
+
+    /// Puts an attribute into its column; false where it has none that takes it.
+    fn has_column(&mut self, row: usize, pair: &Pair<'_>) -> bool {
+        let Some(place) = self.places.get(pair.name) else {
+            return false;
+        };
+        let cell = match pair.value {
+            Any::Text(text) => Cell::Text(text),
+            Any::Bool(is) => Cell::Bool(is),
+            Any::Int(number) => Cell::Int(number),
+            Any::Other(_) => return false,
+        };
+        self.all[*place].set(row, cell)
+    }
+}
+
+/// The ids of a span, as numbers.
+struct Ids {
+    trace_hi: u64,
+    trace_lo: u64,
+    span: u64,
+    parent: Option<u64>,
+}
+
+impl Ids {
+    /// `None` where one that must be there is not, or is zero.
+    fn of(span: &Span<'_>) -> Option<Self> {
+        let (trace_hi, trace_lo) = span.trace_id.split_at_checked(8)?;
+        let ids = Self {
+            trace_hi: number(trace_hi)?,
+            trace_lo: number(trace_lo)?,
+            span: number(span.id)?,
+            parent: number(span.parent_id).filter(|id| *id != 0),
+        };
+        ((ids.trace_hi, ids.trace_lo) != (0, 0) && ids.span != 0).then_some(ids)
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn text(text: &str) -> Option<Cell<'_>> {
+    (!text.is_empty()).then_some(Cell::Text(text))
+}
+
+fn list(entries: &[Json]) -> Option<String> {
+    (!entries.is_empty()).then(|| Json::Array(entries.to_vec()).to_string())
+}
