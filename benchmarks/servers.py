@@ -125,7 +125,7 @@ class Starter:
     def _spanway(self, name: str) -> Server:
         """The real command; it is ready when its admin server says so."""
         ports, admin = _ports("http", *(["https"] if self.tls else [])), free_port()
-        argv = [program("spanway"), "run", "--admin", f"127.0.0.1:{admin}"]
+        argv = [program("spanway"), "run", "--admin", f"127.0.0.1:{admin}", "--store", "off"]
         argv += ["--manifests", str(self._config(name, "manifests.yaml", {}).parent)]
         argv += ["--workers", str(VARIANTS[name].workers)]
         for kind, port in ports.items():

@@ -191,6 +191,14 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
             "URL…",
             "and there: otlp+grpc://host, file:/path, console, zipkin+http://…; docs/EXPORT.md",
         ),
+        (
+            "--store",
+            "DIR",
+            "keep them here for the page and the API: a directory, memory or off; default: of this"
+            " user's state, in memory where there is none",
+        ),
+        ("--store-bytes", "SIZE", "of these files; the oldest go; default: 1Gi"),
+        ("--store-age", "TIME", "spans that are older go; default: 3d"),
         ("--sample-ratio", "R", "share of new traces that are sampled, 0 to 1; default: 1"),
         ("--sample-rate-limit", "N", "of these at most so many a second; default: no bound"),
         (

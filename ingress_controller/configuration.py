@@ -107,6 +107,12 @@ def _default_certificate(settings: Settings) -> str:
             return ""
 
 
+def _store(settings: Settings) -> str:
+    if settings.store is None:
+        return "off"
+    return str(settings.store.directory or "memory")
+
+
 def _sampling_remote(settings: Settings) -> str:
     """Without the user and password that a URL may have."""
     if settings.sampling_remote is None:
@@ -136,6 +142,9 @@ _READ: Mapping[str, Callable[[Settings], Any]] = {
     "--drain-timeout": lambda settings: settings.drain_timeout_s,
     "--drain-delay": lambda settings: settings.drain_delay_s,
     "--export": lambda settings: [export.name for export in settings.exports],
+    "--store": _store,
+    "--store-bytes": lambda settings: settings.store and settings.store.bytes_max,
+    "--store-age": lambda settings: settings.store and f"{settings.store.age_s_max:.0f}s",
     "--sampling-remote": _sampling_remote,
     "--debug-key-file": _is_given("debug_key"),
     "--phase-spans": lambda settings: settings.span_detail.phase_spans,

@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
 import uvloop
@@ -57,8 +57,10 @@ from ingress_controller.takeover.taking import Taken, bound_address, take_over
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.traces import own_spans
 from ingress_controller.traces.export import making
+from ingress_controller.traces.export.exporter import Exporter
 from ingress_controller.traces.export.exporters import Exporters
 from ingress_controller.traces.remote_sampling import RemoteSampling
+from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWatch
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
@@ -67,6 +69,9 @@ from proxy.engine import Engine, Match
 from proxy.live import Live, Query
 from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing, TracingPolicy
+
+if TYPE_CHECKING:
+    from ingress_controller.traces.store.store import Store
 
 IDLE_S = 1.0  # for the requests that are on their way when it stops
 FLUSH_DEADLINE_S = 5.0  # with the engine's deadline below the 30 s that Kubernetes gives
@@ -88,6 +93,14 @@ class Waiting(Event, frozen=True):
 
     level: ClassVar[int] = logging.WARNING
     what: str
+
+
+class StoreInMemory(Event, frozen=True):
+    """Traces are lost when the process ends, since there is no directory to keep them in."""
+
+    level: ClassVar[int] = logging.WARNING
+    directory: str
+    reason: str
 
 
 class Stopping(Event, frozen=True):
@@ -119,7 +132,8 @@ class _Process:
         self.cache = cache
         self.source = source
         self.engine = engine
-        self.exporters = _exporters(settings, engine)
+        self.store = _store(settings)
+        self.exporters = _exporters(settings, engine, self.store)
         self.tracer: Tracer = NoOpTracer()
         if self.exporters is not None:
             self.tracer = own_spans.tracer(resource, version(), self.exporters.offer)
@@ -173,6 +187,7 @@ class _Process:
             "exporters": self.exporters.stats if self.exporters is not None else [],
             "objects": self.cache.object_count,
             "objects_refused": self.cache.refused_count,
+            "store": self.store.stats if self.store is not None else None,
         }
 
     @property
@@ -286,6 +301,8 @@ def _background(process: _Process) -> Iterator[tuple[str, Coroutine[Any, Any, No
     yield "reconciler", process.reconciler.run()
     if process.remote_sampling is not None:
         yield "remote sampling", process.remote_sampling.run()
+    if process.store is not None:
+        yield "store", process.store.run()
 
 
 async def _release(leader: Leader | None) -> None:
@@ -308,7 +325,9 @@ def _engine(settings: Settings, resource: dict[str, str]) -> Engine:
         return Engine(
             workers=settings.workers,
             resource=resource,
-            span_queue_bytes=QUEUE_BYTES_MAX if settings.exports else UNCOLLECTED_BYTES_MAX,
+            span_queue_bytes=QUEUE_BYTES_MAX
+            if settings.exports or settings.store
+            else UNCOLLECTED_BYTES_MAX,
             metrics_routes_max=settings.metrics_routes,
             access_log=settings.access_log,
         )
@@ -636,15 +655,42 @@ def _remote_sampling(settings: Settings, builder: Builder, cache: Cache) -> Remo
     return RemoteSampling(sampler.url, service, policy, interval_s=interval_s, on_change=change)
 
 
-def _exporters(settings: Settings, engine: Engine) -> Exporters | None:
-    if not settings.exports or not settings.tracing_enabled:
+def _store(settings: Settings) -> "Store | None":
+    wanted = settings.store
+    if wanted is None:
         return None
-    exporters = []
+    # Some 100 ms and 70 MB.
+    from ingress_controller.traces.store.segments import Segments  # noqa: PLC0415
+    from ingress_controller.traces.store.store import Store  # noqa: PLC0415
+
+    limits = StoreLimits(bytes_max=wanted.bytes_max, age_s_max=wanted.age_s_max)
+    segments = None
+    if (directory := wanted.directory) is not None:
+        try:
+            segments = Segments(directory)
+        except OSError as err:
+            reason = os.strerror(err.errno or 0).lower()
+            if wanted.is_asked_for:
+                raise StartError(
+                    f"--store {directory} cannot be used: {reason};"
+                    " name another directory, memory or off."
+                ) from err
+            emit(StoreInMemory(str(directory), reason))
+    return Store(segments, limits)
+
+
+def _exporters(settings: Settings, engine: Engine, store: "Store | None") -> Exporters | None:
+    """The store takes spans as every other destination does."""
+    if not (settings.exports or store) or not settings.tracing_enabled:
+        return None
+    exporters: list[Exporter] = []
     for export in settings.exports:
         try:
             exporters.append(making.exporter(export, bridge_spans_max=settings.bridge_spans_max))
         except ValueError as err:
             raise StartError(f"Spans cannot be exported to {export.name}: {err}.") from err
+    if store is not None:
+        exporters.append(Exporter("store", store))
     return Exporters(
         engine.take_spans, engine.spans_fd(), exporters, linger_s=settings.export_linger_s
     )

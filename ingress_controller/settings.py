@@ -40,6 +40,7 @@ from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
 from ingress_controller.traces.export.destination import Export
 from ingress_controller.traces.export.exporters import LINGER_S
+from ingress_controller.traces.store.limits import AGE_S_MAX, BYTES_MAX
 from proxy.access_log import AccessLog, AccessLogFormat
 from proxy.metrics import METRICS_ROUTES_MAX
 from proxy.table import (
@@ -65,6 +66,8 @@ IDLE_TIMEOUT_S = 75.0  # nginx keepalive_timeout
 TOP_INTERVAL_S = 1.0  # htop: 1.5 s
 TOP_INTERVAL_S_MIN = 0.2  # no eye is faster
 TOP_INTERVAL_S_MAX = 3_600.0  # who looks less often can ask once
+STORE_AGE_S_MIN = 60.0  # less is nothing that one could look at
+STORE_AGE_S_MAX = 3_650 * 86_400.0  # ten years: whoever wants more has another store
 CLIENT_S_MIN = 0.001  # the least that the table can say, since it counts milliseconds
 CLIENT_S_MAX = 86_400.0  # a day; whoever holds a connection for longer costs memory for nothing
 
@@ -81,6 +84,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StartError",
+    "StoreSettings",
     "TopSettings",
     "read_settings",
     "version",
@@ -90,6 +94,8 @@ _T = TypeVar("_T")
 _G = TypeVar("_G")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_AGE = re.compile(r"([0-9]{1,9})([smhd])")
+_AGE_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -137,6 +143,16 @@ class Secret(msgspec.Struct, frozen=True):
         return "Secret(...)" if self.text else "Secret()"
 
 
+class StoreSettings(msgspec.Struct, frozen=True):
+    """The trace store; without `directory` it is in memory. `is_asked_for`: the directory has to be
+    usable."""
+
+    directory: Path | None = None
+    bytes_max: int = BYTES_MAX
+    age_s_max: float = AGE_S_MAX
+    is_asked_for: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`spanway run`. Addresses are canonical `IP:PORT`; `resource` is of all spans.
 
@@ -171,6 +187,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nginx_metrics: bool = True
     access_log: AccessLog | None = None
     exports: tuple[Export, ...] = ()
+    store: StoreSettings | None = None
     export_linger_s: float = LINGER_S
     bridge_spans_max: int | None = None
     resource: Mapping[str, str] = {}
@@ -358,6 +375,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         access_log=_access_log(given, source),
         nginx_metrics=given.one("--nginx-metrics", _switch) is not False,
         exports=otel.exports,
+        store=_store(given, env) if otel.enabled else None,
         export_linger_s=otel.linger_s,
         bridge_spans_max=otel.bridge_spans_max,
         resource=otel.resource,
@@ -389,6 +407,39 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
     _refuse_twice(settings)
     _refuse_alike(settings.exports)
     return settings
+
+
+def _store(given: _Given, env: Mapping[str, str]) -> StoreSettings | None:
+    place = given.one("--store", str)
+    size = given.one("--store-bytes", url.size)
+    age_s = given.one("--store-age", _store_age)
+    if place == "off":
+        for flag in ("--store-bytes", "--store-age"):
+            if found := given.texts(flag):
+                raise SettingsError(
+                    f"{found[0][0]} has no effect without a store; drop one of them."
+                )
+        return None
+    directory = None if place == "memory" else Path(place).absolute() if place else _state(env)
+    return StoreSettings(
+        directory,
+        BYTES_MAX if size is None else size,
+        AGE_S_MAX if age_s is None else age_s,
+        is_asked_for=place is not None,
+    )
+
+
+def _state(env: Mapping[str, str]) -> Path | None:
+    """Where a program keeps what should outlive it: in a pod /var/lib, which may be a volume.
+
+    Source: XDG Base Directory Specification 0.8, XDG_STATE_HOME.
+    """
+    if env.get("KUBERNETES_SERVICE_HOST"):
+        return Path("/var/lib/spanway/traces")
+    state, home = env.get("XDG_STATE_HOME", ""), env.get("HOME", "")
+    if Path(state).is_absolute():
+        return Path(state) / "spanway/traces"
+    return Path(home) / ".local/state/spanway/traces" if Path(home).is_absolute() else None
 
 
 def _access_log(given: _Given, source: ManifestsSource | KubernetesSource) -> AccessLog | None:
@@ -651,6 +702,16 @@ def _kernel_timestamps(text: str) -> KernelTimestamps:
 
 def _seconds(text: str) -> float:
     return _seconds_within(text, 0, DRAIN_S_MAX)
+
+
+def _store_age(text: str) -> float:
+    found = _AGE.fullmatch(text)
+    age_s = int(found[1]) * _AGE_UNITS_S[found[2]] if found else 0
+    if not STORE_AGE_S_MIN <= age_s <= STORE_AGE_S_MAX:
+        raise ValueError(
+            f'"{text}" is not a time from a minute to ten years, for example 12h or 3d'
+        )
+    return float(age_s)
 
 
 def _top_seconds(text: str) -> float:

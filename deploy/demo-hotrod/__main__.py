@@ -93,7 +93,7 @@ class Demo:
                 group.create_task(self._report_clicks())
 
     def _spanway(self) -> Child:
-        argv = [SPANWAY, "run", "--manifests", str(HERE / "manifests")]
+        argv = [SPANWAY, "run", "--store", "memory", "--manifests", str(HERE / "manifests")]
         argv += ["--http", self._options.http, "--admin", self._options.admin]
         return Child("spanway", [*argv, "--otlp-endpoint", self._options.otlp])
 

@@ -106,7 +106,7 @@ class Demo:
                 group.create_task(self._report_strangers())
 
     def _spanway(self, traces_url: str) -> Child:
-        argv = [SPANWAY, "run", "--manifests", str(HERE)]
+        argv = [SPANWAY, "run", "--store", "memory", "--manifests", str(HERE)]
         argv += ["--http", self._http, "--https", self._https]
         return Child("spanway", [*argv, "--admin", self._admin, "--otlp-endpoint", traces_url])
 

@@ -5,20 +5,28 @@ sentence that names the parameter, its value and what to write instead. Every an
 """
 
 import asyncio
-import difflib
-import re
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
+from ingress_controller.admin.parameters import (
+    HEADERS,
+    ParameterError,
+    answer,
+    cut,
+    duration_ns,
+    given_once,
+    one_of,
+    refusal,
+    refused,
+    whole_number,
+)
 from proxy.live import Condition, Field, Kind, Live, Phase, Query, Sort
 
 LIMIT = 100  # rows where nothing is said
 LIMIT_MAX = 1_000  # rows: some 800 KiB of JSON; the counts are always of all
-VALUE_CHARACTERS_MAX = 512  # of one parameter: as long as the text that it is compared with
 AGE_S_MAX = 86_400.0 * 365  # of what is asked for; nothing lives longer
 WATCHERS_MAX = 16  # at once; more get 503
 INTERVAL_S = 1.0  # between the answers of a watch, where nothing is said
@@ -26,21 +34,8 @@ INTERVAL_S_MIN = 0.2  # five a second: no eye is faster, and each asks every wor
 INTERVAL_S_MAX = 60.0  # a proxy in between may close what is silent for longer
 QUESTIONS_MAX = 4  # to the engine at once; more wait
 
-_E = TypeVar("_E", bound=StrEnum)
 _OTHERS = ("age_min", "sort", "order", "limit", "watch", "interval")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h)?")
-_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000}
 _CLOSED = {Field.PHASE: Phase, Field.KIND: Kind}
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-class ParameterError(Exception):
-    """What a user gets as 400."""
-
-    def __init__(self, parameter: str, value: str, fix: str) -> None:
-        super().__init__(f'{parameter}: "{value}" {fix}.')
-        self.parameter = parameter
-        self.value = value
 
 
 class LiveApi:
@@ -60,19 +55,16 @@ class LiveApi:
         """One answer, or with `watch=1` one after the other as server-sent events."""
         parameters = list(request.query.items())
         if "at" in request.query:
-            return _error(501, "at: what is over is not kept here; leave it out to see now.")
+            return refusal(501, "at: what is over is not kept here; leave it out to see now.")
         try:
             query = read_query(parameters)
             interval_s = read_interval_s(parameters)
         except ParameterError as err:
-            return _error(400, str(err), parameter=err.parameter, value=err.value)
+            return refused(err)
         if interval_s is None:
-            body = msgspec.json.format(msgspec.json.encode(await self.ask(query)), indent=2)
-            return web.Response(
-                body=body + b"\n", content_type="application/json", headers=_HEADERS
-            )
+            return answer(await self.ask(query))
         if self._watchers >= WATCHERS_MAX:
-            return _error(503, f"watch: {WATCHERS_MAX} watch already; ask without it, or later.")
+            return refusal(503, f"watch: {WATCHERS_MAX} watch already; ask without it, or later.")
         self._watchers += 1
         try:
             return await self._watch(request, query, interval_s)
@@ -82,7 +74,7 @@ class LiveApi:
     async def _watch(
         self, request: web.Request, query: Query, interval_s: float
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_HEADERS | {"Content-Type": "text/event-stream"})
+        response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
             while True:
@@ -100,28 +92,14 @@ def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
     Raises:
         ParameterError: one of them is unknown, is there twice, or cannot be read.
     """
-    given: dict[str, str] = {}
-    known = [*Field, *_OTHERS]
-    for name, value in parameters:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            meant = f'write "{close[0]}"' if close else f"there are {', '.join(known)}"
-            raise ParameterError(
-                _cut(name), _cut(value), f"is of a parameter that is unknown; {meant}"
-            )
-        if name in given:
-            raise ParameterError(name, _cut(value), "is a second value; give one")
-        if len(value) > VALUE_CHARACTERS_MAX:
-            fix = f"and so on is too long; give at most {VALUE_CHARACTERS_MAX} characters"
-            raise ParameterError(name, _cut(value), fix)
-        given[name] = value
-    order = _one_of("order", given.get("order", "desc"), _Order)
+    given = given_once(parameters, [*Field, *_OTHERS])
+    order = one_of("order", given.get("order", "desc"), _Order)
     return Query(
         conditions=tuple(_condition(field, given[field]) for field in Field if field in given),
         age_min_us=_age_us(given.get("age_min", "0")),
-        sort=_one_of("sort", given.get("sort", Sort.AGE), Sort),
+        sort=one_of("sort", given.get("sort", Sort.AGE), Sort),
         ascending=order is _Order.ASC,
-        limit=_limit(given.get("limit", str(LIMIT))),
+        limit=whole_number("limit", given.get("limit", str(LIMIT)), 0, LIMIT_MAX),
     )
 
 
@@ -134,7 +112,7 @@ def read_interval_s(parameters: Iterable[tuple[str, str]]) -> float | None:
     given = dict(parameters)
     watch = given.get("watch", "0")
     if watch not in ("0", "1"):
-        raise ParameterError("watch", _cut(watch), "is neither 1 nor 0")
+        raise ParameterError("watch", cut(watch), "is neither 1 nor 0")
     text = given.get("interval", str(INTERVAL_S))
     try:
         interval_s = float(text)
@@ -142,7 +120,7 @@ def read_interval_s(parameters: Iterable[tuple[str, str]]) -> float | None:
         interval_s = 0.0
     if not INTERVAL_S_MIN <= interval_s <= INTERVAL_S_MAX:
         fix = f"is not a number of seconds from {INTERVAL_S_MIN:g} to {INTERVAL_S_MAX:g}"
-        raise ParameterError("interval", _cut(text), fix)
+        raise ParameterError("interval", cut(text), fix)
     return interval_s if watch == "1" else None
 
 
@@ -154,35 +132,9 @@ class _Order(StrEnum):
 def _condition(field: Field, text: str) -> Condition:
     value = text.removeprefix("!")
     if field in _CLOSED:
-        _one_of(field, value, _CLOSED[field])
+        one_of(field, value, _CLOSED[field])
     return Condition(field, value, negated=value != text)
 
 
-def _one_of(name: str, text: str, kind: type[_E]) -> _E:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ParameterError(name, _cut(text), f"is none of {', '.join(kind)}") from None
-
-
 def _age_us(text: str) -> int:
-    found = _DURATION.fullmatch(text)
-    us = float(found[1]) * _UNITS_US[found[2] or "s"] if found else -1
-    if not 0 <= us <= AGE_S_MAX * 1_000_000:
-        raise ParameterError("age_min", _cut(text), "is no duration; write 500ms, 2s or 1m")
-    return int(us)
-
-
-def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text[:9]) > LIMIT_MAX:
-        raise ParameterError("limit", _cut(text), f"is not a whole number from 0 to {LIMIT_MAX}")
-    return int(text)
-
-
-def _cut(text: str) -> str:
-    return text[:64]
-
-
-def _error(status: int, message: str, **what: str) -> web.Response:
-    body = msgspec.json.encode({"error": message, **what}) + b"\n"
-    return web.Response(status=status, body=body, content_type="application/json", headers=_HEADERS)
+    return duration_ns("age_min", text, AGE_S_MAX) // 1_000

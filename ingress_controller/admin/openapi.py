@@ -13,6 +13,8 @@ import msgspec
 
 from ingress_controller.admin.live import INTERVAL_S_MAX, INTERVAL_S_MIN, LIMIT_MAX
 from ingress_controller.admin.problems import ShownExplanation, ShownProblems
+from ingress_controller.admin.traces import COLUMNS, Found, ShownTrace, Values
+from ingress_controller.traces.store.queries import TRACES_MAX
 from proxy.live import Field, Kind, Live, Phase, Sort
 
 _JSON = "application/json"
@@ -22,11 +24,11 @@ _ERROR = {"$ref": "#/components/schemas/Error"}
 @cache
 def document(version: str) -> dict[str, Any]:
     """The whole of it; `version` is Spanway's."""
-    answers = (Live, ShownExplanation, ShownProblems)
+    answers = (Live, ShownExplanation, ShownProblems, Found, ShownTrace, Values)
     schemas, components = msgspec.json.schema_components(
         answers, ref_template="#/components/schemas/{name}"
     )
-    live, explanation, problems = schemas
+    live, explanation, problems, found, trace, values = schemas
     return {
         "openapi": "3.1.0",
         "info": {
@@ -39,6 +41,21 @@ def document(version: str) -> dict[str, Any]:
         "paths": {
             "/api/live": _get(
                 "The requests that are inside now.", live, _LIVE, errors=(400, 501, 503)
+            ),
+            "/api/traces": _get(
+                "The newest traces that fit.", found, _SEARCH, errors=(400, 404, 503)
+            ),
+            "/api/traces/{id}": _get(
+                "One trace, as far as its spans are here.",
+                trace,
+                [_parameter("id", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, place="path")],
+                errors=(400, 404, 503),
+            ),
+            "/api/values": _get(
+                "What spans say, to search for.",
+                values,
+                [_parameter("of", {"enum": COLUMNS}, is_required=True), *_WINDOW],
+                errors=(400, 404, 503),
             ),
             "/api/routes": _get("The table in force.", _object(*_TABLE)),
             "/api/problems": _get("What is wrong with objects, and what to do.", problems),
@@ -87,8 +104,11 @@ def _get(
     return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
 
 
-def _parameter(name: str, schema: dict[str, Any], *, is_required: bool = False) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": is_required, "schema": schema}
+def _parameter(
+    name: str, schema: dict[str, Any], *, is_required: bool = False, place: str = "query"
+) -> dict[str, Any]:
+    is_required = is_required or place == "path"
+    return {"name": name, "in": place, "required": is_required, "schema": schema}
 
 
 def _object(*required: str) -> dict[str, Any]:
@@ -102,9 +122,19 @@ def _either(kind: Iterable[str]) -> dict[str, Any]:
 
 _CLOSED = {Field.PHASE: _either(Phase), Field.KIND: _either(Kind)}
 _TEXT = {"type": "string", "maxLength": 512}
+_DURATION = {"type": "string", "pattern": r"^[0-9]{1,3}(us|ms|s|m|h)?$"}
+_WINDOW = [_parameter("since", _DURATION)]
+_SEARCH = [
+    *(_parameter(name, _TEXT) for name in (*COLUMNS, "text")),
+    _parameter("status", {"type": "string", "pattern": "^[1-5](xx|[0-9][0-9])$"}),
+    *(_parameter(name, _DURATION) for name in ("min_duration", "max_duration")),
+    _parameter("error", {"enum": ["true", "false"]}),
+    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": TRACES_MAX}),
+    *_WINDOW,
+]
 _LIVE = [
     *(_parameter(field, _CLOSED.get(field, _TEXT)) for field in Field),
-    _parameter("age_min", {"type": "string", "pattern": r"^[0-9]{1,3}(us|ms|s|m|h)?$"}),
+    _parameter("age_min", _DURATION),
     _parameter("sort", {"enum": list(map(str, Sort))}),
     _parameter("order", {"enum": ["asc", "desc"]}),
     _parameter("limit", {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX}),

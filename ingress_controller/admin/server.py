@@ -6,7 +6,7 @@ Rules: handlers read what others own and change nothing. Answers are built on re
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -17,10 +17,14 @@ from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
 from ingress_controller.admin.page import add_page
 from ingress_controller.admin.problems import explain, problems
+from ingress_controller.admin.traces import TracesApi
 from ingress_controller.reconcile import Outcome
 from ingress_controller.routing.explaining import Match
 from proxy.live import Live, Query
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
+
+if TYPE_CHECKING:
+    from ingress_controller.traces.store.store import Store
 
 INDEX = """\
 Spanway {version}: a browser gets the web page here
@@ -31,6 +35,7 @@ Spanway {version}: a browser gets the web page here
 /api/problems   what is wrong with objects, and what to do
 /api/explain    which route answers a URL, and why: ?url=http://shop.example/cart
 /api/live       the requests that are inside now: filters, order, counts; watch=1 goes on
+/api/traces     the traces that are kept: search; /api/traces/ID is one; /api/values what to search
 /metrics        all that is counted, for Prometheus: text 0.0.4 or OpenMetrics with exemplars
 /api/stats      counters of the data plane, the export and the cache
 /api/config     the settings in force, without secrets
@@ -65,6 +70,9 @@ class State(Scraped, Protocol):
     @property
     def token(self) -> str:
         """What who asks has to know; empty where nobody has to."""
+
+    @property
+    def store(self) -> "Store | None": ...
 
     def live(self, query: Query) -> Live:
         """Blocks for milliseconds."""
@@ -156,6 +164,7 @@ def application(state: State) -> web.Application:
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
     app.router.add_get("/api/live", LiveApi(state.live).serve)
+    TracesApi(state.store).add_to(app)
     app.router.add_get("/api/stats", json(lambda: state.stats))
     app.router.add_get(
         "/api/config", json(lambda: {"version": state.version, "groups": state.config})

@@ -5,7 +5,7 @@ Source: opentelemetry/proto/trace/v1/trace.proto.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from google.protobuf.message import DecodeError
@@ -43,6 +43,15 @@ class MalformedSpansError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class SpanEvent:
+    """What a span notes of a moment: a log line, an exception."""
+
+    unix_ns: int
+    name: str
+    attributes: Mapping[str, AttributeValue]
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """One span. Ids are lower-case hex; `parent_id` is empty in a root."""
 
@@ -60,6 +69,11 @@ class Span:
     links: tuple[tuple[str, str], ...] = ()
     """Trace and span id of each span that this one is linked to."""
     trace_state: str = ""
+    events: tuple[SpanEvent, ...] = ()
+    resource: Mapping[str, AttributeValue] = field(default_factory=dict)
+    """Who made it; `service` is in it, too."""
+    scope: str = ""
+    """The name of the library that made it."""
 
     @property
     def duration_ns(self) -> int:
@@ -86,7 +100,7 @@ def decode(otlp: bytes) -> list[Span]:
     except DecodeError as err:
         raise MalformedSpansError(f"This is no ExportTraceServiceRequest: {err}") from err
     return [
-        _span(span, str(resource.get("service.name", "")))
+        _span(span, resource, scope_spans.scope.name)
         for resource_spans in request.resource_spans
         for resource in [_attributes(resource_spans.resource.attributes)]
         for scope_spans in resource_spans.scope_spans
@@ -94,7 +108,7 @@ def decode(otlp: bytes) -> list[Span]:
     ]
 
 
-def _span(span: trace_pb2.Span, service: str) -> Span:
+def _span(span: trace_pb2.Span, resource: Mapping[str, AttributeValue], scope: str) -> Span:
     if len(span.trace_id) != TRACE_ID_BYTES or len(span.span_id) != SPAN_ID_BYTES:
         raise MalformedSpansError(f"Span {span.name!r} has an id of the wrong length")
     if len(span.parent_span_id) not in {0, SPAN_ID_BYTES}:
@@ -109,7 +123,7 @@ def _span(span: trace_pb2.Span, service: str) -> Span:
         parent_id=span.parent_span_id.hex(),
         name=span.name,
         kind=kind,
-        service=service,
+        service=str(resource.get("service.name", "")),
         start_unix_ns=span.start_time_unix_nano,
         end_unix_ns=span.end_time_unix_nano,
         attributes=_attributes(span.attributes),
@@ -117,7 +131,14 @@ def _span(span: trace_pb2.Span, service: str) -> Span:
         status_message=span.status.message,
         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
         trace_state=span.trace_state,
+        events=tuple(map(_event, span.events)),
+        resource=resource,
+        scope=scope,
     )
+
+
+def _event(event: trace_pb2.Span.Event) -> SpanEvent:
+    return SpanEvent(event.time_unix_nano, event.name, _attributes(event.attributes))
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, AttributeValue]:

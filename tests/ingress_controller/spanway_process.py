@@ -37,11 +37,16 @@ def write(directory: Path, *objects: Object) -> None:
 
 
 @asynccontextmanager
-async def spanway(*argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def spanway(*argv: str, store: str = "memory") -> AsyncIterator[asyncio.subprocess.Process]:
+    """`store` is not where the traces of whoever runs the tests are, unless a test says so."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SPANWAY_"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", MAIN, "run", "--workers", "1", *argv),
-        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env={
+            **environment,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "SPANWAY_STORE": store,
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

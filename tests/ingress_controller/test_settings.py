@@ -14,6 +14,7 @@ from ingress_controller.settings import (
     ManifestsSource,
     Settings,
     SettingsError,
+    StoreSettings,
     read_settings,
 )
 from proxy.access_log import AccessLog, AccessLogFormat
@@ -184,6 +185,31 @@ def test_spans_go_wherever_a_flag_or_the_variable_says(tmp_path: Path) -> None:
 
     assert [export.name for export in of_flags.exports] == ["otlp+http://h", "console", file]
     assert [export.name for export in of_variable.exports] == ["console", file]
+
+
+@pytest.mark.parametrize(
+    ("env", "directory"),
+    [
+        (IN_CLUSTER, Path("/var/lib/spanway/traces")),
+        ({"HOME": "/home/ann"}, Path("/home/ann/.local/state/spanway/traces")),
+        ({"HOME": "/home/ann", "XDG_STATE_HOME": "/state"}, Path("/state/spanway/traces")),
+        ({}, None),
+    ],
+)
+def test_traces_are_kept_where_state_is_unless_told_otherwise(
+    env: dict[str, str], directory: Path | None, tmp_path: Path
+) -> None:
+    settings = run_settings("--manifests", str(tmp_path), env=env)
+
+    assert settings.store == StoreSettings(directory, 1024**3, 3 * 86_400.0)
+
+
+def test_the_store_is_where_and_as_large_as_asked_for(tmp_path: Path) -> None:
+    asked = run_settings("--store", str(tmp_path), "--store-bytes", "64Mi", "--store-age", "12h")
+
+    assert asked.store == StoreSettings(tmp_path, 64 * 1024**2, 43_200.0, is_asked_for=True)
+    assert run_settings("--store", "memory").store == StoreSettings(is_asked_for=True)
+    assert run_settings("--store", "off").store is None
 
 
 def test_formats_that_are_read_are_sent_too_unless_others_are_named() -> None:
@@ -386,6 +412,18 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             "argument COMMAND: invalid choice: 'serve'"
             " (choose from 'run', 'check', 'explain', 'top', 'api-service')"
             " (`spanway --help` shows what there is)",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--store-bytes", "much"],
+            '--store-bytes: "much" is not a size above zero, for example 64Mi.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--store-age", "5"],
+            '--store-age: "5" is not a time from a minute to ten years, for example 12h or 3d.',
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--store", "off", "--store-age", "3d"],
+            "--store-age has no effect without a store; drop one of them.",
         ),
         (
             ["run", "--manifests", "{dir}", "--metrics-routes", "many"],

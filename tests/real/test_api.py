@@ -14,7 +14,17 @@ from schemathesis import Case
 EXAMPLES = 40
 """Of each operation; they take some seconds in all."""
 
-PATHS = ["/api/live", "/api/routes", "/api/problems", "/api/explain", "/api/stats", "/api/config"]
+PATHS = [
+    "/api/live",
+    "/api/traces",
+    "/api/traces/{id}",
+    "/api/values",
+    "/api/routes",
+    "/api/problems",
+    "/api/explain",
+    "/api/stats",
+    "/api/config",
+]
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ def _json_file(url: _Url) -> JsonFile:
     path = Path(unquote(url.parts.path)).absolute()
     if url.parts.netloc or not url.parts.path or not path.parent.is_dir() or path.is_dir():
         raise ValueError(f'"{url.text}" is no file in a directory there is; write file:/path/name')
-    given = url.given(file_bytes_max=("file_bytes", _size), files_max=("files", _file_count))
+    given = url.given(file_bytes_max=("file_bytes", size), files_max=("files", _file_count))
     return JsonFile(path, **given)
 
 
@@ -294,7 +294,8 @@ def _shown(text: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def _size(text: str) -> int:
+def size(text: str) -> int:
+    """Bytes of `64Mi` or `65536`. Raises ValueError."""
     found = _SIZE.fullmatch(text.strip())
     total = int(found[1]) * _SIZE_UNITS[(found[2] or "").lower()] if found else 0
     if not total:
@@ -303,7 +304,7 @@ def _size(text: str) -> int:
 
 
 def _queue_bytes(text: str) -> int:
-    byte_count = _size(text)
+    byte_count = size(text)
     if byte_count < QUEUE_BYTES_LEAST:
         raise ValueError(f'"{text}" is below {QUEUE_BYTES_LEAST} bytes: batches have up to 1 MiB')
     return byte_count

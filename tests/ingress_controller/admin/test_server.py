@@ -24,6 +24,7 @@ class FakeState:
         built = build(objects or default)
         self.outcome = Outcome(built.table, built.problems, built.ours)
         self.missing: tuple[str, ...] = ()
+        self.store = None
         self.stats: Mapping[str, Any] = {"engine": {"requests": 7}}
         self.config: Sequence[msgspec.Struct] = ()
         self.token = ""

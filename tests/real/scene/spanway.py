@@ -65,12 +65,13 @@ class Spanway:
         self.http = f"{address}:{free_port(address)}"
         self.admin = f"127.0.0.1:{free_port()}"
         self._flags: Sequence[str | Path] = flags
-        self._environment = environment
+        # The traces of a test are not to lie with those of whoever runs it.
+        self._environment = {"SPANWAY_STORE": "memory", **(environment or {})}
         self._program: list[str | Path] = [PROGRAM]
         if python is not None:
             start = "import sys; from ingress_controller.cli import main; sys.exit(main())"
             self._program = [python, "-c", start]
-            self._environment = {**(environment or {}), "PYTHONPATH": str(CHECKOUT)}
+            self._environment = {**self._environment, "PYTHONPATH": str(CHECKOUT)}
         self._process: Process | None = None
 
     def __enter__(self) -> "Spanway":

@@ -1,0 +1,333 @@
+"""Questions to the store: which traces were there, and all spans of one.
+
+Rules: pure functions of a connection. What a person asks for is a parameter of a statement, never a
+part of it; every answer is bounded. Columns are those of `crates/columns/src/schema.rs`.
+"""
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ingress_controller.traces.span import AttributeValue, Span, SpanEvent, SpanKind, SpanStatus
+
+if TYPE_CHECKING:  # some 60 ms and 40 MB, which who has no store does without
+    from duckdb import DuckDBPyConnection
+
+TRACES_MAX = 1_000
+"""Of one answer. Jaeger's page asks for 20 and lets choose up to 1,500."""
+
+SPANS_MAX = 100_000
+"""Of one trace; more are left out, the last ones. Jaeger's page becomes slow at 50,000."""
+
+VALUES_MAX = 10_000
+"""Of services or the like in one answer: more are no list for a person."""
+
+TRACE_S_MAX = 3_600.0
+"""How long before and after what was found the other spans of its trace are looked for."""
+
+QUESTION_MEMORY_BYTES = 512 * 1024 * 1024
+"""For one question; DuckDB's own default is 80 % of the machine."""
+
+_STEPS = (64, 8, 1)
+"""The newest such part of the time is searched first: mostly it has enough."""
+
+
+class QuestionTooLargeError(Exception):
+    """It was given up: it took `question_s`, or `QUESTION_MEMORY_BYTES` did not suffice."""
+
+    def __init__(self, question_s: float) -> None:
+        super().__init__(f"the answer takes longer than {question_s:g} s, or too much memory")
+
+
+class Field(StrEnum):
+    """What a search can compare with a value; the values here are the columns' names."""
+
+    OPERATION = "name"
+    NAMESPACE = "k8s.namespace.name"
+    INGRESS = "spanway.ingress.name"
+    METHOD = "http.request.method"
+    HOST = "server.address"
+    ROUTE = "http.route"
+    NODE = "k8s.node.name"
+    POD = "k8s.pod.name"
+    FLAG = "spanway.flags"
+    VERDICT = "spanway.verdict"
+    ERROR_TYPE = "error.type"
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """Traces with a span for each of these conditions, not necessarily the same; None is anything.
+
+    Times are UTC nanoseconds: when such a span started, both ends included. `service` made the
+    span, or is a Service that Spanway balances, `name` or `namespace/name`. `status` is the least
+    and the most. `text` occurs in a span's name, path or host. `is_failed` is about the trace: it
+    has, or has not, a span with an error. Durations are of the trace's longest span.
+    """
+
+    start_ns: int
+    end_ns: int
+    service: str | None = None
+    fields: dict[Field, str] = {}
+    status: tuple[int, int] | None = None
+    text: str | None = None
+    duration_ns_min: int | None = None
+    duration_ns_max: int | None = None
+    is_failed: bool | None = None
+    limit: int = 20
+
+
+class TraceSummary(msgspec.Struct, frozen=True):
+    """One trace, as far as its spans are here.
+
+    `name` and `service` are those of its first span; method, host, route, status, flags and verdict
+    those of the first span that says them, the edge's; empty or 0 where none does. Times are UTC.
+    """
+
+    trace_id: str
+    name: str
+    service: str
+    start_unix_us: int
+    duration_us: int
+    span_count: int
+    services: tuple[str, ...]
+    is_failed: bool
+    method: str
+    host: str
+    route: str
+    status: int
+    flags: str
+    verdict: str
+
+
+def search(connection: "DuckDBPyConnection", wanted: Search) -> list[TraceSummary]:
+    """The newest that fit, at most `wanted.limit`."""
+    conditions, parameters = _conditions(wanted)
+    of_traces = _of_traces(wanted)
+    # What is formatted here is text of this file alone. All spans count for what is said of traces.
+    statement = _FOUND.format(
+        where="true" if of_traces or not conditions else " OR ".join(conditions),
+        having=" AND ".join(["true", *(f"bool_or{one}" for one in conditions), *of_traces]),
+    )
+    found: list[tuple[int, int, int]] = []
+    for part in _STEPS:
+        start_ns = wanted.end_ns - (wanted.end_ns - wanted.start_ns) // part
+        times = {"start_ns": start_ns, "end_ns": wanted.end_ns, "limit": wanted.limit}
+        found = connection.execute(statement, parameters | times).fetchall()
+        if len(found) >= wanted.limit:
+            break
+    return _summaries(connection, found)
+
+
+def spans_of(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
+    """All spans of a trace in the order of their start; `trace_id` is 32 hex digits."""
+    halves = {"hi": int(trace_id[:16], 16), "lo": int(trace_id[16:], 16), "limit": SPANS_MAX}
+    found = connection.execute(_TRACE, halves)
+    names = [column[0] for column in found.description]
+    spans = [_span(dict(zip(names, row, strict=True))) for row in found.fetchall()]
+    # A batch may have come twice.
+    return list({(span.span_id, span.kind): span for span in spans}.values())
+
+
+def values(connection: "DuckDBPyConnection", column: str, start_ns: int, end_ns: int) -> list[str]:
+    """What there is in a column of names; those with the most spans first."""
+    assert column == "service" or column in set(Field), column
+    found = connection.execute(
+        f'SELECT "{column}" FROM spans WHERE start_ns BETWEEN $start_ns AND $end_ns'
+        f' AND "{column}" IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {VALUES_MAX}',
+        {"start_ns": start_ns, "end_ns": end_ns},
+    ).fetchall()
+    return [str(value) for (value,) in found]
+
+
+def operations(connection: "DuckDBPyConnection", service: str) -> list[tuple[str, SpanKind]]:
+    """The names of a service's spans, with their kinds."""
+    found = connection.execute(
+        "SELECT DISTINCT name, kind FROM spans WHERE service = $service"
+        f" ORDER BY ALL LIMIT {VALUES_MAX}",
+        {"service": service},
+    ).fetchall()
+    return [(name, _KINDS.get(kind, SpanKind.UNSPECIFIED)) for name, kind in found]
+
+
+def _conditions(wanted: Search) -> tuple[list[str], dict[str, Any]]:
+    """Of one span each, with their parameters."""
+    conditions: list[str] = []
+    parameters: dict[str, Any] = {}
+
+    def add(condition: str, **given: Any) -> None:
+        conditions.append(f"({condition})")
+        parameters.update(given)
+
+    if wanted.service is not None:
+        namespace, _, name = wanted.service.rpartition("/")
+        balanced = '"k8s.service.name" = $service_name'
+        if namespace:
+            balanced += ' AND "k8s.namespace.name" = $service_namespace'
+            parameters["service_namespace"] = namespace
+        add(f"service = $service OR {balanced}", service=wanted.service, service_name=name)
+    for field, value in wanted.fields.items():
+        add(f'"{field}" = ${field.name.lower()}', **{field.name.lower(): value})
+    if wanted.status is not None:
+        least, most = wanted.status
+        status = '"http.response.status_code" BETWEEN $status_min AND $status_max'
+        add(status, status_min=least, status_max=most)
+    if wanted.text is not None:
+        add(
+            'contains(name, $text) OR contains("url.path", $text)'
+            ' OR contains("server.address", $text)',
+            text=wanted.text,
+        )
+    if wanted.duration_ns_min is not None:
+        add("duration_ns >= $duration_min", duration_min=wanted.duration_ns_min)
+    if wanted.duration_ns_max is not None:
+        parameters["duration_max"] = wanted.duration_ns_max
+    if wanted.is_failed:
+        add("status = 2")
+    return conditions, parameters
+
+
+def _of_traces(wanted: Search) -> list[str]:
+    """What must hold for all spans of a trace."""
+    rules = []
+    if wanted.duration_ns_max is not None:
+        rules.append("max(duration_ns) <= $duration_max")
+    if wanted.is_failed is False:
+        rules.append("NOT bool_or(status = 2)")
+    return rules
+
+
+def _summaries(
+    connection: "DuckDBPyConnection", found: list[tuple[int, int, int]]
+) -> list[TraceSummary]:
+    if not found:
+        return []
+    margin_ns = int(TRACE_S_MAX * 1_000_000_000)
+    times = [start_ns for _, _, start_ns in found]
+    rows = connection.execute(
+        _SUMMARIES,
+        {
+            "los": [lo for _, lo, _ in found],
+            "start_ns": max(0, min(times) - margin_ns),
+            "end_ns": max(times) + margin_ns,
+        },
+    ).fetchall()
+    wanted = {(hi, lo) for hi, lo, _ in found}
+    return [_summary(*row) for row in rows if row[:2] in wanted]
+
+
+def _summary(trace_hi: int, trace_lo: int, *rest: Any) -> TraceSummary:
+    columns = zip(TraceSummary.__struct_fields__[1:], rest, strict=True)
+    fields = dict(columns) | {"services": tuple(sorted(rest[5]))}
+    return TraceSummary(trace_id=_hex(trace_hi, trace_lo), **fields)
+
+
+_FOUND = """
+SELECT trace_hi, trace_lo, max(start_ns)
+FROM spans
+WHERE start_ns BETWEEN $start_ns AND $end_ns AND ({where})
+GROUP BY ALL
+HAVING {having}
+ORDER BY max(start_ns) DESC
+LIMIT $limit
+"""
+
+_FIRST = "arg_min({0}, (start_ns, -duration_ns)) FILTER ({0} IS NOT NULL)"
+_SUMMARIES = f"""
+SELECT trace_hi, trace_lo, {_FIRST.format("name")}, {_FIRST.format("service")},
+  min(start_ns) // 1000, (max(start_ns + duration_ns) - min(start_ns)) // 1000, count(*),
+  list(DISTINCT service), bool_or(status = 2),
+  coalesce({_FIRST.format('"http.request.method"')}, ''),
+  coalesce({_FIRST.format('"server.address"')}, ''),
+  coalesce({_FIRST.format('"http.route"')}, ''),
+  coalesce({_FIRST.format('"http.response.status_code"')}, 0),
+  coalesce({_FIRST.format('"spanway.flags"')}, ''),
+  coalesce({_FIRST.format('"spanway.verdict"')}, '')
+FROM spans
+WHERE start_ns BETWEEN $start_ns AND $end_ns AND trace_lo IN (SELECT unnest($los::UBIGINT[]))
+GROUP BY ALL
+ORDER BY min(start_ns) DESC
+"""
+
+_TRACE = """
+SELECT * FROM spans WHERE trace_hi = $hi AND trace_lo = $lo
+ORDER BY start_ns, duration_ns DESC LIMIT $limit
+"""
+
+_KINDS = {int(kind): kind for kind in SpanKind}
+_STATUSES = {int(status): status for status in SpanStatus}
+_OWN = frozenset(
+    {"trace_hi", "trace_lo", "span_id", "parent_id", "start_ns", "duration_ns", "kind", "status"}
+    | {"name", "service", "instance", "scope", "status_message", "trace_state", "resource"}
+    | {"attributes", "events", "links"}
+)
+
+
+def _span(row: dict[str, Any]) -> Span:
+    return Span(
+        trace_id=_hex(row["trace_hi"], row["trace_lo"]),
+        span_id=f"{row['span_id']:016x}",
+        parent_id=f"{row['parent_id']:016x}" if row["parent_id"] is not None else "",
+        name=row["name"],
+        kind=_KINDS.get(row["kind"], SpanKind.UNSPECIFIED),
+        service=row["service"],
+        start_unix_ns=row["start_ns"],
+        end_unix_ns=row["start_ns"] + row["duration_ns"],
+        attributes=dict(_attributes(row)),
+        status=_STATUSES.get(row["status"], SpanStatus.UNSET),
+        status_message=row["status_message"] or "",
+        links=tuple((link["trace_id"], link["span_id"]) for link in _list(row["links"])),
+        trace_state=row["trace_state"] or "",
+        events=tuple(map(_event, _list(row["events"]))),
+        resource=dict(_resource(row)),
+        scope=row["scope"] or "",
+    )
+
+
+def _attributes(row: dict[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
+    for name, value in row.items():
+        if value is not None and name not in _OWN:
+            yield name, value
+    for name, value in json.loads(row["attributes"] or "{}").items():
+        yield name, _frozen(value)
+
+
+def _resource(row: dict[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
+    for name, column in (("service.name", "service"), ("service.instance.id", "instance")):
+        if row[column]:
+            yield name, row[column]
+    for name, value in json.loads(row["resource"] or "{}").items():
+        yield name, _frozen(value)
+
+
+def _event(event: dict[str, Any]) -> SpanEvent:
+    attributes = {name: _frozen(value) for name, value in event["attributes"].items()}
+    return SpanEvent(event["unix_ns"], event["name"], attributes)
+
+
+def _list(text: str | None) -> list[Any]:
+    """Of JSON that may be cut off, where a span has more than is kept."""
+    try:
+        return list(json.loads(text or "[]"))
+    except ValueError:
+        return []
+
+
+def _frozen(value: Any) -> AttributeValue:
+    """Lists as tuples, maps as pairs of key and value, as `decode` has them."""
+    match value:
+        case list():
+            return tuple(map(_frozen, value))
+        case dict():
+            return tuple((key, _frozen(entry)) for key, entry in value.items())
+        case None:
+            return ""
+        case _:
+            plain: AttributeValue = value
+            return plain
+
+
+def _hex(trace_hi: int, trace_lo: int) -> str:
+    return f"{trace_hi:016x}{trace_lo:016x}"
