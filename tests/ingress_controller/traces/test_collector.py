@@ -78,6 +78,7 @@ async def test_a_posted_span_is_kept_as_a_value(client: Client, collector: Colle
             },
             status=SpanStatus.ERROR,
             status_message="out of ideas",
+            resource={"service.name": "recommend"},
         )
     ]
 
