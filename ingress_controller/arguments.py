@@ -199,6 +199,11 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
         ),
         ("--store-bytes", "SIZE", "of these files; the oldest go; default: 1Gi"),
         ("--store-age", "TIME", "spans that are older go; default: 3d"),
+        (
+            "--trace-link",
+            "URL",
+            "where else a trace can be seen, for the page: http://jaeger/trace/{trace_id}",
+        ),
         ("--sample-ratio", "R", "share of new traces that are sampled, 0 to 1; default: 1"),
         ("--sample-rate-limit", "N", "of these at most so many a second; default: no bound"),
         (

@@ -172,6 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin: str = ADMIN_ADDRESS
     admin_token: Secret = Secret()
     api: Api | None = None
+    trace_link: str = ""  # with {trace_id}; empty where there is nothing else
     workers: int = 1
     drain_timeout_s: float = DRAIN_TIMEOUT_S
     drain_delay_s: float = 0.0  # a part of the timeout
@@ -358,6 +359,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
         api=_api(given, is_manifests=is_manifests),
+        trace_link=given.one("--trace-link", _trace_link) or "",
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
         drain_timeout_s=drain_timeout_s,
         drain_delay_s=drain_delay_s,
@@ -683,6 +685,13 @@ def _secret_file(text: str) -> Secret:
             " bytes; make it by `openssl rand -hex 32`"
         )
     return Secret(secret)
+
+
+def _trace_link(text: str) -> str:
+    # A browser follows it, so nothing that could be a script.
+    if not text.startswith(("http://", "https://")) or text.count("{trace_id}") != 1:
+        raise ValueError(f'"{text}" is not a URL such as http://jaeger/trace/{{trace_id}}')
+    return text
 
 
 def _phase_spans(text: str) -> PhaseSpans:

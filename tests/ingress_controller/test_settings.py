@@ -95,6 +95,12 @@ def test_what_is_sampled_is_said_by_flags(tmp_path: Path) -> None:
         ("--tail-spans", "many", '"many" is not a number from 0 to 1,000,000'),
         ("--sampling-remote", "jaeger", '"jaeger" is not a URL like http://127.0.0.1:5778'),
         ("--debug-key-file", "nowhere", '"nowhere" cannot be read: No such file or directory'),
+        (
+            "--trace-link",
+            "javascript:{trace_id}",
+            '"javascript:{trace_id}" is not a URL such as http://jaeger/trace/{trace_id}',
+        ),
+        ("--trace-link", "http://jaeger/", '"http://jaeger/" is not a URL such as http://jaeger'),
         ("--debug-key-file", "/dev/null", 'what is in "/dev/null" has not from 16 to 4096 bytes'),
     ],
 )

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from scene import large_trace
 from scene.backend import Backend
 from scene.browser import DEADLINE_S, Said, chromium
 from scene.client import ask
@@ -19,6 +20,7 @@ from scene.spanway import Spanway
 HOST = "shop.example"
 MARKUP = "<img src=x onerror=alert(1)>'\"&amp;${7*7}"
 """What would like to be a part of the page."""
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
 
 expect.set_options(timeout=DEADLINE_S * 1_000)
@@ -49,8 +51,24 @@ def spanway(tmp_path_factory: pytest.TempPathFactory, api: Backend) -> Iterator[
         broken,
     ]
     write_manifests(directory / "manifests/shop.yaml", objects)
-    with Spanway(directory, "--manifests", directory / "manifests") as running:
+    large_trace.fill(directory / "store")
+    flags = [
+        f"--store={directory / 'store'}",
+        "--capture-request-header=X-Note",
+        "--trace-link=http://jaeger.test/trace/{trace_id}",
+    ]
+    with Spanway(directory, "--manifests", directory / "manifests", *flags) as running:
         yield running.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def answered(spanway: Spanway) -> str:
+    """Three requests that were answered, one that was not; the trace id of the third."""
+    for path in ("/cart", "/cart", "/note"):
+        headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01", "X-Note": MARKUP}
+        spanway.ask(path, host=HOST, headers=headers if path == "/note" else None)
+    assert spanway.ask("/", host="broken.example").status == 503
+    return TRACE_ID
 
 
 @pytest.fixture
@@ -165,6 +183,111 @@ def test_requests_that_end_leave_the_picture(page: Page, api: Backend, spanway: 
     expect(page.get_by_text("Nothing is inside now")).to_be_visible()
 
 
+@pytest.mark.usefixtures("answered")
+def test_traces_are_found_by_what_they_have_in_common(page: Page) -> None:
+    page.goto("/#/traces")
+    rows = page.locator("table.traces tbody tr")
+    expect(rows.filter(has_text=HOST)).not_to_have_count(0)
+
+    page.get_by_label("outcome").select_option("failed")
+
+    expect(rows.filter(has_text=HOST)).to_have_count(0)
+    expect(rows.filter(has_text="broken.example")).to_contain_text("no_endpoints")
+    assert "error=true" in page.url
+    rows.filter(has_text="broken.example").press("Enter")
+    expect(page.get_by_role("heading", name="GET broken.example/")).to_be_visible()
+
+
+@pytest.mark.usefixtures("answered")
+def test_fields_suggest_what_there_is(page: Page) -> None:
+    page.goto("/#/traces")
+    page.get_by_label("host", exact=True).focus()
+
+    expect(page.locator(f"datalist option[value='{HOST}']")).to_have_count(1)
+
+
+def test_a_trace_shows_its_spans_and_what_is_on_them(page: Page, answered: str) -> None:
+    page.goto(f"/#/traces/{answered}")
+    expect(page.get_by_role("heading", name=f"GET {HOST}/note")).to_be_visible()
+    spans = page.get_by_role("tree")
+    expect(spans.get_by_role("treeitem")).to_have_count(3)
+
+    spans.press("ArrowDown")
+    spans.press("ArrowDown")
+    expect(page.get_by_label("One span")).to_contain_text("spanway.lb.endpoints_ready")
+    spans.press("ArrowLeft")
+    expect(spans.get_by_role("treeitem")).to_have_count(2)
+    spans.press("ArrowRight")
+    assert "span=" in page.url
+    page.reload()
+    expect(page.get_by_label("One span")).to_contain_text("spanway.lb.endpoints_ready")
+    spans.press("Escape")
+    expect(page.get_by_label("One span")).to_have_count(0)
+
+
+def test_a_header_that_would_be_markup_is_shown_as_text(page: Page, answered: str) -> None:
+    page.goto(f"/#/traces/{answered}")
+    page.get_by_role("treeitem").first.click()
+
+    attributes = page.get_by_label("One span").locator(".attributes").first
+    expect(attributes).to_contain_text("<img src=x onerror=alert(1)>")
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_trace_is_linked_to_where_else_it_can_be_seen(page: Page, answered: str) -> None:
+    page.goto(f"/#/traces/{answered}")
+
+    expect(page.get_by_role("link", name="Open in jaeger.test")).to_have_attribute(
+        "href", f"http://jaeger.test/trace/{answered}"
+    )
+    expect(page.get_by_role("link", name="JSON")).to_have_attribute(
+        "href", re.compile(f"/api/traces/{answered}$")
+    )
+
+
+def test_fifty_thousand_spans_are_scrolled_through_and_few_of_them_drawn(page: Page) -> None:
+    page.goto(f"/#/traces/{large_trace.TRACE_ID}")
+    spans = page.get_by_role("tree")
+    rows = spans.get_by_role("treeitem")
+    expect(rows.first).to_contain_text("work 1", timeout=60_000)
+
+    spans.press("End")
+    last = rows.filter(has_text=f"work {large_trace.LAST}")
+    expect(last).to_be_in_viewport()
+    spans.evaluate("list => { list.scrollTop = list.scrollHeight / 2; }")
+    expect(last).to_have_count(0)
+    expect(rows.nth(20)).to_be_in_viewport()
+    assert rows.count() < 100
+
+
+def test_a_trace_id_is_found_in_a_whole_traceparent(page: Page, answered: str) -> None:
+    page.goto("/#/traces")
+    page.get_by_label("trace id").fill(f"00-{answered}-00f067aa0ba902b7-01")
+    page.get_by_label("trace id").press("Enter")
+
+    expect(page.get_by_role("heading", name=f"GET {HOST}/note")).to_be_visible()
+    page.goto(f"/#/traces/{'0' * 31}1")
+    expect(page.get_by_role("alert")).to_contain_text("not recorded, or too old")
+
+
+@pytest.mark.usefixtures("answered")
+def test_dragging_over_dots_narrows_time_and_duration(page: Page) -> None:
+    page.goto("/#/traces")
+    over = page.locator(".u-over")
+    expect(over).to_be_visible()
+    box = over.bounding_box()
+    assert box is not None
+
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=5)
+    page.mouse.up()
+
+    page.wait_for_url(re.compile("from=[0-9]+&to=[0-9]+"))
+    expect(page.locator("table.traces tbody tr")).not_to_have_count(0)
+    assert "min_duration=" in page.url
+
+
 def test_routes_show_rules_endpoints_and_problems(page: Page, api: Backend) -> None:
     page.goto("/#/routes")
 
@@ -217,7 +340,7 @@ def test_the_theme_is_the_systems_until_another_is_chosen(page: Page) -> None:
     assert ground() == light
 
 
-@pytest.mark.parametrize("name", ["live", "routes", "config"])
+@pytest.mark.parametrize("name", ["live", "traces", "routes", "config"])
 def test_a_narrow_screen_scrolls_down_only(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     page.goto(f"/#/{name}")

@@ -4,12 +4,14 @@ import { link, useLocation } from './location.js';
 import { Config } from './pages/config.js';
 import { Live } from './pages/live.js';
 import { Routes } from './pages/routes.js';
+import { Traces } from './pages/traces.js';
 import { html, render, useEffect, useRef, useState } from './view.js';
 
 const STATE_MS = 5_000; // between two looks at whether it is ready, and at problems
 
 const PAGES = {
   live: { title: 'Live', Page: Live },
+  traces: { title: 'Traces', Page: Traces },
   routes: { title: 'Routes', Page: Routes },
   config: { title: 'Config', Page: Config },
 };
@@ -26,6 +28,7 @@ function App() {
   const known = PAGES[name];
   useEffect(() => {
     document.title = `${known?.title ?? 'Not there'} · Spanway`;
+    document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }, [name]);
   if (session && !session.is_open) return html`<${LogIn} onOpen=${setSession} />`;
   return html`

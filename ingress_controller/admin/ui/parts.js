@@ -22,15 +22,15 @@ export function Loading() {
 }
 
 /** A labelled field of a form; it suggests `options`. Changes are told when it is left or Enter is pressed. */
-export function Field({ label, value = '', onChange, options = [], placeholder = '', type = 'text', width }) {
+export function Field({ label, value = '', onChange, options = [], placeholder = '', type = 'text', onFocus }) {
   const [typed, setTyped] = useState(value);
   const id = useId();
   useEffect(() => setTyped(value), [value]);
   const tell = () => typed !== value && onChange(typed.trim());
-  return html`<label class="field ${width ?? ''}">
+  return html`<label class="field">
     <span>${label}</span>
     <input type=${type} value=${typed} placeholder=${placeholder} list=${options.length ? id : undefined}
-      autocomplete="off" spellcheck=${false}
+      autocomplete="off" spellcheck=${false} onFocus=${onFocus}
       onInput=${(event) => {
         setTyped(event.target.value);
         // A suggestion that was picked is complete.

@@ -13,15 +13,12 @@ export const PHASES = {
   respond: 'the client: to take the end of the response',
 };
 
-/** Phases of a finished request, which are those of docs/SPANS.md. */
-export const FINISHED = ['head', 'route', 'queue', 'connect', 'tls', 'send', 'wait', 'receive', 'respond'];
-
 /** Who made a request slower than usual. docs/SPANS.md, "Verdict" */
 export const VERDICTS = {
   'client-network': 'the client or its network',
   proxy: 'Spanway itself',
   'cluster-network': 'the network between Spanway and the endpoint',
   app: 'the app',
-  'app-queue': 'the app was busy: the request waited to be taken up',
+  'app-queue': 'the app’s queue: it was too busy to take the request up',
   none: 'not slower than usual',
 };

@@ -1,7 +1,7 @@
 // Which requests are inside now: a moving picture by phase and age, groups, a table, one opened.
 import { useWatch } from '../api.js';
 import { bytes, count, duration, moment } from '../format.js';
-import { useLocation } from '../location.js';
+import { link, useLocation } from '../location.js';
 import { Bar, Choice, Copy, Empty, Facts, Failure, Field, Fold, Loading, opening, PhaseBar, PhaseList, Swatch } from '../parts.js';
 import { PHASES } from '../phases.js';
 import { html, useEffect, useRef, useState } from '../view.js';
@@ -186,6 +186,7 @@ function Opened({ id, answer, close }) {
           ['trace id', row.trace_id && html`<code>${row.trace_id}</code>`],
         ]} />
       </div>
-      ${row.trace_id && html`<p class="actions"><${Copy} text=${row.trace_id}>Copy trace id<//></p>`}`}
+      ${row.trace_id && html`<p class="actions">${!found && html`<a class="button" href=${link(`traces/${row.trace_id}`)}>Open its trace</a>`}
+        <${Copy} text=${row.trace_id}>Copy trace id<//></p>`}`}
   </section>`;
 }
