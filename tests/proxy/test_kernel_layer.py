@@ -14,6 +14,9 @@ from ingress_controller.traces.span import Span
 from proxy.table import KernelTimestamps, Tracing, TracingPolicy
 
 LAYER = ["net.deliver", "app.respond", "net.return"]
+BASELINE_REQUESTS = 24
+"""Enough to know what is usual, and for a kernel to leave acknowledgements to answers."""
+THINK_S = 0.03
 LARGE_BYTES = 64 * 1024 * 1024
 """More than the kernel buffers for a connection."""
 
@@ -33,8 +36,7 @@ async def test_an_attempt_is_split_into_network_app_and_waking_up(
         assert told["spanway.net.correlation"] == "request"
         assert int(str(told["tcp.rtt_us"])) > 0
         _assert_in_a_row(attempt, segment.kernel_layer)
-    assert "spanway.net.wakeup_us" not in segments[0].server.attributes
-    assert "spanway.net.wakeup_us" in segments[1].server.attributes
+        assert "spanway.net.wakeup_us" in segment.server.attributes
 
 
 def _assert_in_a_row(attempt: Span, layer: tuple[Span, ...]) -> None:
@@ -45,6 +47,34 @@ def _assert_in_a_row(attempt: Span, layer: tuple[Span, ...]) -> None:
     assert back.end_unix_ns <= attempt.end_unix_ns
     waited_ns = int(str(attempt.attributes["spanway.phase.wait_us"])) * 1000
     assert abs(back.end_unix_ns - deliver.start_unix_ns - waited_ns) < 1000
+
+
+async def test_a_slow_request_makes_the_next_one_measure_the_path_by_a_handshake(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    """The endpoint's kernel acknowledges with the answer, and so tells nothing of the network."""
+
+    async def thinks(exchange: Exchange) -> None:
+        await asyncio.sleep(THINK_S)
+        await exchange.body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    for _ in range(BASELINE_REQUESTS):
+        await client.get()
+    answer, upstream.answer = upstream.answer, thinks
+    await client.get()
+    upstream.answer = answer
+    assert upstream.connections_made == 1
+
+    for _ in range(3):
+        await client.get()
+    assert upstream.connections_made == 2, "one handshake is enough"
+    segments = await data_plane.segments()
+
+    asked = segments[BASELINE_REQUESTS : BASELINE_REQUESTS + 2]
+    assert asked[0].server.attributes["spanway.verdict"] == "app"
+    reused = [one.attempts[0].attributes["spanway.connection.reused"] for one in asked]
+    assert reused == [True, False]
 
 
 @pytest.mark.parametrize("which", [KernelTimestamps.OFF, KernelTimestamps.SAMPLED])

@@ -30,7 +30,7 @@ pub struct Try<'a, 'j> {
     pub target: &'a Target<'j>,
     /// By its index in the backend.
     pub endpoint: usize,
-    /// The worker's other requests that are there.
+    /// The requests that are there already.
     pub ahead: u32,
     /// Whether the client has to be told by a cookie, where the backend has affinity.
     pub is_new_to_client: bool,
@@ -48,7 +48,7 @@ pub struct Tried {
     pub marks: Marks,
     ahead: u32,
     id: SpanId,
-    started: Instant,
+    pub started: Instant,
     handshake_started: Cell<Option<Instant>>,
     connected: Option<Instant>,
     error: Option<Flag>,
@@ -207,6 +207,11 @@ impl Try<'_, '_> {
         headers::encode_request(&mut out, request, &self.told(tried));
         let stream = Shared::new(stream);
         let is_observed = self.job.is_observed() && stream.with_socket(Socket::observe);
+        if is_observed && !lease.is_reused {
+            // At once: others that wait for their answers now are judged by it, too.
+            let at = tried.connected.unwrap_or(self.started);
+            lease.note_round_trip(stream.with_socket(Socket::handshake_us), at);
+        }
         stream.with_socket(Socket::note_arrivals);
         let sink = Http1Sink::new(&stream, &mut out, request.framing);
         let mut sink = Sink::Http1(sink.observed(is_observed));
@@ -387,17 +392,19 @@ fn observed(lease: &Lease, answer: Option<Answer>, tried: &Tried, live: &Slot) -
     else {
         return Observed::Refused;
     };
-    let is_new = !lease.is_reused;
-    if is_new {
-        lease.note_round_trip(before.rtt_min_us, tried.end);
-    }
     let net = Net::between(&before, &now);
+    let new = Some(before).filter(|_| !lease.is_reused);
+    if net.retransmits > 0 {
+        lease.note_loss(tried.end);
+    }
     let has_body = live.received.get() > 0;
     Observed::Told(Net {
         acknowledged,
         arrived: tried.marks.arrived.get(),
         round_trip_us: lease.round_trip(tried.end).unwrap_or(net.round_trip_us),
-        handshake_retransmits: if is_new { before.retransmits } else { 0 },
+        is_lossy: lease.is_lossy(tried.end),
+        handshake_us: new.and_then(|new| new.handshake_us()).unwrap_or(0),
+        handshake_retransmits: new.map_or(0, |new| new.retransmits),
         window_us: if has_body { net.window_us } else { 0 },
         ..net
     })
@@ -418,9 +425,14 @@ impl Tried {
         }
     }
 
-    /// Whether the network and the application could not be told apart.
+    /// Whether the request, if it took longer than usual, may have been under way for longer than the
+    /// round trip that is believed in.
     pub fn is_doubtful(&self) -> bool {
-        matches!(&self.net, Observed::Told(net) if net.is_doubtful())
+        let sent = self.marks.sent.get();
+        match (&self.net, sent) {
+            (Observed::Told(net), Some(sent)) => net.is_doubtful(sent),
+            _ => false,
+        }
     }
 
     /// What the attempt tells about the health of its endpoint; no more than [`Tried::earlier`] does.

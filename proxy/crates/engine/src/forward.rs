@@ -624,12 +624,16 @@ fn record(
 /// Asks for a new connection to the endpoint, whose handshake tells, where the network and the
 /// application could not be told apart.
 fn doubt(job: &Job<'_>, outcome: &Outcome, backend: Option<&Arc<Backend>>, verdict: Verdict) {
-    if matches!(verdict, Verdict::App | Verdict::ClusterNetwork)
+    let is_slow = matches!(
+        verdict,
+        Verdict::App | Verdict::AppQueue | Verdict::ClusterNetwork
+    );
+    if is_slow
         && let (Some(backend), Some(tried)) = (backend, outcome.attempts.last())
         && tried.is_doubtful()
     {
         let destination = backend.destination(tried.endpoint);
-        job.worker.pool.doubt(&destination);
+        job.worker.pool.doubt(&destination, tried.started);
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Vitals {
     ejected_until: AtomicU64,
     /// The moment when it was first seen; 0 when it has its whole weight, or [`UNSEEN`].
     warming_since: AtomicU64,
+    /// Attempts that are there now, by all workers.
+    in_flight: AtomicU32,
 }
 
 impl Vitals {
@@ -77,7 +79,18 @@ impl Vitals {
             ejected_at: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             warming_since: AtomicU64::new(if has_elders { UNSEEN } else { 0 }),
+            in_flight: AtomicU32::new(0),
         }
+    }
+
+    /// Counts an attempt until [`Self::leave`]; returns how many were there before it.
+    pub fn arrive(&self) -> u32 {
+        self.in_flight.fetch_add(1, Relaxed)
+    }
+
+    /// The end of an attempt.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
     }
 
     /// How long it is still left out; `None` while it is not.

@@ -230,21 +230,20 @@ pub const BASELINE_DOUBLING: Duration = Duration::from_secs(60);
 /// old one or two that nobody took.
 pub const KERNEL_ANSWERS_MAX: usize = 16;
 
-/// How long an endpoint's kernel may hold an acknowledgement back, hoping to send it with data.
-/// Linux: 40 ms (`TCP_DELACK_MIN`).
-pub const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(40);
-
 /// How long a worker can be believed to have left bytes unread: longer ones are a clock that was set.
 /// A node that is starved that much is not ready, by the kubelet's own measure (40 s), for long.
 pub const WAKE_UP_MAX: Duration = Duration::from_secs(60);
 
-/// How long the round trip that a handshake took is believed to be the network's. Longer than it is
-/// renewed, so that one that is asked for is there.
-pub const ROUND_TRIP_AGE_MAX: Duration = Duration::from_secs(10);
+/// How long it is believed of the path to an endpoint what a handshake or a loss has told, where
+/// nothing newer does.
+pub const PATH_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// How often a connection to an endpoint whose requests are slow is renewed, to learn whether that
-/// is the network. A ping: 1 s.
-pub const ROUND_TRIP_RENEWAL: Duration = Duration::from_secs(1);
+/// The least by which something is late that had to be sent again. Linux: `TCP_RTO_MIN`, 200 ms.
+pub const RETRANSMISSION_US_MIN: u64 = 200_000;
+
+/// How often a worker makes a new connection although it has an idle one, to learn how long a handshake
+/// takes now. 20 a second cost some 2 ms of CPU, 20 ms with TLS.
+pub const ROUND_TRIP_RENEWAL: Duration = Duration::from_millis(50);
 
 /// How old an anchor may get. Clocks slewed by NTP drift at most 500 ppm: 5 ms in ten seconds.
 pub const ANCHOR_AGE_MAX: Duration = Duration::from_secs(10);

@@ -91,6 +91,13 @@ impl Socket {
         observed.is_some()
     }
 
+    /// How long the handshake of an observed connection took that is new; `None` where a part of it had
+    /// to be sent again.
+    #[must_use]
+    pub fn handshake_us(&self) -> Option<u32> {
+        self.observed()?.known.get().handshake_us()
+    }
+
     /// The connection as it is now, against when it was looked at last.
     #[must_use]
     pub fn look(&self) -> Net {

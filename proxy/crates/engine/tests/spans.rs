@@ -873,12 +873,12 @@ fn parts(delivered: u64, arrived: u64) -> Vec<(String, u64, u64)> {
 }
 
 #[test]
-fn an_acknowledgement_that_came_alone_is_when_the_request_had_arrived() {
+fn a_request_has_arrived_when_it_is_acknowledged_at_the_latest() {
     let world = World::new();
     let net = Net {
         acknowledged: Some(world.at(330)),
         arrived: Some(world.at(700)),
-        round_trip_us: 20,
+        round_trip_us: 200,
         ..Net::default()
     };
     assert_eq!(layer(&world, net), parts(330, 700));
@@ -914,35 +914,17 @@ fn bytes_that_were_sent_again_are_the_networks_whenever_they_arrived() {
     assert_eq!(layer(&world, net), parts(640, 640));
 }
 
+/// The endpoint's kernel waits for its application, or for its timer.
 #[test]
-fn what_a_kernel_may_have_held_an_acknowledgement_back_is_the_apps() {
+fn what_an_acknowledgement_was_held_back_for_is_the_apps() {
     let world = World::new();
-    let net = |round_trip_us| Net {
-        acknowledged: Some(world.at(50_230)),
-        arrived: Some(world.at(60_000)),
-        round_trip_us,
+    let net = Net {
+        acknowledged: Some(world.at(600)),
+        arrived: Some(world.at(700)),
+        round_trip_us: 20,
         ..Net::default()
     };
-    let delivered = |net| {
-        let attempts = [Attempt {
-            first_byte: Some(world.at(60_010)),
-            end: world.at(61_000),
-            net: Observed::Told(net),
-            ..world.attempt()
-        }];
-        let balance = Balance {
-            end: world.at(61_000),
-            ..world.balance()
-        };
-        let spans = spans(&Segment {
-            balance: Some(balance),
-            end: world.at(61_000),
-            ..world.segment(&attempts)
-        });
-        total_us(&spans[3])
-    };
-    assert_eq!(delivered(net(20)), 10_000);
-    assert_eq!(delivered(net(45_000)), 45_000);
+    assert_eq!(layer(&world, net), parts(250, 700));
 }
 
 #[test]
@@ -986,6 +968,7 @@ fn the_kernel_gives_network_and_waking_up_what_is_theirs_of_the_wait() {
         net: Observed::Told(Net {
             acknowledged: Some(world.at(330)),
             arrived: Some(world.at(700)),
+            round_trip_us: 100,
             ..Net::default()
         }),
         ..world.attempt()
@@ -1119,6 +1102,8 @@ fn random_net(world: &World, random: &mut fastrand::Rng) -> Observed {
             rtt_us: random.u32(..),
             round_trip_us: random.u32(..3_000),
             retransmits: random.u32(..2),
+            is_lossy: random.bool(),
+            handshake_us: random.u32(..3_000),
             handshake_retransmits: random.u32(..2),
             peer_full_us: random.u64(..2_000),
             window_us: random.u64(..),

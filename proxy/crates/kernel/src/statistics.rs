@@ -10,8 +10,9 @@ pub struct Statistics {
     /// The smoothed round trip. Where the peer's acknowledgements wait for its answers, their
     /// waiting is part of it.
     pub rtt_us: u32,
-    /// The shortest round trip of the last five minutes: the network's own, without waiting.
-    pub rtt_min_us: u32,
+    /// The shortest round trip of the last five minutes: the network's own, without waiting. Absent
+    /// while there was none.
+    pub rtt_min_us: Option<u32>,
     /// Segments that were sent again; those of the handshake count.
     pub retransmits: u32,
     /// How long there were bytes that the peer had not acknowledged.
@@ -46,10 +47,16 @@ mod attribute {
 }
 
 impl Statistics {
+    /// Of a new connection: how long its handshake took; `None` where a part of it was sent again.
+    #[must_use]
+    pub fn handshake_us(&self) -> Option<u32> {
+        self.rtt_min_us.filter(|_| self.retransmits == 0)
+    }
+
     pub(crate) fn of_tcp_info(bytes: &[u8]) -> Self {
         Self {
             rtt_us: u32_at(bytes, info::RTT),
-            rtt_min_us: u32_at(bytes, info::MIN_RTT),
+            rtt_min_us: round_trip(u32_at(bytes, info::MIN_RTT)),
             retransmits: u32_at(bytes, info::TOTAL_RETRANS),
             busy_us: u64_at(bytes, info::BUSY_TIME),
             peer_full_us: u64_at(bytes, info::RWND_LIMITED),
@@ -65,7 +72,7 @@ impl Statistics {
             let value = bytes.get(4..length).unwrap_or_default();
             match u16_at(bytes, 2) {
                 attribute::SRTT => statistics.rtt_us = u32_at(value, 0),
-                attribute::MIN_RTT => statistics.rtt_min_us = u32_at(value, 0),
+                attribute::MIN_RTT => statistics.rtt_min_us = round_trip(u32_at(value, 0)),
                 attribute::TOTAL_RETRANS => statistics.retransmits = u32_at(value, 0),
                 attribute::BUSY => statistics.busy_us = u64_at(value, 0),
                 attribute::RWND_LIMITED => statistics.peer_full_us = u64_at(value, 0),
@@ -76,6 +83,11 @@ impl Statistics {
         }
         statistics
     }
+}
+
+/// The kernel's word for one that it has not seen yet is the largest number.
+fn round_trip(us: u32) -> Option<u32> {
+    (us != u32::MAX).then_some(us)
 }
 
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

@@ -24,6 +24,7 @@ use crate::live::Live;
 use crate::message::RequestHead;
 use crate::socket::Socket;
 use crate::stream::Shared;
+use crate::table::KernelTimestamps;
 use crate::timer::Timer;
 use crate::trace::Flag;
 use crate::worker::{Registered, Worker, Workspace};
@@ -65,6 +66,11 @@ pub async fn serve(
     let Some(stream) = begun else {
         return;
     };
+    if worker.table().tracing.kernel_timestamps != KernelTimestamps::Off {
+        // What has come by now has its time all the same, once the kernel notes that for anybody.
+        stream.socket().observe();
+        stream.socket().note_arrivals();
+    }
     let stream = Rc::new(Shared::new(stream));
     let mut client = Client {
         side: Side::Http1(Rc::clone(&stream)),

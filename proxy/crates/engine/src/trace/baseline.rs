@@ -20,7 +20,7 @@ use crate::limits::{
 /// The largest step, in relation to the value: eight small values halve a baseline roughly.
 const STEP_MAX: f32 = 1.0 / 8.0;
 /// Below this a baseline cannot be told from nothing.
-const FLOOR_US: f32 = 1.0;
+const FLOOR: f32 = 1.0;
 
 /// An id for what has a baseline; never given twice, so that nothing inherits another one's.
 pub fn unique_id() -> u64 {
@@ -92,6 +92,8 @@ struct Baseline {
     proxy: Median,
     cluster_network: Median,
     app: Median,
+    /// How many requests an endpoint has, each counting itself.
+    at_once: Median,
     /// Of requests that were alone at their endpoint.
     app_alone: Median,
 }
@@ -106,18 +108,27 @@ impl Baseline {
             proxy: median(times.proxy),
             cluster_network: median(times.cluster_network),
             app: median(times.app),
+            at_once: median(times.ahead + 1),
             app_alone,
         }
     }
 
     /// `None` while too few requests were seen.
     fn usual(&self) -> Option<Usual> {
-        let app = self.app_alone.get().or(self.app.get())?;
+        let (all, ahead) = (self.app.get()?, self.at_once.get()? - 1);
+        let (app, ahead, app_by_ahead) = match self.app_alone.get() {
+            None => (all, ahead, all / (ahead + 1)),
+            // Nobody knows yet what it does with several: one after the other, as it seems.
+            Some(alone) if ahead == 0 => (alone, 0, alone),
+            Some(alone) => (alone, 0, all.saturating_sub(alone) / ahead),
+        };
         Some(Usual {
             client_network: self.client_network.get()?,
             proxy: self.proxy.get()?,
             cluster_network: self.cluster_network.get()?,
             app,
+            ahead,
+            app_by_ahead,
         })
     }
 
@@ -126,6 +137,7 @@ impl Baseline {
         self.proxy.learn(times.proxy, now);
         self.cluster_network.learn(times.cluster_network, now);
         self.app.learn(times.app, now);
+        self.at_once.learn(times.ahead + 1, now);
         if times.ahead == 0 {
             self.app_alone.learn(times.app, now);
         }
@@ -135,7 +147,7 @@ impl Baseline {
 /// A median that follows its values step by step.
 #[derive(Debug)]
 struct Median {
-    value_us: f32,
+    value: f32,
     count: u32,
     learnt: Instant,
 }
@@ -143,7 +155,7 @@ struct Median {
 impl Median {
     fn new(value: u64, now: Instant) -> Self {
         Self {
-            value_us: microseconds(value),
+            value: float(value),
             count: 1,
             learnt: now,
         }
@@ -151,11 +163,11 @@ impl Median {
 
     #[expect(clippy::cast_sign_loss, reason = "it is never below the floor")]
     fn get(&self) -> Option<u64> {
-        (self.count >= BASELINE_REQUESTS_MIN).then_some(self.value_us as u64)
+        (self.count >= BASELINE_REQUESTS_MIN).then_some(self.value as u64)
     }
 
     fn learn(&mut self, value: u64, now: Instant) {
-        let value = microseconds(value);
+        let value = float(value);
         let passed = now.saturating_duration_since(self.learnt);
         self.learnt = now;
         let step = if self.count < BASELINE_WARM_UP_REQUESTS {
@@ -165,14 +177,14 @@ impl Median {
             let doublings = passed.as_secs_f32() / BASELINE_DOUBLING.as_secs_f32();
             (doublings * std::f32::consts::LN_2).min(STEP_MAX)
         };
-        let step_us = self.value_us * step;
-        self.value_us += (value - self.value_us).clamp(-step_us, step_us);
+        let change_max = self.value * step;
+        self.value += (value - self.value).clamp(-change_max, change_max);
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seven digits are plenty")]
-fn microseconds(value: u64) -> f32 {
-    (value as f32).max(FLOOR_US)
+fn float(value: u64) -> f32 {
+    (value as f32).max(FLOOR)
 }
 
 #[cfg(test)]

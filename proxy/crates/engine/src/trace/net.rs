@@ -4,29 +4,23 @@
 //! the parts lie in their attempt and follow each other. Nothing is made up: where the kernel told
 //! nothing there is nothing.
 //!
-//! **The rule of the acknowledgement.** A request has arrived when its endpoint's kernel has
-//! acknowledged its last byte. But kernels hold acknowledgements back, hoping that the application
-//! answers at once and one packet will do: an acknowledgement that comes with the answer says nothing
-//! of the network, and one that comes alone, 40 ms late, little. So:
-//!
-//! - bytes that were sent again are the network's fault, whenever they are acknowledged;
-//! - an acknowledgement before [`ACKNOWLEDGEMENT_DELAY`] that the answer did not bring is believed;
-//! - of a later one the delay is taken off, though not below the connection's round trip;
-//! - one that the answer brought counts as that round trip.
-//!
-//! The rest is the application's.
+//! **The rule of the acknowledgement.** A request has arrived, at the latest, when its endpoint's kernel
+//! has acknowledged its last byte. But kernels hold acknowledgements back: until the answer can carry
+//! them, for 40 ms, or until a busy application reads the request at last. So a late one says nothing of
+//! the network, and a request is taken to be under way for a round trip. Two things tell that the network
+//! is slow: bytes that were sent again are its fault, whenever they are acknowledged, and the round trip
+//! that a new handshake takes, which no application can hold up. The rest is the application's.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use spanway_kernel::Statistics;
 
 use super::attribute::{key, put_int, put_span_name, put_text};
-use super::clock::nanoseconds;
 use super::id::SpanId;
 use super::otlp::{Common, Kind, SpanHead};
 use super::segment::{Attempt, Segment};
 use super::timing::{AttemptLine, Interval};
-use crate::limits::{ACKNOWLEDGEMENT_DELAY, WAKE_UP_MAX};
+use crate::limits::{VERDICT_EXCESS_US_MIN, WAKE_UP_MAX};
 
 /// Whether the kernel told anything of an attempt.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,6 +49,10 @@ pub struct Net {
     pub round_trip_us: u32,
     /// Segments that were sent again meanwhile.
     pub retransmits: u32,
+    /// Whether there were any to this endpoint of late.
+    pub is_lossy: bool,
+    /// How long the handshake of a new connection took; 0 where it is not known.
+    pub handshake_us: u32,
     /// Those of a new connection before: its SYN, a handshake.
     pub handshake_retransmits: u32,
     /// How long nothing could be sent because the endpoint's buffer was full.
@@ -82,10 +80,7 @@ impl Net {
         let busy_us = now.busy_us.saturating_sub(before.busy_us);
         Self {
             rtt_us: now.rtt_us,
-            // The kernel's word for one that it has not seen yet is the largest number.
-            round_trip_us: Some(now.rtt_min_us)
-                .filter(|us| *us != u32::MAX)
-                .unwrap_or(0),
+            round_trip_us: now.rtt_min_us.unwrap_or(0),
             retransmits: now.retransmits.saturating_sub(before.retransmits),
             peer_full_us,
             window_us: busy_us.saturating_sub(peer_full_us + ours_full_us),
@@ -93,15 +88,13 @@ impl Net {
         }
     }
 
-    /// Whether the network and the application cannot be told apart but by the round trip that is
-    /// believed in: the answer brought the acknowledgement, or it came as late as that.
-    pub(crate) fn is_doubtful(&self) -> bool {
-        match (self.acknowledged, self.arrived) {
-            (Some(acknowledged), Some(arrived)) => {
-                !self.is_shared && self.retransmits == 0 && acknowledged >= arrived
-            }
-            _ => false,
-        }
+    /// Whether a request that was sent at `sent`, and took longer than usual, may have been under way
+    /// for longer than the round trip that is believed in.
+    pub(crate) fn is_doubtful(&self, sent: Instant) -> bool {
+        let round_trip =
+            Duration::from_micros(u64::from(self.round_trip_us) + VERDICT_EXCESS_US_MIN);
+        let is_late = |at: Instant| at.saturating_duration_since(sent) >= round_trip;
+        !self.is_shared && self.retransmits == 0 && self.acknowledged.is_some_and(is_late)
     }
 }
 
@@ -135,9 +128,7 @@ impl NetLine {
         let end = arrived.unwrap_or(u64::MAX).clamp(sent, read);
         let acknowledged = net.acknowledged.map(&offset);
         let acknowledged = acknowledged.map(|at| at.saturating_sub(sent));
-        let is_with_answer = net.acknowledged.zip(net.arrived);
-        let is_with_answer = is_with_answer.is_some_and(|(one, other)| one >= other);
-        let deliver = sent + delivered(&net, acknowledged, is_with_answer, has_answer, end - sent);
+        let deliver = sent + delivered(&net, acknowledged, has_answer).min(end - sent);
         Some(Self {
             deliver: Interval {
                 start: sent,
@@ -156,25 +147,15 @@ impl NetLine {
 }
 
 /// How long the request was under way, in nanoseconds; see the rule above.
-fn delivered(
-    net: &Net,
-    acknowledged: Option<u64>,
-    is_with_answer: bool,
-    has_answer: bool,
-    at_most: u64,
-) -> u64 {
+fn delivered(net: &Net, acknowledged: Option<u64>, has_answer: bool) -> u64 {
     let round_trip = u64::from(net.round_trip_us) * 1_000;
-    let delay = nanoseconds(ACKNOWLEDGEMENT_DELAY);
-    let delivered = match acknowledged {
+    match acknowledged {
         // It never arrived; or that was not told.
         None if !has_answer => u64::MAX,
         None => round_trip,
         Some(after) if net.retransmits > 0 => after,
-        Some(after) if is_with_answer => after.min(round_trip),
-        Some(after) if after < delay => after,
-        Some(after) => (after - delay).max(round_trip.min(after)),
-    };
-    delivered.min(at_most)
+        Some(after) => after.min(round_trip),
+    }
 }
 
 /// Appends the attributes of the CLIENT span.

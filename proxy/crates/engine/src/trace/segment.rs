@@ -275,7 +275,7 @@ pub struct Attempt<'a> {
     pub reused: bool,
     /// 0 for the first attempt.
     pub resend_count: u32,
-    /// How many of the worker's own requests were at the endpoint already.
+    /// How many requests were at the endpoint already.
     pub ahead: u32,
     /// How long it stood still because one side took no more.
     pub blocked: Blocked,

@@ -7,7 +7,7 @@
 use super::net::Observed;
 use super::segment::{Attempt, Segment};
 use super::timing::{AttemptLine, Interval, Phases, Timeline};
-use crate::limits::{VERDICT_EXCESS_SHARE, VERDICT_EXCESS_US_MIN};
+use crate::limits::{RETRANSMISSION_US_MIN, VERDICT_EXCESS_SHARE, VERDICT_EXCESS_US_MIN};
 
 /// Who made a request slower than usual: a closed vocabulary, in spans, metrics and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -65,8 +65,10 @@ pub struct Times {
     pub app: u64,
     /// The waiting's for others that were there before.
     pub app_queue: u64,
-    /// How many of the worker's own requests were at the endpoint already.
+    /// How many requests were at the endpoint already.
     pub ahead: u64,
+    /// Whether the network has lost something of late.
+    pub is_lossy: bool,
 }
 
 /// What is usual for the requests of one route, in microseconds.
@@ -78,8 +80,12 @@ pub struct Usual {
     pub proxy: u64,
     /// As in [`Times`].
     pub cluster_network: u64,
-    /// Of requests that were alone at their endpoint, if there were any.
+    /// Of requests that had [`Self::ahead`] others before them.
     pub app: u64,
+    /// 0 where some were alone at their endpoint.
+    pub ahead: u64,
+    /// How much longer the application takes for each request that was there before.
+    pub app_by_ahead: u64,
 }
 
 /// What is said of one request.
@@ -127,8 +133,15 @@ impl Times {
             .saturating_sub(net.peer_full_us)
             .min(line.phases().send);
         self.cluster_network += take(&mut self.app, by_network);
+        self.is_lossy |= net.is_lossy;
+        // The endpoint has answered our SYN long before we knew.
+        if net.handshake_us > 0 {
+            let connecting = line.phases().connect;
+            let waking_up = connecting.saturating_sub(u64::from(net.handshake_us));
+            self.proxy += take(&mut self.cluster_network, waking_up);
+        }
         // A SYN that has to be sent again although nothing else is lost did not fit the backlog.
-        if net.handshake_retransmits > 0 && net.retransmits == 0 {
+        if net.handshake_retransmits > 0 && !net.is_lossy {
             let connecting = line.phases().connect;
             self.app_queue += take(&mut self.cluster_network, connecting);
         }
@@ -159,6 +172,7 @@ impl Times {
             app: of_send + phases.wait + (phases.receive - of_receive),
             app_queue: phases.queue,
             ahead: 0,
+            is_lossy: false,
         }
     }
 
@@ -178,8 +192,9 @@ fn take(from: &mut u64, wanted: u64) -> u64 {
 
 /// Who took more than usual. Without anything usual, nobody did.
 ///
-/// An application that takes longer than it does for a request that it has to itself, while others
-/// are before it, is a queue, up to the time that those take; what is beyond that is its own.
+/// An application that takes longer than usual while more requests than usual are before it is a
+/// queue, up to the time that those take; what is beyond that is its own. An answer that was lost cannot
+/// be told from one that took so long: where the network loses other things, it is the network's.
 #[must_use]
 pub fn judge(mut times: Times, usual: Option<&Usual>) -> Judgement {
     let Some(usual) = usual else {
@@ -188,8 +203,13 @@ pub fn judge(mut times: Times, usual: Option<&Usual>) -> Judgement {
             ..Judgement::default()
         };
     };
+    let late = times.app.saturating_sub(usual.app);
+    if times.is_lossy && late >= RETRANSMISSION_US_MIN {
+        times.cluster_network += take(&mut times.app, late);
+    }
+    let more = times.ahead.saturating_sub(usual.ahead);
     let queued = times.app.saturating_sub(usual.app);
-    let queued = queued.min(times.ahead.saturating_mul(usual.app));
+    let queued = queued.min(more.saturating_mul(usual.app_by_ahead));
     times.app -= queued;
     times.app_queue += queued;
     let beyond = |time: u64, usual: u64| time.saturating_sub(usual);
@@ -233,6 +253,8 @@ mod tests {
         proxy: 40,
         cluster_network: 150,
         app: 5_000,
+        ahead: 0,
+        app_by_ahead: 5_000,
     };
     const QUICK: Times = Times {
         client_network: 12,
@@ -241,6 +263,7 @@ mod tests {
         app: 5_100,
         app_queue: 0,
         ahead: 0,
+        is_lossy: false,
     };
 
     fn verdict(times: Times) -> (Verdict, u64) {
@@ -304,6 +327,36 @@ mod tests {
             ..QUICK
         };
         assert_eq!(verdict(slow), (Verdict::App, 30_000));
+    }
+
+    #[test]
+    fn an_app_that_takes_many_at_once_has_no_queue() {
+        let usual = Usual {
+            ahead: 8,
+            app_by_ahead: 0,
+            ..USUAL
+        };
+        let slow = Times {
+            app: 15_000,
+            ahead: 20,
+            ..QUICK
+        };
+        assert_eq!(judge(slow, Some(&usual)).verdict, Verdict::App);
+    }
+
+    #[test]
+    fn an_answer_that_is_late_by_a_retransmission_was_lost_where_other_things_are() {
+        let late = |app, is_lossy| {
+            let late = Times {
+                app,
+                is_lossy,
+                ..QUICK
+            };
+            verdict(late).0
+        };
+        assert_eq!(late(USUAL.app + 200_000, true), Verdict::ClusterNetwork);
+        assert_eq!(late(USUAL.app + 199_000, true), Verdict::App);
+        assert_eq!(late(USUAL.app + 200_000, false), Verdict::App);
     }
 
     #[test]

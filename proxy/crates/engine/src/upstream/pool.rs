@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -11,7 +11,7 @@ use super::Counted;
 use super::connect::{ConnectError, Dial, Failure};
 use super::http2::{Channel, Channels, Turn};
 use crate::limits::{
-    ROUND_TRIP_AGE_MAX, ROUND_TRIP_RENEWAL, UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT,
+    PATH_AGE_MAX, ROUND_TRIP_RENEWAL, UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
 use crate::message::Version;
 use crate::stream::Stream;
@@ -23,6 +23,8 @@ use crate::trace::TlsSession;
 #[derive(Default)]
 pub struct Pool {
     endpoints: RefCell<FxHashMap<Destination, Slot>>,
+    /// When a connection was made because the round trip to some endpoint was doubted.
+    renewed: Cell<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -35,7 +37,9 @@ struct Slot {
     is_http2: bool,
     /// The round trip that the last handshake took, in microseconds, and when that was.
     round_trip: Option<(u32, Instant)>,
-    /// Somebody wants to know whether that is still so.
+    /// When something was sent again.
+    lost: Option<Instant>,
+    /// Somebody wants to know whether the round trip is still so.
     is_doubted: bool,
 }
 
@@ -86,7 +90,10 @@ impl Pool {
         slot.in_flight += 1;
         let (stream, counted) = match slot.take_idle(freshness) {
             // Whoever was before it would like to know how long a handshake takes now.
-            Some(_) if slot.renews(now) => (None, None),
+            Some(_) if slot.is_doubted && self.may_renew(now) => {
+                slot.is_doubted = false;
+                (None, None)
+            }
             Some(idle) => (Some(idle.stream), idle.counted),
             None => (None, None),
         };
@@ -97,6 +104,16 @@ impl Pool {
             endpoint,
             pool: Rc::clone(self),
         }
+    }
+
+    /// Whether a new connection may be made to tell how the network is.
+    fn may_renew(&self, now: Instant) -> bool {
+        let is_recent = |at| now.saturating_duration_since(at) < ROUND_TRIP_RENEWAL;
+        let may = !self.renewed.get().is_some_and(is_recent);
+        if may {
+            self.renewed.set(Some(now));
+        }
+        may
     }
 
     /// Closes what has been idle for too long, was closed by its endpoint, or leads where no
@@ -114,11 +131,12 @@ impl Pool {
         });
     }
 
-    /// A request to `endpoint` was slow, and it is not known whether that is the network: the next one
-    /// gets a new connection, whose handshake tells, but at most one each [`ROUND_TRIP_RENEWAL`].
-    pub fn doubt(&self, endpoint: &Destination) {
+    /// A request to `endpoint` that began at `since` was slow, and it is not known whether that is the
+    /// network: the next one gets a new connection, whose handshake tells, unless one has told since
+    /// then. A worker makes at most one each [`ROUND_TRIP_RENEWAL`].
+    pub fn doubt(&self, endpoint: &Destination, since: Instant) {
         if let Some(slot) = self.endpoints.borrow_mut().get_mut(endpoint) {
-            slot.is_doubted = true;
+            slot.is_doubted |= slot.round_trip.is_none_or(|(_, at)| at < since);
         }
     }
 
@@ -144,17 +162,6 @@ pub enum Freshness {
 }
 
 impl Slot {
-    /// Whether a new connection is to tell how the network is.
-    fn renews(&mut self, now: Instant) -> bool {
-        std::mem::take(&mut self.is_doubted) && self.round_trip(now, ROUND_TRIP_RENEWAL).is_none()
-    }
-
-    /// The network's round trip, if it is known and not older than that.
-    fn round_trip(&self, now: Instant, age_max: Duration) -> Option<u32> {
-        let (round_trip_us, at) = self.round_trip?;
-        (now.saturating_duration_since(at) < age_max).then_some(round_trip_us)
-    }
-
     fn take_idle(&mut self, freshness: Freshness) -> Option<Idle> {
         if freshness == Freshness::New {
             return None;
@@ -263,14 +270,27 @@ impl Lease {
     }
 
     /// Takes note of how long the handshake of a new connection took.
-    pub fn note_round_trip(&self, round_trip_us: u32, now: Instant) {
-        self.with_slot(|slot| slot.round_trip = Some((round_trip_us, now)));
+    pub fn note_round_trip(&self, round_trip_us: Option<u32>, now: Instant) {
+        if let Some(us) = round_trip_us {
+            self.with_slot(|slot| slot.round_trip = Some((us, now)));
+        }
+    }
+
+    /// Takes note that something had to be sent again.
+    pub fn note_loss(&self, now: Instant) {
+        self.with_slot(|slot| slot.lost = Some(now));
+    }
+
+    /// Whether that was so of late.
+    pub fn is_lossy(&self, now: Instant) -> bool {
+        let lost = self.with_slot(|slot| slot.lost).flatten();
+        lost.is_some_and(|at| now.saturating_duration_since(at) < PATH_AGE_MAX)
     }
 
     /// The network's round trip to the endpoint, if it is known of late.
     pub fn round_trip(&self, now: Instant) -> Option<u32> {
-        self.with_slot(|slot| slot.round_trip(now, ROUND_TRIP_AGE_MAX))
-            .flatten()
+        let (round_trip_us, at) = self.with_slot(|slot| slot.round_trip)??;
+        (now.saturating_duration_since(at) < PATH_AGE_MAX).then_some(round_trip_us)
     }
 
     /// Whether it is known before that a connection will be one of HTTP/2, which others may use.

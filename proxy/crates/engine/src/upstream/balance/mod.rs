@@ -1,7 +1,7 @@
 //! Picks one of a backend's endpoints, and takes note of what came of it.
 //!
-//! Turns, requests in flight and latencies are this worker's alone; health is shared by all
-//! (`health.rs`). Rules: a pick allocates nothing but for a backend that changed, and costs the
+//! Turns, latencies and the requests in flight that are compared are this worker's alone; health, and
+//! how many requests an endpoint has, are shared by all (`health.rs`). Rules: a pick allocates nothing but for a backend that changed, and costs the
 //! same for any number of endpoints, or its logarithm; only the consistent hash, and any policy
 //! while an endpoint is ejected, look at all of them.
 
@@ -23,8 +23,8 @@ pub use asker::Asker;
 use latency::Latency;
 use turns::Turns;
 
-use crate::health::{Finding, WHOLE_SHARE};
-use crate::table::{Affinity, Backend, BalancePolicy, Prefer, Table};
+use crate::health::{Finding, Vitals, WHOLE_SHARE};
+use crate::table::{Affinity, Backend, BalancePolicy, Endpoint, Prefer, Table};
 use crate::trace::segment::{Choice, Stay};
 
 /// An attempt that this request has made before.
@@ -51,17 +51,28 @@ pub struct Picked {
     pub endpoint: usize,
     /// What spans say about it.
     pub choice: Choice,
-    /// The worker's other requests that are there.
+    /// The requests that are there already, by all workers.
     pub ahead: u32,
     began: Instant,
     load: Rc<Load>,
 }
 
 /// What this worker has at one endpoint, and how long it took.
-#[derive(Default)]
 struct Load {
     in_flight: Cell<u32>,
     latency: RefCell<Latency>,
+    /// What all workers know of it.
+    vitals: Arc<Vitals>,
+}
+
+impl Load {
+    fn new(endpoint: &Endpoint) -> Rc<Self> {
+        Rc::new(Self {
+            in_flight: Cell::default(),
+            latency: RefCell::default(),
+            vitals: Arc::clone(&endpoint.vitals),
+        })
+    }
 }
 
 /// Where a worker stands with a backend.
@@ -116,8 +127,8 @@ impl Balancer {
             None => (rotation.pick_in_passes(asker, pass)?, None),
         };
         let load = Rc::clone(&rotation.loads[endpoint]);
-        let ahead = load.in_flight.get();
-        load.in_flight.set(ahead + 1);
+        load.in_flight.set(load.in_flight.get() + 1);
+        let ahead = load.vitals.arrive();
         let place = backend.endpoints[endpoint].place;
         Some(Picked {
             endpoint,
@@ -190,7 +201,7 @@ impl Rotation {
             .collect();
         let load = |address| known.get(&address).map(|load| Rc::clone(load));
         let endpoints = backend.endpoints.iter();
-        let loads = endpoints.map(|one| load(one.address).unwrap_or_default());
+        let loads = endpoints.map(|one| load(one.address).unwrap_or_else(|| Load::new(one)));
         let tiers = backend.tiers.iter();
         let turns = tiers.map(|tier| Turns::new(tier, &backend));
         Self {
@@ -295,6 +306,7 @@ impl Drop for Picked {
     fn drop(&mut self) {
         let in_flight = &self.load.in_flight;
         in_flight.set(in_flight.get().saturating_sub(1));
+        self.load.vitals.leave();
     }
 }
 
