@@ -8,8 +8,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -121,6 +122,26 @@ class Process:
         """Ends it as a crash would: without a chance to clean up."""
         self._child.kill()
         self._child.wait()
+
+    @contextlib.contextmanager
+    def throttled(self, *, run_s: float, stop_s: float) -> Iterator[None]:
+        """Lets it run by turns only, as a CPU limit does to a container that has used its share."""
+        is_over = threading.Event()
+
+        def stop_and_go() -> None:
+            while not is_over.is_set():
+                self._child.send_signal(signal.SIGSTOP)
+                is_over.wait(stop_s)
+                self._child.send_signal(signal.SIGCONT)
+                is_over.wait(run_s)
+
+        thread = threading.Thread(target=stop_and_go)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def mapped_files(self) -> str:
         """The files whose code it has loaded so far: how far a start has come."""
