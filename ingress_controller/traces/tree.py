@@ -1,11 +1,11 @@
-"""The spans of one trace as a tree, and which span was working at each moment.
+"""The spans of one trace as a tree.
 
 Rules: pure; no I/O. Nothing about the spans is believed: parents may be missing, be repeated, lie
 on another clock, or go round in a circle. Trees are walked without recursion, so depth is no
 danger.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +13,9 @@ from ingress_controller.traces.span import Span
 
 KERNEL_LAYER = frozenset({"net.deliver", "app.respond", "net.return"})
 """What the kernel saw of an attempt: spans of Spanway below its CLIENT spans."""
+
+PHASE = "spanway.phase"
+"""Spans with this attribute show again what their parent says of its time: they are no work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def tree(spans: Iterable[Span]) -> Tree:
     by_id: dict[str, Span] = {}
     for span in spans:
         by_id.setdefault(span.span_id, span)
-    told = {span.parent_id for span in by_id.values() if span.name not in KERNEL_LAYER}
+    told = {span.parent_id for span in by_id.values() if not _is_own(span)}
     for span in tuple(by_id.values()):
         if span.name in KERNEL_LAYER and span.parent_id in told:
             del by_id[span.span_id]
@@ -92,31 +95,11 @@ def tree(spans: Iterable[Span]) -> Tree:
     return Tree(tuple(branches))
 
 
-def working_ns(of: Tree) -> Counter[str]:
-    """Nanoseconds by span id in which the longest root waited for that span and no other.
+def is_phase(span: Span) -> bool:
+    """Whether it only shows a part of its parent's time."""
+    return PHASE in span.attributes
 
-    They sum to that root's duration: each moment belongs to the deepest span of the child that
-    ended last, which is the one that its parent waited for (the critical path). Spans that
-    delayed nothing, because a sibling in parallel took longer, are absent.
-    """
-    children: defaultdict[int | None, list[Span]] = defaultdict(list)
-    index_of = {branch.span.span_id: index for index, branch in enumerate(of.branches)}
-    for branch in of.branches:
-        children[branch.parent_index].append(branch.span)
-    working: Counter[str] = Counter()
-    if not children:
-        return working
-    root = max(children[None], key=lambda span: span.duration_ns)
-    waiting = [(root, root.start_unix_ns, root.start_unix_ns + root.duration_ns)]
-    while waiting:
-        span, start_ns, cursor_ns = waiting.pop()
-        below = children[index_of[span.span_id]]
-        for child in sorted(below, key=lambda child: child.end_unix_ns, reverse=True):
-            child_start_ns = max(start_ns, child.start_unix_ns)
-            child_end_ns = min(cursor_ns, child.end_unix_ns)
-            if child_start_ns < child_end_ns:
-                working[span.span_id] += cursor_ns - child_end_ns
-                waiting.append((child, child_start_ns, child_end_ns))
-                cursor_ns = child_start_ns
-        working[span.span_id] += cursor_ns - start_ns
-    return working
+
+def _is_own(span: Span) -> bool:
+    """Whether Spanway tells it of an attempt, and not whom it called."""
+    return span.name in KERNEL_LAYER or is_phase(span)

@@ -6,9 +6,10 @@ services is the network's (with connecting, and with waiting to be accepted).
 
 from collections import Counter
 
+from ingress_controller.traces.critical_path import critical_path
 from ingress_controller.traces.drawing import duration_text
 from ingress_controller.traces.span import Span, SpanKind
-from ingress_controller.traces.tree import Branch, Tree, working_ns
+from ingress_controller.traces.tree import Branch, Tree, is_phase
 
 SPANWAY = "spanway"
 """The service name of our own spans."""
@@ -42,22 +43,23 @@ def where(of: Tree) -> str:
 
 def spent_ns(of: Tree) -> Counter[str]:
     """Nanoseconds by contributor: a service, `NETWORK`, or an address that sent no spans."""
-    working = working_ns(of)
+    working = critical_path(of).working_ns()
+    told = {branch.parent_index for branch in of.branches if not is_phase(branch.span)}
     spent: Counter[str] = Counter()
-    for branch in of.branches:
+    for index, branch in enumerate(of.branches):
         if branch.span.span_id in working:
-            spent[_contributor(of, branch)] += working[branch.span.span_id]
+            spent[_contributor(of, branch, is_told=index in told)] += working[branch.span.span_id]
     return spent
 
 
-def _contributor(of: Tree, branch: Branch) -> str:
+def _contributor(of: Tree, branch: Branch, *, is_told: bool) -> str:
     if branch.span.name == "net.deliver":
         return NETWORK
     if branch.span.name == "app.respond" and branch.parent_index is not None:
         return _untold(of.branches[branch.parent_index].span)
     if branch.span.kind is not SpanKind.CLIENT:
         return branch.span.service or "a service without a name"
-    if branch.child_count:
+    if is_told:
         return NETWORK
     return _untold(branch.span)
 

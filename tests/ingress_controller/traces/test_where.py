@@ -99,3 +99,26 @@ def test_many_small_contributors_are_one_sum() -> None:
 
 def test_without_spans_it_says_so() -> None:
     assert where(tree([])) == "No span came."
+
+
+def test_phases_of_a_slow_attempt_do_not_hide_what_the_callee_says() -> None:
+    phases = [
+        span("abcw", INTERNAL, "spanway", (300, 267_700), spanway_phase="wait"),
+        span("abcx", INTERNAL, "spanway", (267_700, 267_800), spanway_phase="receive"),
+    ]
+    callee = span("abcd", SERVER, "recommend", (350, 267_650))
+    assert where(tree((*EDGE, callee, *phases))) == where(tree((*EDGE, callee)))
+
+
+def test_phases_of_an_attempt_are_no_spans_of_its_endpoint() -> None:
+    attempt = span("abc", CLIENT, "spanway", (200, 267_800), server_address="10.0.0.7")
+    wait = span("abcw", INTERNAL, "spanway", (300, 267_700), spanway_phase="wait")
+    assert where(tree((*EDGE[:2], attempt, wait))) == where(tree((*EDGE[:2], attempt)))
+
+
+def test_phases_do_not_hide_what_the_kernel_saw_of_an_endpoint_without_spans() -> None:
+    attempt = span("abc", CLIENT, "spanway", (200, 267_800), server_address="10.0.0.7")
+    wait = span("abcy", INTERNAL, "spanway", (300, 267_700), spanway_phase="wait")
+    assert where(tree((*EDGE[:2], attempt, *LAYER, wait))) == where(
+        tree((*EDGE[:2], attempt, *LAYER))
+    )
