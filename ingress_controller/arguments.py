@@ -23,6 +23,7 @@ examples:
   spanway explain --manifests deploy/demo http://shop.example/cart
   spanway top phase=wait age_min=2s                      what waits for an app now?
   spanway api-service | kubectl apply -f -               for `kubectl get requests`
+  spanway report bottlenecks since=15m                   what makes slow requests slow?
 
 Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
 OpenTelemetry are followed. Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
@@ -34,6 +35,10 @@ class FlagGroup(NamedTuple):
 
     title: str
     flags: tuple[tuple[str, str], ...]
+
+
+REPORTS = ("latency", "nodes", "bottlenecks", "compare", "graph", "path")
+"""Of `spanway report`, by their names under `/api/analysis`."""
 
 
 class SettingsError(Exception):
@@ -62,6 +67,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         "top": "show the requests that are inside a running Spanway now",
         "api-service": "print what makes a cluster know the API of --api: a certificate, and"
         " the APIService that trusts it",
+        "report": "say where the time of past requests went: latency, nodes, bottlenecks, changes",
     }
     made = {
         name: commands.add_parser(
@@ -86,6 +92,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         nargs="?",
         help=f"the Service that leads to --api; default: {API_SERVICE}",
     )
+    _report_arguments(made["report"])
     return top
 
 
@@ -107,6 +114,21 @@ def _top_arguments(top: argparse.ArgumentParser) -> None:
 def run_flags() -> list[FlagGroup]:
     """All of `spanway run` that have a value."""
     return _run_arguments(_Parser())
+
+
+def _report_arguments(report: argparse.ArgumentParser) -> None:
+    report.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
+    report.add_argument("--admin-token-file", metavar="FILE", help="the token that is wanted there")
+    report.add_argument(
+        "--json", action="store_const", const="true", help="as the API has it, for scripts"
+    )
+    report.add_argument("report", choices=REPORTS, metavar="REPORT", help=", ".join(REPORTS))
+    report.add_argument(
+        "question",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="parameters of /api/analysis/REPORT, for example since=15m by=pod service=shop/api",
+    )
 
 
 def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:

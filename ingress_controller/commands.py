@@ -12,6 +12,7 @@ from ingress_controller.settings import (
     CheckSettings,
     Command,
     ExplainSettings,
+    ReportSettings,
     SettingsError,
     TopSettings,
 )
@@ -27,11 +28,11 @@ def run_command(command: Command) -> int:
         case ExplainSettings():
             return explain(command)
         case TopSettings():
-            from ingress_controller.top.client import LiveClient  # noqa: PLC0415 - only it needs it
+            from ingress_controller.top.client import AdminClient  # noqa: PLC0415 - only it needs it
             from ingress_controller.top.command import top  # noqa: PLC0415
 
             return top(
-                LiveClient(command.admin, command.admin_token.text),
+                AdminClient(command.admin, command.admin_token.text),
                 command.question,
                 once=command.once,
                 interval_s=command.interval_s,
@@ -41,6 +42,16 @@ def run_command(command: Command) -> int:
 
             print(manifests(command.namespace, command.service), end="")
             return 0
+        case ReportSettings():
+            from ingress_controller.report.command import TIMEOUT_S, report  # noqa: PLC0415
+            from ingress_controller.top.client import AdminClient  # noqa: PLC0415
+
+            return report(
+                AdminClient(command.admin, command.admin_token.text, timeout_s=TIMEOUT_S),
+                command.report,
+                command.question,
+                is_json=command.is_json,
+            )
         case _:
             from ingress_controller.run import serve  # noqa: PLC0415 - `check` needs no engine
 

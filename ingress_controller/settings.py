@@ -81,6 +81,7 @@ __all__ = [
     "KubernetesSource",
     "ManifestsSource",
     "Publish",
+    "ReportSettings",
     "Settings",
     "SettingsError",
     "StartError",
@@ -241,7 +242,19 @@ class ApiServiceSettings(msgspec.Struct, frozen=True):
     service: str
 
 
-Command = Settings | CheckSettings | ExplainSettings | TopSettings | ApiServiceSettings
+class ReportSettings(msgspec.Struct, frozen=True):
+    """`spanway report`; `question` are parameters of `/api/analysis/{report}`."""
+
+    report: str
+    admin: str = ADMIN_ADDRESS
+    admin_token: Secret = Secret()
+    question: Mapping[str, str] = {}
+    is_json: bool = False
+
+
+Command = (
+    Settings | CheckSettings | ExplainSettings | TopSettings | ReportSettings | ApiServiceSettings
+)
 
 
 def version() -> str:
@@ -281,6 +294,14 @@ def read_settings(
         case "api-service":
             return ApiServiceSettings(
                 *_parsed("NS/NAME", arguments["service"] or API_SERVICE, _service_name)
+            )
+        case "report":
+            return ReportSettings(
+                report=arguments["report"],
+                admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
+                admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
+                question=_question(arguments["question"]),
+                is_json=given.one("--json", _switch) or False,
             )
         case _:
             return _run_settings(given, environment)

@@ -11,9 +11,13 @@ from typing import Any
 
 import msgspec
 
+from ingress_controller.admin.analysis import KINDS_MAX, REPORTS
 from ingress_controller.admin.live import INTERVAL_S_MAX, INTERVAL_S_MIN, LIMIT_MAX
 from ingress_controller.admin.problems import ShownExplanation, ShownProblems
 from ingress_controller.admin.traces import COLUMNS, Found, ShownTrace, Values
+from ingress_controller.analysis.measures import BINS_MAX
+from ingress_controller.analysis.queries.groups import By
+from ingress_controller.analysis.queries.groups import Sort as GroupSort
 from ingress_controller.traces.store.queries import TRACES_MAX
 from proxy.live import Field, Kind, Live, Phase, Sort
 
@@ -24,11 +28,12 @@ _ERROR = {"$ref": "#/components/schemas/Error"}
 @cache
 def document(version: str) -> dict[str, Any]:
     """The whole of it; `version` is Spanway's."""
-    answers = (Live, ShownExplanation, ShownProblems, Found, ShownTrace, Values)
+    reports = [report.answer for report in REPORTS.values()]
+    answers = (Live, ShownExplanation, ShownProblems, Found, ShownTrace, Values, *reports)
     schemas, components = msgspec.json.schema_components(
         answers, ref_template="#/components/schemas/{name}"
     )
-    live, explanation, problems, found, trace, values = schemas
+    live, explanation, problems, found, trace, values, *analyses = schemas
     return {
         "openapi": "3.1.0",
         "info": {
@@ -48,7 +53,7 @@ def document(version: str) -> dict[str, Any]:
             "/api/traces/{id}": _get(
                 "One trace, as far as its spans are here.",
                 trace,
-                [_parameter("id", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, place="path")],
+                [_parameter("id", _TRACE_ID, place="path")],
                 errors=(400, 404, 503),
             ),
             "/api/values": _get(
@@ -57,6 +62,15 @@ def document(version: str) -> dict[str, Any]:
                 [_parameter("of", {"enum": COLUMNS}, is_required=True), *_WINDOW],
                 errors=(400, 404, 503),
             ),
+            **{
+                f"/api/analysis/{name}": _get(
+                    report.summary,
+                    schema,
+                    _of_analysis(report.parameters),
+                    errors=(400, 404, 503),
+                )
+                for (name, report), schema in zip(REPORTS.items(), analyses, strict=True)
+            },
             "/api/routes": _get("The table in force.", _object(*_TABLE)),
             "/api/problems": _get("What is wrong with objects, and what to do.", problems),
             "/api/explain": _get(
@@ -111,6 +125,14 @@ def _parameter(
     return {"name": name, "in": place, "required": is_required, "schema": schema}
 
 
+def _of_analysis(names: Iterable[str]) -> list[dict[str, Any]]:
+    return [
+        _parameter(name, _ANALYSIS.get(name, _TEXT), is_required=name == "trace")
+        for name in names
+        if name not in ("from", "to")  # since they may contradict each other
+    ]
+
+
 def _object(*required: str) -> dict[str, Any]:
     return {"type": "object", "required": list(required)}
 
@@ -132,6 +154,20 @@ _SEARCH = [
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": TRACES_MAX}),
     *_WINDOW,
 ]
+_TRACE_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_ANALYSIS: dict[str, dict[str, Any]] = {
+    "by": {"enum": list(map(str, By))},
+    "sort": {"enum": list(map(str, GroupSort))},
+    "limit": {"type": "integer", "minimum": 1, "maximum": KINDS_MAX},
+    "bins": {"type": "integer", "minimum": 0, "maximum": BINS_MAX},
+    "since": _DURATION,
+    "earlier": _DURATION,
+    "trace": _TRACE_ID,
+    "before": _TRACE_ID,
+    "after": _TRACE_ID,
+}
+"""By name; other parameters are texts that must be equal."""
+
 _LIVE = [
     *(_parameter(field, _CLOSED.get(field, _TEXT)) for field in Field),
     _parameter("age_min", _DURATION),

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from ingress_controller.admin import openapi
+from ingress_controller.admin.analysis import AnalysisApi
 from ingress_controller.admin.guard import Guard
 from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
@@ -36,6 +37,7 @@ Spanway {version}: a browser gets the web page here
 /api/explain    which route answers a URL, and why: ?url=http://shop.example/cart
 /api/live       the requests that are inside now: filters, order, counts; watch=1 goes on
 /api/traces     the traces that are kept: search; /api/traces/ID is one; /api/values what to search
+/api/analysis/… where their time went: latency, nodes, bottlenecks, compare, graph, path
 /metrics        all that is counted, for Prometheus: text 0.0.4 or OpenMetrics with exemplars
 /api/stats      counters of the data plane, the export and the cache
 /api/config     the settings in force, without secrets
@@ -165,6 +167,7 @@ def application(state: State) -> web.Application:
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
     app.router.add_get("/api/live", LiveApi(state.live).serve)
     TracesApi(state.store).add_to(app)
+    AnalysisApi(state.store).add_to(app)
     app.router.add_get("/api/stats", json(lambda: state.stats))
     app.router.add_get(
         "/api/config", json(lambda: {"version": state.version, "groups": state.config})

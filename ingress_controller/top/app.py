@@ -17,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
 from ingress_controller.readable import printable
-from ingress_controller.top.client import LiveClient, QuestionError, TopError
+from ingress_controller.top.client import AdminClient, QuestionError, TopError
 from ingress_controller.top.text import (
     GROUPS,
     REQUESTS,
@@ -57,7 +57,7 @@ class TopApp(App[None]):
     ]
 
     def __init__(
-        self, client: LiveClient, first: Live, question: Mapping[str, str], interval_s: float
+        self, client: AdminClient, first: Live, question: Mapping[str, str], interval_s: float
     ) -> None:
         super().__init__()
         self._client = client

@@ -1,10 +1,11 @@
-"""Asks a running Spanway's admin address for its live requests.
+"""Asks a running Spanway's admin address.
 
 Rules: one question at a time; an error is one sentence that says whom was asked and what to do.
 """
 
 import os
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import aiohttp
 import msgspec
@@ -13,6 +14,8 @@ from proxy.live import Live
 
 TIMEOUT_S = 5.0  # workers have two
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a thousand rows are below 4 MiB
+
+_WRONG = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_IMPLEMENTED)
 
 
 class TopError(Exception):
@@ -23,17 +26,17 @@ class QuestionError(TopError):
     """It never will be: the question is wrong."""
 
 
-class LiveClient:
+class AdminClient:
     """See the module. Use it as a context; leaving it closes its connection."""
 
-    def __init__(self, address: str, token: str = "") -> None:
+    def __init__(self, address: str, token: str = "", *, timeout_s: float = TIMEOUT_S) -> None:
         self.address = address
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def __aenter__(self) -> "LiveClient":
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    async def __aenter__(self) -> "AdminClient":
         self._session = aiohttp.ClientSession(
-            f"http://{self.address}", timeout=timeout, headers=self._headers
+            f"http://{self.address}", timeout=self._timeout, headers=self._headers
         )
         return self
 
@@ -48,7 +51,19 @@ class LiveClient:
             TopError: nobody answers, or not as Spanway does.
         """
         try:
-            async with self._session.get("/api/live", params=question) as answer:
+            return msgspec.json.decode(await self.get("/api/live", question), type=Live)
+        except msgspec.MsgspecError as err:
+            raise TopError(self._foreign(HTTPStatus.OK)) from err
+
+    async def get(self, path: str, question: Mapping[str, str]) -> bytes:
+        """What is answered there, JSON.
+
+        Raises:
+            QuestionError: the question is wrong.
+            TopError: nobody answers, or not as Spanway does; or it has no answer, or not now.
+        """
+        try:
+            async with self._session.get(path, params=question) as answer:
                 body = await answer.content.read(ANSWER_BYTES_MAX)
                 while chunk := await answer.content.read(ANSWER_BYTES_MAX - len(body)):
                     body += chunk
@@ -57,18 +72,17 @@ class LiveClient:
                 f"No Spanway answers at {self.address} ({_reason(err)});"
                 " start one, or name its admin address with --admin."
             ) from err
+        if answer.status == HTTPStatus.OK:
+            return body
         try:
-            if answer.status in (400, 401, 501):
-                raise QuestionError(str(msgspec.json.decode(body)["error"]))
-            if answer.status == 200:  # noqa: PLR2004
-                return msgspec.json.decode(body, type=Live)
+            reason = str(msgspec.json.decode(body)["error"])
         except (msgspec.MsgspecError, KeyError, TypeError) as err:
             raise TopError(self._foreign(answer.status)) from err
-        raise TopError(self._foreign(answer.status))
+        raise QuestionError(reason) if answer.status in _WRONG else TopError(reason)
 
     def _foreign(self, status: int) -> str:
         return (
-            f"What answers at {self.address} is no Spanway that knows of live requests"
+            f"What answers at {self.address} is no Spanway that knows of this"
             f" (status {status}); name its admin address with --admin."
         )
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from ingress_controller.arguments import SettingsError, StartError
 from ingress_controller.readable import printable
-from ingress_controller.top.client import LiveClient, QuestionError, TopError
+from ingress_controller.top.client import AdminClient, QuestionError, TopError
 from ingress_controller.top.text import REQUESTS, request_cells, summary, table
 
 ONCE_ROWS = 100  # of the plain table, where nothing is said
 
 
-def top(client: LiveClient, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
+def top(client: AdminClient, question: Mapping[str, str], *, once: bool, interval_s: float) -> int:
     """Shows live requests until the user has seen enough; with `once` prints them and returns.
 
     Raises:
@@ -26,7 +26,7 @@ def top(client: LiveClient, question: Mapping[str, str], *, once: bool, interval
 
 
 async def _top(
-    client: LiveClient, question: Mapping[str, str], *, once: bool, interval_s: float
+    client: AdminClient, question: Mapping[str, str], *, once: bool, interval_s: float
 ) -> int:
     async with client:
         if once:

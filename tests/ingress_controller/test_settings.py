@@ -416,7 +416,7 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         (
             ["serve"],
             "argument COMMAND: invalid choice: 'serve'"
-            " (choose from 'run', 'check', 'explain', 'top', 'api-service')"
+            " (choose from 'run', 'check', 'explain', 'top', 'api-service', 'report')"
             " (`spanway --help` shows what there is)",
         ),
         (

@@ -11,10 +11,13 @@ from scene.objects import endpoint_slice, ingress, service, write_manifests
 from scene.spanway import Spanway
 from schemathesis import Case
 
+from ingress_controller.admin.analysis import REPORTS
+
 EXAMPLES = 40
 """Of each operation; they take some seconds in all."""
 
 PATHS = [
+    *(f"/api/analysis/{name}" for name in REPORTS),
     "/api/live",
     "/api/traces",
     "/api/traces/{id}",

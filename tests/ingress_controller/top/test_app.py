@@ -7,13 +7,13 @@ from live_rows import HOSTILE, live, row
 from textual.widgets import DataTable, Static
 
 from ingress_controller.top.app import Details, TopApp
-from ingress_controller.top.client import LiveClient, QuestionError, TopError
+from ingress_controller.top.client import AdminClient, QuestionError, TopError
 from proxy.live import Live
 
 FIRST = live(row(), row(id="00f067aa0ba902b7", path=HOSTILE))
 
 
-class FakeClient(LiveClient):
+class FakeClient(AdminClient):
     """Fakes a Spanway that answers the same, unless it has an error to raise."""
 
     def __init__(self) -> None:

@@ -1,0 +1,65 @@
+"""`spanway report`: asks a running Spanway for a report, and prints it."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ingress_controller.analysis.bottlenecks import Bottlenecks
+from ingress_controller.analysis.compare import Comparison, TraceComparison
+from ingress_controller.analysis.graph import Graph
+from ingress_controller.analysis.latency import Latency
+from ingress_controller.analysis.nodes import Nodes
+from ingress_controller.analysis.path import Path
+from ingress_controller.arguments import SettingsError, StartError
+from ingress_controller.readable import printable
+from ingress_controller.report.text import (
+    WIDTH_MIN,
+    bottlenecks_text,
+    compared_text,
+    graph_text,
+    latency_text,
+    nodes_text,
+    path_text,
+)
+from ingress_controller.top.client import AdminClient, QuestionError, TopError
+
+TIMEOUT_S = 60.0  # the store gives up a question before, and others may be asked first
+COLUMNS = 80  # where it is no terminal
+
+_TEXTS: Mapping[str, tuple[Any, Callable[[Any, int], str]]] = {
+    "latency": (Latency, latency_text),
+    "nodes": (Nodes, nodes_text),
+    "bottlenecks": (Bottlenecks, bottlenecks_text),
+    "compare": (Comparison | TraceComparison, compared_text),
+    "graph": (Graph, graph_text),
+    "path": (Path, path_text),
+}
+
+
+def report(client: AdminClient, name: str, question: Mapping[str, str], *, is_json: bool) -> int:
+    """Prints the report `name` of `REPORTS` for these parameters.
+
+    Raises:
+        StartError: Spanway cannot be asked. SettingsError: it refuses the question.
+    """
+    try:
+        body = asyncio.run(_asked(client, f"/api/analysis/{name}", question))
+    except QuestionError as err:
+        raise SettingsError(printable(str(err))) from err
+    except TopError as err:
+        raise StartError(printable(str(err))) from err
+    if is_json:
+        print(body.decode().rstrip())
+        return 0
+    kind, text = _TEXTS[name]
+    width = max(WIDTH_MIN, shutil.get_terminal_size((COLUMNS, 24)).columns)
+    print(text(msgspec.json.decode(body, type=kind), width), end="")
+    return 0
+
+
+async def _asked(client: AdminClient, path: str, question: Mapping[str, str]) -> bytes:
+    async with client:
+        return await client.get(path, question)
