@@ -29,6 +29,7 @@ from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Controller
 from ingress_controller.admin.readings import Readings
 from ingress_controller.admin.server import AdminServer
+from ingress_controller.aggregated.requests import Requests
 from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
 from ingress_controller.configuration import configuration
 from ingress_controller.default_certificate import from_files, self_signed
@@ -385,11 +386,11 @@ async def _aggregated(
         return None
     assert api is not None, "settings allow it with a cluster only"
     files = settings.api.certificate
+    ask = LiveApi(process.live).ask
     server = AggregatedServer(
         api,
-        LiveApi(process.live).ask,
+        lambda: (Requests(ask, settings.pod),),
         ServingCertificate(files.chain, files.private_key),
-        instance=settings.pod,
     )
     process.aggregated = server
     try:

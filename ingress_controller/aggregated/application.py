@@ -3,79 +3,109 @@
 Rules: nothing is answered but health before both; whatever cannot be answered is a Status.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ingress_controller.aggregated import documents
 from ingress_controller.aggregated.access import Access, Asked
-from ingress_controller.aggregated.documents import Document
-from ingress_controller.aggregated.front_proxy import FrontProxy
-from ingress_controller.aggregated.list_options import list_options
-from ingress_controller.aggregated.requests import RESOURCE, Requests
-from ingress_controller.aggregated.status_error import GROUP, StatusError
+from ingress_controller.aggregated.discovery import Document, discovery
+from ingress_controller.aggregated.front_proxy import FrontProxy, User
+from ingress_controller.aggregated.kinds import ROOT, Kind
+from ingress_controller.aggregated.list_options import is_watch
+from ingress_controller.aggregated.openapi import openapi
+from ingress_controller.aggregated.status_error import StatusError
 
 _HEALTH = ("/healthz", "/livez", "/readyz")
-_OBJECTS = f"{documents.ROOT}/{RESOURCE}"
-_OBJECTS_OF_NAMESPACE = f"{documents.ROOT}/namespaces/{{namespace}}/{RESOURCE}"
+_USER = "user"  # the key in a request under which it stands
+
+
+class Resource(Protocol):
+    """The objects of one kind. An empty namespace is all of them; of a cluster's own kind it always
+    is. Both raise StatusError."""
+
+    @property
+    def kind(self) -> Kind[Any]: ...
+
+    async def get(self, request: web.Request, namespace: str, name: str) -> web.Response: ...
+
+    async def list(self, request: web.Request, namespace: str) -> web.StreamResponse:
+        """Also a watch, if its verbs have that."""
+
+    def stop(self) -> None:
+        """Watches end, as they do now and then anyway."""
 
 
 def application(
-    requests: Requests, access: Access, front_proxy: Callable[[], FrontProxy | None]
+    resources: Sequence[Resource], access: Access, front_proxy: FrontProxy | None
 ) -> web.Application:
-    """The routes; `front_proxy` says whom to believe now."""
+    """The routes; `front_proxy` is whom to believe, if that is known."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if request.path not in _HEALTH:
-                await _admit(request, front_proxy(), access)
+                request[_USER] = _authenticated(request, front_proxy)
             return await handler(request)
         except StatusError as err:
             return err.response()
         except web.HTTPNotFound:
             return StatusError(404, "NotFound", f"there is nothing at {request.path}").response()
         except web.HTTPMethodNotAllowed:
-            message = f"live requests are for looking at: {request.method} is not possible"
+            message = f"this is for looking at: {request.method} is not possible"
             return StatusError(405, "MethodNotAllowed", message).response()
 
     async def health(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
-    async def objects(request: web.Request) -> web.StreamResponse:
-        return await requests.list(request, request.match_info.get("namespace", ""))
+    def document(of: Callable[[str], Document]) -> Handler:
+        async def respond(request: web.Request) -> web.Response:
+            await access.check(request[_USER], Asked("get", path=request.path))
+            return _document(request, of(request.headers.get("Accept", "")))
 
-    async def one(request: web.Request) -> web.StreamResponse:
-        found = request.match_info
-        return await requests.get(request, found.get("namespace", ""), found["name"])
-
-    async def groups(request: web.Request) -> web.Response:
-        return _document(request, documents.groups(request.headers.get("Accept", "")))
+        return respond
 
     app = web.Application(middlewares=[guarded])
     for path in _HEALTH:
         app.router.add_get(path, health)
-    app.router.add_get("/apis", groups)
-    app.router.add_get(f"/apis/{GROUP}", _fixed(documents.GROUP_DOCUMENT))
-    app.router.add_get(documents.ROOT, _fixed(documents.RESOURCES))
-    app.router.add_get("/openapi/v2", _fixed(documents.OPENAPI_V2))
-    app.router.add_get("/openapi/v3", _fixed(documents.OPENAPI_V3_ROOT))
-    app.router.add_get(f"/openapi/v3{documents.ROOT}", _fixed(documents.OPENAPI_V3))
-    for path in (_OBJECTS, _OBJECTS_OF_NAMESPACE):
-        app.router.add_get(path, objects)
-        app.router.add_get(f"{path}/{{name}}", one)
+    kinds = [resource.kind for resource in resources]
+    for path, of in {**discovery(kinds), **openapi(kinds)}.items():
+        app.router.add_get(path, document(of))
+    for resource in resources:
+        _add_objects(app, resource, access)
     return app
 
 
-async def _admit(request: web.Request, front_proxy: FrontProxy | None, access: Access) -> None:
-    """Returns if who asks is known, and may."""
+def _add_objects(app: web.Application, resource: Resource, access: Access) -> None:
+    plural = resource.kind.plural
+
+    async def objects(request: web.Request) -> web.StreamResponse:
+        namespace = request.match_info.get("namespace", "")
+        verb = "watch" if is_watch(request.query) else "list"
+        await access.check(request[_USER], Asked(verb, plural, namespace))
+        if verb not in resource.kind.verbs:
+            raise StatusError(405, "MethodNotAllowed", f"{plural} cannot be watched; list them")
+        return await resource.list(request, namespace)
+
+    async def one(request: web.Request) -> web.StreamResponse:
+        namespace, name = request.match_info.get("namespace", ""), request.match_info["name"]
+        await access.check(request[_USER], Asked("get", plural, namespace, name))
+        return await resource.get(request, namespace, name)
+
+    scopes = ("", "/namespaces/{namespace}") if resource.kind.is_namespaced else ("",)
+    for scope in scopes:
+        app.router.add_get(f"{ROOT}{scope}/{plural}", objects)
+        app.router.add_get(f"{ROOT}{scope}/{plural}/{{name}}", one)
+
+
+def _authenticated(request: web.Request, front_proxy: FrontProxy | None) -> User:
     if front_proxy is None:
         raise StatusError(503, "ServiceUnavailable", "whom to believe is not known yet")
     user = front_proxy.user(_common_name(request), request.headers)
     if user is None:
         raise StatusError(401, "Unauthorized", "ask by way of the API server: kubectl get requests")
-    await access.check(user, _asked(request))
+    return user
 
 
 def _common_name(request: web.Request) -> str | None:
@@ -85,23 +115,6 @@ def _common_name(request: web.Request) -> str | None:
         return None
     subject = (pair for part in certificate.get("subject", ()) for pair in part)
     return next((value for name, value in subject if name == "commonName"), "")
-
-
-def _asked(request: web.Request) -> Asked:
-    path = request.match_info.route.resource
-    found = request.match_info
-    if path is None or not path.canonical.startswith((_OBJECTS, _OBJECTS_OF_NAMESPACE)):
-        return Asked(request.method.lower(), path=request.path)
-    name = found.get("name", "")
-    verb = "get" if name else "watch" if list_options(request.query).is_watch else "list"
-    return Asked(verb, RESOURCE, found.get("namespace", ""), name)
-
-
-def _fixed(document: Document) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def respond(request: web.Request) -> web.Response:
-        return _document(request, document)
-
-    return respond
 
 
 def _document(request: web.Request, document: Document) -> web.Response:

@@ -5,20 +5,14 @@ Rules: pure; JSON only. The first form of the Accept field that is known here is
 Source: Kubernetes API concepts, "Receiving resources as Tables" and "Resource version semantics".
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from ingress_controller.aggregated.request_fields import (
-    API_VERSION,
-    COLUMNS,
-    KIND,
-    cells,
-    metadata,
-    request_object,
-)
+from ingress_controller.aggregated.kinds import API_VERSION, Kind
 from ingress_controller.aggregated.status_error import StatusError
-from proxy.live import Row
+
+T = TypeVar("T")
 
 _META = "meta.k8s.io"
 _META_VERSION = f"{_META}/v1"
@@ -69,67 +63,71 @@ def wanted_form(accept: str) -> Form:
     )
 
 
-class Writer:
-    """Makes answers of rows in one form. `version` of an answer is its resourceVersion."""
+class Writer(Generic[T]):
+    """Makes answers of things of one kind in one form. `version` of an answer is its
+    resourceVersion."""
 
-    def __init__(self, form: Form, included: Included, instance: str) -> None:
+    def __init__(self, kind: Kind[T], form: Form, included: Included, instance: str) -> None:
+        self._kind = kind
         self._form = form
         self._included = included
         self._instance = instance
 
-    def one(self, row: Row, version: str) -> dict[str, Any]:
+    def one(self, thing: T, version: str) -> dict[str, Any]:
         """A single object; also of an event of a watch."""
         if self._form is Form.TABLE:
-            return self._table([row], version, {"resourceVersion": version})
+            return self._table([thing], version, {"resourceVersion": version})
         if self._form is Form.METADATA:
-            return _partial(row, version)
-        return request_object(row, version, self._instance)
+            return self._partial(thing, version)
+        return self._kind.object_of(thing, version, self._instance)
 
-    def many(self, rows: Sequence[Row], version: str, token: str) -> dict[str, Any]:
+    def many(self, things: Iterable[T], version: str, token: str = "") -> dict[str, Any]:
         """A list; `token` is for the next part of it, empty if there is none."""
         about = {"resourceVersion": version} | ({"continue": token} if token else {})
         if self._form is Form.TABLE:
-            return self._table(rows, version, about)
+            return self._table(things, version, about)
         if self._form is Form.METADATA:
-            kind, api_version = f"{Form.METADATA}List", _META_VERSION
+            kind, api_version = Form.METADATA.value, _META_VERSION
         else:
-            kind, api_version = f"{KIND}List", API_VERSION
-        items = [self.one(row, version) for row in rows]
-        return {"kind": kind, "apiVersion": api_version, "metadata": about, "items": items}
+            kind, api_version = self._kind.name, API_VERSION
+        items = [self.one(thing, version) for thing in things]
+        return {
+            "kind": f"{kind}List",
+            "apiVersion": api_version,
+            "metadata": about,
+            "items": items,
+        }
 
-    def _table(self, rows: Iterable[Row], version: str, about: Mapping[str, str]) -> dict[str, Any]:
+    def _table(self, things: Iterable[T], version: str, about: Mapping[str, str]) -> dict[str, Any]:
         return {
             "kind": Form.TABLE,
             "apiVersion": _META_VERSION,
             "metadata": about,
-            "columnDefinitions": _DEFINITIONS,
+            "columnDefinitions": [
+                {
+                    "name": column.name,
+                    "type": column.type,
+                    "format": column.format,
+                    "description": column.text,
+                    "priority": column.priority,
+                }
+                for column in self._kind.all_columns
+            ],
             "rows": [
-                {"cells": cells(row, self._instance)} | self._object(row, version) for row in rows
+                {"cells": self._kind.cells_of(thing, self._instance)} | self._object(thing, version)
+                for thing in things
             ],
         }
 
-    def _object(self, row: Row, version: str) -> dict[str, Any]:
+    def _object(self, thing: T, version: str) -> dict[str, Any]:
         match self._included:
             case Included.NONE:
                 return {}
             case Included.METADATA:
-                return {"object": _partial(row, version)}
+                return {"object": self._partial(thing, version)}
             case Included.OBJECT:
-                return {"object": request_object(row, version, self._instance)}
+                return {"object": self._kind.object_of(thing, version, self._instance)}
 
-
-def _partial(row: Row, version: str) -> dict[str, Any]:
-    about = metadata(row, version)
-    return {"kind": Form.METADATA, "apiVersion": _META_VERSION, "metadata": about}
-
-
-_DEFINITIONS = [
-    {
-        "name": column.name,
-        "type": column.type,
-        "format": column.format,
-        "description": column.text,
-        "priority": column.priority,
-    }
-    for column in COLUMNS
-]
+    def _partial(self, thing: T, version: str) -> dict[str, Any]:
+        about = self._kind.metadata_of(thing, version)
+        return {"kind": Form.METADATA, "apiVersion": _META_VERSION, "metadata": about}

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from ingress_controller.aggregated.forms import Included
-from ingress_controller.aggregated.request_fields import conditions
+from ingress_controller.aggregated.request_kind import conditions
 from ingress_controller.aggregated.status_error import bad_request
 from proxy.live import Condition, Place
 
@@ -48,7 +48,6 @@ class ListOptions(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...]
     limit: int
     part: Continue | None
-    is_watch: bool
     version: str
     sends_initial_events: bool
     wants_bookmarks: bool
@@ -80,13 +79,17 @@ def list_options(query: Mapping[str, str]) -> ListOptions:
         conditions=conditions(query.get("fieldSelector", "")),
         limit=min(limit or LIST_ROWS_MAX, LIST_ROWS_MAX),
         part=_part(query.get("continue", "")),
-        is_watch=_is_true(query, "watch"),
         version=query.get("resourceVersion", ""),
         sends_initial_events=_is_true(query, "sendInitialEvents"),
         wants_bookmarks=_is_true(query, "allowWatchBookmarks"),
         timeout_s=min(float(seconds or WATCH_S_MAX), WATCH_S_MAX),
         included=Included(included),
     )
+
+
+def is_watch(query: Mapping[str, str]) -> bool:
+    """Whether a list is to go on."""
+    return _is_true(query, "watch")
 
 
 def _is_true(query: Mapping[str, str], name: str) -> bool:

@@ -14,18 +14,19 @@ import msgspec
 from aiohttp import web
 
 from ingress_controller.aggregated.forms import Writer, wanted_form
+from ingress_controller.aggregated.kinds import API_VERSION
 from ingress_controller.aggregated.list_options import (
     LIST_ROWS_MAX,
     Continue,
     ListOptions,
+    is_watch,
     list_options,
 )
-from ingress_controller.aggregated.request_fields import API_VERSION, KIND
+from ingress_controller.aggregated.request_kind import REQUEST
 from ingress_controller.aggregated.status_error import StatusError, expired, not_found
 from ingress_controller.aggregated.watching import Event, Known, Memory, changes
-from proxy.live import Condition, Field, Live, Query
+from proxy.live import Condition, Field, Live, Query, Row
 
-RESOURCE = "requests"
 WATCH_INTERVAL_S = 0.5  # between two looks; what lives shorter is nothing to watch
 WATCHES_MAX = 16  # at once; more get 429
 
@@ -34,6 +35,8 @@ _ELSEWHERE = "it is over, in another namespace, or in another replica of Spanway
 
 class Requests:
     """Answers for one data plane, that of `instance`; `ask` is the engine's."""
+
+    kind = REQUEST
 
     def __init__(self, ask: Callable[[Query], Awaitable[Live]], instance: str) -> None:
         self._ask = ask
@@ -56,7 +59,7 @@ class Requests:
         named = (Condition(Field.ID, name), *_in_namespace(namespace))
         live = await self._ask(Query(named, limit=1))
         if not live.requests:
-            raise not_found(RESOURCE, name, _ELSEWHERE)
+            raise not_found(REQUEST.plural, name, _ELSEWHERE)
         options = list_options({"includeObject": request.query.get("includeObject", "")})
         writer = self._writer(request, options)
         return _json(writer.one(live.requests[0], self._memory.new_version()))
@@ -69,7 +72,7 @@ class Requests:
         """
         options = list_options(request.query)
         conditions = (*options.conditions, *_in_namespace(namespace))
-        if options.is_watch:
+        if is_watch(request.query):
             return await self._watch(request, options, conditions)
         part = options.part
         if part is not None and part.origin != self._origin:
@@ -84,9 +87,9 @@ class Requests:
             token = Continue(self._origin, version, rows[-1].start_ns, rows[-1].id).text()
         return _json(self._writer(request, options).many(rows, version, token))
 
-    def _writer(self, request: web.Request, options: ListOptions) -> Writer:
+    def _writer(self, request: web.Request, options: ListOptions) -> Writer[Row]:
         form = wanted_form(request.headers.get("Accept", ""))
-        return Writer(form, options.included, self._instance)
+        return Writer(REQUEST, form, options.included, self._instance)
 
     async def _watch(
         self, request: web.Request, options: ListOptions, conditions: tuple[Condition, ...]
@@ -143,7 +146,7 @@ class _Watch:
         self,
         request: web.Request,
         response: web.StreamResponse,
-        writer: Writer,
+        writer: Writer[Row],
         conditions: tuple[Condition, ...],
     ) -> None:
         self._request = request
@@ -168,7 +171,7 @@ class _Watch:
     async def send_bookmark(self, version: str) -> None:
         """Says that all that there was has been told."""
         about = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": "true"}}
-        mark = {"kind": KIND, "apiVersion": API_VERSION, "metadata": about}
+        mark = {"kind": REQUEST.name, "apiVersion": API_VERSION, "metadata": about}
         await self._response.write(_line({"type": "BOOKMARK", "object": mark}))
 
 

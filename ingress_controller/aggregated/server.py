@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -18,16 +18,15 @@ import msgspec
 from aiohttp import web
 
 from ingress_controller.aggregated.access import Access
-from ingress_controller.aggregated.application import application
+from ingress_controller.aggregated.application import Resource, application
 from ingress_controller.aggregated.front_proxy import CONFIG_MAP, FrontProxy, front_proxy
-from ingress_controller.aggregated.requests import Requests
 from ingress_controller.default_certificate import from_files
 from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
-from ingress_controller.watch.reflector import Reflector, Resource
-from proxy.live import Live, Query
+from ingress_controller.watch.reflector import Reflector
+from ingress_controller.watch.reflector import Resource as Followed
 
 FILES_S = 10.0  # between two looks at the certificate's files; a kubelet renews them in a minute
 IDLE_S = 120.0  # of a connection; longer than the 90 s after which kube-apiserver closes it
@@ -35,7 +34,7 @@ SHUTDOWN_S = 2.0  # for answers under way
 
 _BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
 _NAMESPACE, _NAME = CONFIG_MAP
-_RESOURCE = Resource(
+_TRUST = Followed(
     "ConfigMap", "", "configmaps", selectors=(("fieldSelector", f"metadata.name={_NAME}"),)
 )
 
@@ -68,26 +67,23 @@ class _Terms(msgspec.Struct, frozen=True):
 
 
 class AggregatedServer:
-    """See the module."""
+    """See the module. `resources` makes what is served; each new server has its own."""
 
     def __init__(
         self,
         api: KubernetesApi,
-        ask: Callable[[Query], Awaitable[Live]],
+        resources: Callable[[], Sequence[Resource]],
         certificate: ServingCertificate,
-        *,
-        instance: str,
     ) -> None:
-        self._ask = ask
-        self._instance = instance
+        self._resources = resources
         self._certificate = certificate
         self._access = Access(api)
         self._cache = Cache()
-        self._reflector = Reflector(api, _RESOURCE, _NAMESPACE, self._cache)
+        self._reflector = Reflector(api, _TRUST, _NAMESPACE, self._cache)
         self._socket: socket.socket | None = None
         self._address = ""
         self._changing = asyncio.Lock()
-        self._serving: tuple[web.AppRunner, Requests] | None = None
+        self._serving: tuple[web.AppRunner, Sequence[Resource]] | None = None
         self._terms: _Terms | None = None
         self._trouble = ""
 
@@ -145,14 +141,14 @@ class AggregatedServer:
     async def _serve(self, terms: _Terms, listening: socket.socket) -> None:
         """Raises ValueError: the terms cannot be used."""
         context = self._context(terms)
-        requests = Requests(self._ask, self._instance)
-        app = application(requests, self._access, lambda: terms.front_proxy)
+        resources = self._resources()
+        app = application(resources, self._access, terms.front_proxy)
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=IDLE_S
         )
         await runner.setup()
         await web.SockSite(runner, listening.dup(), ssl_context=context).start()
-        before, self._serving = self._serving, (runner, requests)
+        before, self._serving = self._serving, (runner, resources)
         self._terms = terms
         if before is not None:
             await _end(*before)
@@ -192,6 +188,7 @@ class AggregatedServer:
         self._trouble = trouble
 
 
-async def _end(runner: web.AppRunner, requests: Requests) -> None:
-    requests.stop()
+async def _end(runner: web.AppRunner, resources: Sequence[Resource]) -> None:
+    for resource in resources:
+        resource.stop()
     await runner.cleanup()

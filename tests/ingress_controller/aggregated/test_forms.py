@@ -2,6 +2,7 @@ import pytest
 from live_rows import ROW
 
 from ingress_controller.aggregated.forms import Form, Included, Writer, wanted_form
+from ingress_controller.aggregated.request_kind import REQUEST
 from ingress_controller.aggregated.status_error import StatusError
 
 KUBECTL = (
@@ -38,7 +39,7 @@ def test_form_that_is_not_known_is_refused(accept: str) -> None:
 
 
 def test_list_says_where_it_goes_on() -> None:
-    made = Writer(Form.OBJECT, Included.METADATA, "a").many([ROW], "12", "next")
+    made = Writer(REQUEST, Form.OBJECT, Included.METADATA, "a").many([ROW], "12", "next")
 
     assert (made["kind"], made["apiVersion"]) == ("RequestList", "live.spanway.io/v1")
     assert made["metadata"] == {"resourceVersion": "12", "continue": "next"}
@@ -56,7 +57,7 @@ def test_list_says_where_it_goes_on() -> None:
 def test_row_of_a_table_has_as_much_of_the_object_as_is_asked_for(
     included: Included, kind: str | None
 ) -> None:
-    made = Writer(Form.TABLE, included, "a").many([ROW], "12", "")
+    made = Writer(REQUEST, Form.TABLE, included, "a").many([ROW], "12", "")
 
     assert (made["kind"], made["metadata"]) == ("Table", {"resourceVersion": "12"})
     (row,) = made["rows"]
@@ -65,7 +66,7 @@ def test_row_of_a_table_has_as_much_of_the_object_as_is_asked_for(
 
 
 def test_metadata_alone_is_a_list_of_its_own_kind() -> None:
-    made = Writer(Form.METADATA, Included.METADATA, "a").many([ROW], "12", "")
+    made = Writer(REQUEST, Form.METADATA, Included.METADATA, "a").many([ROW], "12", "")
 
     assert (made["kind"], made["apiVersion"]) == ("PartialObjectMetadataList", "meta.k8s.io/v1")
     assert set(made["items"][0]) == {"kind", "apiVersion", "metadata"}

@@ -1,7 +1,7 @@
 import pytest
 
 from ingress_controller.aggregated.forms import Included
-from ingress_controller.aggregated.list_options import Continue, list_options
+from ingress_controller.aggregated.list_options import Continue, is_watch, list_options
 from ingress_controller.aggregated.status_error import StatusError
 
 
@@ -21,12 +21,12 @@ def test_token_leads_to_where_the_list_stopped() -> None:
 
 @pytest.mark.parametrize("value", ["true", "1", "", "True", "yes"])
 def test_switch_that_is_given_is_on(value: str) -> None:
-    assert list_options({"watch": value}).is_watch
+    assert is_watch({"watch": value})
 
 
 @pytest.mark.parametrize("value", ["false", "0", "FALSE"])
 def test_switch_may_be_off(value: str) -> None:
-    assert not list_options({"watch": value}).is_watch
+    assert not is_watch({"watch": value})
 
 
 def test_metadata_is_included_unless_told_otherwise() -> None:

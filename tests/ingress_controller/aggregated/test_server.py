@@ -17,6 +17,7 @@ from fake_apiserver import FakeApiserver, running
 from live_rows import live, row
 
 from ingress_controller.aggregated import requests, server
+from ingress_controller.aggregated.requests import Requests
 from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
 from proxy.live import Condition, Field, Live, Place, Query, Row
 
@@ -51,9 +52,13 @@ class Rig:
         self.apiserver = apiserver
         self.engine = engine
         self.address = ""
+        self.listening: AggregatedServer
         self.authority = trustme.CA()
         self.certificate = ServingCertificate(directory / "tls.crt", directory / "tls.key")
         self.renew_certificate()
+
+    def resources(self) -> tuple[Requests]:
+        return (Requests(self.engine.ask, "spanway-1"),)
 
     def renew_certificate(self) -> None:
         begin = pem.NOW - pem.DAY * (1 + len(list(self.directory.iterdir())))
@@ -114,13 +119,13 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with running() as (apiserver, api):
         rig = Rig(tmp_path, apiserver, FakeEngine())
         rig.allow(allowed=True)
-        listening = AggregatedServer(api, rig.engine.ask, rig.certificate, instance="spanway-1")
-        rig.address = await listening.start("127.0.0.1:0")
+        rig.listening = AggregatedServer(api, rig.resources, rig.certificate)
+        rig.address = await rig.listening.start("127.0.0.1:0")
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(listening.run())
+            task = group.create_task(rig.listening.run())
             yield rig
             task.cancel()
-        await listening.stop()
+        await rig.listening.stop()
 
 
 @pytest.fixture
@@ -342,9 +347,24 @@ async def test_certificate_that_cannot_be_used_keeps_it_from_starting(
 ) -> None:
     (tmp_path / "tls.key").write_text(pem.pair("other")[1])
     async with running() as (_, api):
-        listening = AggregatedServer(api, rig.engine.ask, rig.certificate, instance="a")
+        listening = AggregatedServer(api, rig.resources, rig.certificate)
         with pytest.raises(ValueError, match="serving certificate cannot be used: its private key"):
             await listening.start("127.0.0.1:0")
+
+
+async def test_next_process_listens_before_this_one_stops_and_then_has_all(
+    believing: Rig,
+) -> None:
+    async with running() as (_, api):
+        following = AggregatedServer(api, believing.resources, believing.certificate)
+        assert await following.start(believing.address) == believing.address
+        await believing.listening.stop()
+
+        assert await believing.status(ROOT) == 503  # it has not heard yet whom to believe
+        await following.stop()
+
+    assert await believing.status(ROOT) == 0
+    await believing.publish(uid="is no event for who has stopped")
 
 
 @pytest.mark.parametrize(
@@ -386,8 +406,9 @@ async def test_openapi_describes_every_field_of_an_object(client: aiohttp.Client
     second = await json_of(client, "/openapi/v2")
     found = await json_of(client, f"{ROOT}/namespaces/shop/requests/{row().id}")
 
-    (schema,) = third["components"]["schemas"].values()
-    assert list(second["definitions"].values()) == [schema]
+    schemas = third["components"]["schemas"]
+    assert second["definitions"] == schemas
+    schema = schemas["io.spanway.live.v1.Request"]
     for section in ("spec", "status"):
         assert set(found[section]) <= set(schema["properties"][section]["properties"])
 

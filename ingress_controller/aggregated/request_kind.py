@@ -1,23 +1,22 @@
-"""Every field of a Request, in one table: where it is, what it says, what it is selected by.
+"""The kind Request: a live request as an object, and what it is selected by.
 
-Of it are made the object, what `kubectl explain` says, and the names of field selectors.
 Rules: pure. What is not known, or not yet, is left out. Times of objects are in milliseconds, which
 people read and scripts compare.
 """
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from ingress_controller.aggregated.status_error import GROUP, VERSION, bad_request
-from ingress_controller.readable import cut, duration, printable
-from proxy.live import CONDITIONS_MAX, Condition, Field, Kind, Phase, Row
+from ingress_controller.aggregated.kinds import Column, Kind, Shown
+from ingress_controller.aggregated.status_error import bad_request
+from ingress_controller.readable import cut, duration
+from proxy.live import CONDITIONS_MAX, Condition, Field, Phase, Row
+from proxy.live import Kind as LiveKind
 
-KIND = "Request"
-API_VERSION = f"{GROUP}/{VERSION}"
 REQUEST_CHARACTERS_MAX = 48  # of a host and path in the table; the object has all
 
 _PHASES = ", ".join(Phase)
@@ -31,30 +30,16 @@ def _in_phase(phase: Phase, row: Row) -> float | str:
     return _ms(row.phases_us[phase]) if phase in row.phases_us else ""
 
 
-class Shown(NamedTuple):
-    """A field: `section.name`, its type in JSON, what it says; `of` a live request.
-
-    Empty text is left out. `field` is what a field selector of that name asks for, if there is one.
-    """
-
-    path: str
-    type: str
-    text: str
-    of: Callable[[Row], Any]
-    field: Field | None = None
-
-
-FIELDS = (
+_FIELDS: tuple[Shown[Row], ...] = (
     Shown(
         "spec.kind",
         "string",
         "request; upgrade (a WebSocket, for example); connection (handed on as it is).",
         lambda row: row.kind,
-        Field.KIND,
     ),
-    Shown("spec.method", "string", "Of HTTP.", lambda row: row.method, Field.METHOD),
+    Shown("spec.method", "string", "Of HTTP.", lambda row: row.method),
     Shown("spec.scheme", "string", "http or https, at the client.", lambda row: row.scheme),
-    Shown("spec.host", "string", "What the client asked for.", lambda row: row.host, Field.HOST),
+    Shown("spec.host", "string", "What the client asked for.", lambda row: row.host),
     Shown("spec.path", "string", "In normal form, without its query.", lambda row: row.path),
     Shown("spec.protocol", "string", "Of the client's connection.", lambda row: row.protocol),
     Shown(
@@ -62,21 +47,18 @@ FIELDS = (
         "string",
         "Its address and port; the field selector takes the address.",
         lambda row: row.client,
-        Field.CLIENT,
     ),
     Shown(
         "spec.route",
         "string",
         "The host of the rule that matched, * for any, and its path.",
         lambda row: row.route,
-        Field.ROUTE,
     ),
     Shown(
         "spec.ingress",
         "string",
         "Namespace and name of the Ingress.",
         lambda row: row.ingress,
-        Field.INGRESS,
     ),
     Shown("spec.rule", "string", "The field of the Ingress.", lambda row: row.rule),
     Shown(
@@ -84,24 +66,21 @@ FIELDS = (
         "string",
         "Namespace, name and port; the field selector takes it also without the port.",
         lambda row: row.service,
-        Field.SERVICE,
     ),
     Shown(
         "spec.endpoint",
         "string",
         "Where the last attempt went; so did pod, node and zone.",
         lambda row: row.endpoint,
-        Field.ENDPOINT,
     ),
-    Shown("spec.pod", "string", "Of the endpoint.", lambda row: row.pod, Field.POD),
-    Shown("spec.node", "string", "Of the endpoint.", lambda row: row.node, Field.NODE),
+    Shown("spec.pod", "string", "Of the endpoint.", lambda row: row.pod),
+    Shown("spec.node", "string", "Of the endpoint.", lambda row: row.node),
     Shown("spec.zone", "string", "Of the endpoint.", lambda row: row.zone),
     Shown(
         "status.phase",
         "string",
         f"What it waits for now: {_PHASES}.",
         lambda row: row.phase,
-        Field.PHASE,
     ),
     Shown("status.ageMilliseconds", "number", "Since its start.", lambda row: _ms(row.age_us)),
     Shown(
@@ -138,7 +117,6 @@ FIELDS = (
         "string",
         "Of the trace that it belongs to.",
         lambda row: row.trace_id,
-        Field.TRACE_ID,
     ),
     Shown(
         "status.tableGeneration",
@@ -148,40 +126,7 @@ FIELDS = (
     ),
 )
 
-SECTIONS = {
-    "spec": "What was asked for, and who answers.",
-    "status": "How far it has come.",
-    "status.phasesMilliseconds": "How long it was in each phase; they sum to its age.",
-}
-"""What stands over fields that belong together."""
-
-INSTANCE = Shown(
-    "status.instance", "string", "The Spanway that it is in: a pod's name.", lambda _: ""
-)
-
-SELECTORS: dict[str, Field] = {
-    "metadata.name": Field.ID,
-    "metadata.namespace": Field.NAMESPACE,
-    **{shown.path: shown.field for shown in FIELDS if shown.field is not None},
-}
-"""What field selectors know."""
-
-_CLOSED = {Field.PHASE: Phase, Field.KIND: Kind}
-_TERM = re.compile(r"([^=!\\]+)(!=|==|=)(.*)", re.DOTALL)
-
-
-class Column(NamedTuple):
-    """One of the table that kubectl prints; `priority` 1 is for `-o wide`."""
-
-    name: str
-    text: str
-    of: Callable[[Row], Any]
-    type: str = "string"
-    format: str = ""
-    priority: int = 0
-
-
-COLUMNS = (
+_COLUMNS: tuple[Column[Row], ...] = (
     Column("Name", "Names the request, and its SERVER span.", lambda row: row.id, format="name"),
     Column("Phase", f"What it waits for: {_PHASES}.", lambda row: row.phase),
     Column("Age", "Since its start.", lambda row: duration(row.age_us)),
@@ -197,40 +142,62 @@ COLUMNS = (
     Column("Status", "Of the response.", lambda row: row.status or "", priority=1),
     Column("Attempts", "At endpoints.", lambda row: row.attempts, "integer", priority=1),
     Column("Trace", "The trace's id.", lambda row: row.trace_id, priority=1),
-    Column("Instance", INSTANCE.text, INSTANCE.of, priority=1),
 )
 
 
-def cells(row: Row, instance: str) -> list[Any]:
-    """One for each of `COLUMNS`."""
-    return [*(_cell(column.of(row)) for column in COLUMNS[:-1]), instance]
-
-
-def metadata(row: Row, version: str) -> dict[str, Any]:
-    """Of the object; without a namespace while it is not known."""
+def _metadata(row: Row) -> dict[str, Any]:
+    """Without a namespace while it is not known."""
     started = datetime.fromtimestamp(row.start_unix_us // 1_000_000, UTC)
     named = {
         "name": row.id,
         "uid": row.id,
-        "resourceVersion": version,
         "creationTimestamp": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     return named | ({"namespace": row.namespace} if row.namespace else {})
 
 
-def request_object(row: Row, version: str, instance: str) -> dict[str, Any]:
-    """The object. `version` is the answer's, since a live request has none of its own."""
-    made: dict[str, Any] = {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": metadata(row, version),
-    }
-    for shown in FIELDS:
-        value = shown.of(row)
-        if value != "":
-            _put(made, shown.path, value)
-    _put(made, INSTANCE.path, instance)
-    return made
+REQUEST: Kind[Row] = Kind(
+    name="Request",
+    plural="requests",
+    singular="request",
+    short_names=("req",),
+    is_namespaced=True,
+    verbs=("get", "list", "watch"),
+    text="A request that is inside Spanway now. When it is over it is gone from here, and its trace"
+    " says the rest.",
+    metadata_text="Its name is the id of its SERVER span; its namespace is that of the Ingress,"
+    " else of the Service; it was created when its first byte came.",
+    sections={
+        "spec": "What was asked for, and who answers.",
+        "status": "How far it has come.",
+        "status.phasesMilliseconds": "How long it was in each phase; they sum to its age.",
+    },
+    fields=_FIELDS,
+    columns=_COLUMNS,
+    metadata=_metadata,
+)
+
+
+SELECTORS: Mapping[str, Field] = {
+    "metadata.name": Field.ID,
+    "metadata.namespace": Field.NAMESPACE,
+    "spec.kind": Field.KIND,
+    "spec.method": Field.METHOD,
+    "spec.host": Field.HOST,
+    "spec.client": Field.CLIENT,
+    "spec.route": Field.ROUTE,
+    "spec.ingress": Field.INGRESS,
+    "spec.service": Field.SERVICE,
+    "spec.endpoint": Field.ENDPOINT,
+    "spec.pod": Field.POD,
+    "spec.node": Field.NODE,
+    "status.phase": Field.PHASE,
+    "status.traceID": Field.TRACE_ID,
+}
+"""What field selectors know."""
+
+_CLOSED = {Field.PHASE: Phase, Field.KIND: LiveKind}
+_TERM = re.compile(r"([^=!\\]+)(!=|==|=)(.*)", re.DOTALL)
 
 
 def conditions(selector: str) -> tuple[Condition, ...]:
@@ -268,14 +235,3 @@ def _condition(term: str) -> Condition:
     if kinds is not None and value not in list(kinds):
         raise bad_request(f'fieldSelector: {name}: "{value[:64]}" is none of {", ".join(kinds)}.')
     return Condition(field, value, negated=sign == "!=")
-
-
-def _put(made: dict[str, Any], path: str, value: Any) -> None:
-    *outer, name = path.split(".")
-    for section in outer:
-        made = made.setdefault(section, {})
-    made[name] = value
-
-
-def _cell(value: Any) -> Any:
-    return (printable(value) or "-") if isinstance(value, str) else value

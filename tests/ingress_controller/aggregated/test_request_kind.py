@@ -1,19 +1,14 @@
 import pytest
 from live_rows import HOSTILE, ROW, row
 
-from ingress_controller.aggregated.request_fields import (
-    COLUMNS,
-    cells,
-    conditions,
-    request_object,
-)
+from ingress_controller.aggregated.request_kind import REQUEST, SELECTORS, conditions
 from ingress_controller.aggregated.status_error import StatusError
 from proxy.live import Condition, Field, Kind, Phase
 
 
 def test_object_has_what_is_known_and_nothing_else() -> None:
-    made = request_object(ROW, "12", "spanway-1")
-    unknown = request_object(
+    made = REQUEST.object_of(ROW, "12", "spanway-1")
+    unknown = REQUEST.object_of(
         row(namespace="", host="", service="", pod="", node="", zone="", phase=Phase.HEAD), "12", ""
     )
 
@@ -41,8 +36,8 @@ def test_object_has_what_is_known_and_nothing_else() -> None:
 def test_table_has_a_cell_for_each_column_and_nothing_of_a_stranger_unescaped() -> None:
     shown = dict(
         zip(
-            (column.name for column in COLUMNS),
-            cells(row(path=HOSTILE, method="", kind=Kind.UPGRADE, node=""), "spanway-1"),
+            (column.name for column in REQUEST.all_columns),
+            REQUEST.cells_of(row(path=HOSTILE, method="", kind=Kind.UPGRADE, node=""), "spanway-1"),
             strict=True,
         )
     )
@@ -52,7 +47,7 @@ def test_table_has_a_cell_for_each_column_and_nothing_of_a_stranger_unescaped() 
     assert (shown["Service"], shown["Node"]) == ("api:80", "-")
     assert shown["Request"] == "shop.example/<script>\\x1b[31m\\n\\u202e\"'"
     assert shown["Instance"] == "spanway-1"
-    assert len(cells(row(path="/" + "x" * 500), "")[4]) == 48
+    assert len(REQUEST.cells_of(row(path="/" + "x" * 500), "")[4]) == 48
 
 
 @pytest.mark.parametrize(
@@ -99,3 +94,9 @@ def test_wrong_field_selector_is_named_with_the_fix(selector: str, message: str)
 
     assert (raised.value.code, raised.value.reason) == (400, "BadRequest")
     assert message in raised.value.message
+
+
+def test_whatever_can_be_selected_by_is_a_field() -> None:
+    fields = {shown.path for shown in REQUEST.fields}
+
+    assert {name for name in SELECTORS if not name.startswith("metadata.")} <= fields
