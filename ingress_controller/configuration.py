@@ -147,7 +147,7 @@ _READ: Mapping[str, Callable[[Settings], Any]] = {
     "--store-age": lambda settings: settings.store and f"{settings.store.age_s_max:.0f}s",
     "--sampling-remote": _sampling_remote,
     "--debug-key-file": _is_given("debug_key"),
-    "--phase-spans": lambda settings: settings.span_detail.phase_spans,
+    "--phase-spans": lambda settings: settings.phase_spans,
     "--capture-request-header": lambda settings: settings.span_detail.request_headers,
     "--capture-response-header": lambda settings: settings.span_detail.response_headers,
     "--capture-query-key": lambda settings: settings.span_detail.query_keys,

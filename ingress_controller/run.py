@@ -592,6 +592,7 @@ def _tracing(settings: Settings) -> Tracing:
         is_parent_based=settings.is_parent_based,
         traces_per_s_max=settings.sample_rate_limit,
         tail_spans_per_s=settings.tail_spans,
+        phase_spans=settings.phase_spans,
     )
     return Tracing(
         policy,

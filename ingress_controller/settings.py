@@ -205,6 +205,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     trust_context: TrustContext = TrustContext.ALL
     server_timing: ServerTiming = ServerTiming.OFF
+    phase_spans: PhaseSpans = PhaseSpans.SLOW
     span_detail: SpanDetail = SpanDetail()
     kernel_timestamps: KernelTimestamps = KernelTimestamps.OFF
     warnings: tuple[str, ...] = ()
@@ -414,6 +415,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         inject=extract if inject is None else inject,
         trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,
         server_timing=given.one("--server-timing", _server_timing) or ServerTiming.OFF,
+        phase_spans=given.one("--phase-spans", _phase_spans) or PhaseSpans.SLOW,
         span_detail=_span_detail(given),
         kernel_timestamps=given.one("--kernel-timestamps", _kernel_timestamps)
         or KernelTimestamps.OFF,
@@ -574,7 +576,6 @@ def _span_detail(given: _Given) -> SpanDetail:
     query_keys = names("--capture-query-key", query_key)
     is_query = given.one("--capture-query", _switch) or bool(query_keys)
     return SpanDetail(
-        phase_spans=given.one("--phase-spans", _phase_spans) or PhaseSpans.SLOW,
         request_headers=names("--capture-request-header", header_name),
         response_headers=names("--capture-response-header", header_name),
         query_keys=query_keys if is_query else None,

@@ -317,6 +317,17 @@ class Redirect(_Value, frozen=True):
     status: int = 308  # 301, 302, 303, 307 or 308
 
 
+class PhaseSpans(StrEnum):
+    """Which recorded requests have their phases as spans of their own, besides as attributes.
+
+    One that the signed or trusted word of a person has forced always has.
+    """
+
+    NEVER = "never"
+    SLOW = "slow"  # those that failed, and those slower than 99 of 100 of their route
+    ALWAYS = "always"
+
+
 class SamplingRule(_Value, frozen=True):
     """A share of its own for some traces; a condition that is empty is met by all.
 
@@ -333,7 +344,7 @@ class SamplingRule(_Value, frozen=True):
 
 
 class TracingPolicy(_Value, frozen=True):
-    """Which requests are recorded. Rates are of one data plane, all its workers together.
+    """Which requests are recorded, and how closely. Rates are those of one data plane.
 
     What decides, in this order: the signed or trusted word of a person (`Tracing.debug_key`); the
     parent's flag, if `is_parent_based`; else the first of the `rules` that matches, or `ratio`
@@ -352,6 +363,7 @@ class TracingPolicy(_Value, frozen=True):
     traces_per_s_min: float = 0.0
     traces_per_s_max: float = 0.0
     tail_spans_per_s: float = 0.0
+    phase_spans: PhaseSpans = PhaseSpans.SLOW
     is_remote: bool = False  # a remote sampler says so; spans then name it
 
 
@@ -488,14 +500,6 @@ class Locality(_Value, frozen=True):
     node: str = ""
 
 
-class PhaseSpans(StrEnum):
-    """Which requests have their phases as spans of their own, besides as attributes."""
-
-    NEVER = "never"
-    SLOW = "slow"  # those that failed, and those that took a second or longer
-    ALWAYS = "always"
-
-
 class SpanDetail(_Value, frozen=True):
     """What spans say beyond what they always say.
 
@@ -505,7 +509,6 @@ class SpanDetail(_Value, frozen=True):
     most 16 names each, and none that holds a secret (Authorization, Cookie, X-API-Key and so on).
     """
 
-    phase_spans: PhaseSpans = PhaseSpans.SLOW
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     query_keys: tuple[str, ...] | None = None

@@ -12,7 +12,7 @@ import pytest
 from client import Client
 from data_plane import ROUTE, DataPlane, Segment, backend, table
 from message import request, response
-from upstream import OK, Exchange, Upstream, closes, in_turn, says
+from upstream import OK, Exchange, Upstream, closes, holds, in_turn, says
 
 from proxy.table import (
     ANY_HOST,
@@ -20,6 +20,7 @@ from proxy.table import (
     Listener,
     ListenerKind,
     PathKind,
+    PhaseSpans,
     RoutePolicy,
     SamplingRule,
     Tracing,
@@ -64,6 +65,20 @@ def signed(expiry_unix_s: float, key: str = KEY) -> str:
     expiry = str(int(expiry_unix_s))
     signature = hmac.new(key.encode(), expiry.encode(), hashlib.sha256).hexdigest()
     return f"x-spanway-debug: {expiry}.{signature}"
+
+
+async def one_slow_request(data_plane: DataPlane, upstream: Upstream) -> None:
+    """110 requests for `/`, then one for `/slow` that takes as long as 200 others together."""
+    released = asyncio.Event()
+    upstream.answer = holds("/slow", released)
+    async with await data_plane.client() as slow, await data_plane.client() as others:
+        for _ in range(110):
+            await others.get()
+        await slow.send(request("GET", "/slow"))
+        for _ in range(200):
+            await others.get()
+        released.set()
+        await slow.response()
 
 
 async def test_policy_of_the_route_beats_that_of_the_table(
@@ -279,6 +294,7 @@ async def test_signed_debug_header_forces_a_trace_and_ends_here(
     )
 
     assert [by(each) for each in segments] == ["debug", "debug"]
+    assert all(each.phases for each in segments), "who asks wants to see all of it"
     for exchange in upstream.exchanges:
         assert is_told_sampled(exchange)
         assert not exchange.head.has("x-spanway-debug")
@@ -317,6 +333,43 @@ async def test_debug_header_of_a_trusted_proxy_needs_no_signature(
     segments = await asked(data_plane, ("/a", "x-spanway-debug: 1"), ("/b",))
 
     assert [by(each) for each in segments] == ["debug"]
+
+
+async def test_debug_header_shows_phases_where_nobody_else_sees_them(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    never = TracingPolicy(phase_spans=PhaseSpans.NEVER)
+    data_plane.serve(upstream, tracing=Tracing(never, debug_key=KEY))
+
+    debugged, plain = await asked(data_plane, ("/a", signed(time.time() + 60)), ("/b",))
+
+    assert debugged.phases
+    assert plain.phases == ()
+
+
+async def test_slow_request_has_phases_though_all_are_sampled(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    serve(data_plane, upstream)
+    await one_slow_request(data_plane, upstream)
+    segments = await data_plane.segments()
+
+    with_phases = [each for each in segments if each.phases]
+    assert "/slow" in [each.server.attributes["url.path"] for each in with_phases]
+    assert len(with_phases) < 30, "few of the others are slow"
+    assert len(segments) == 311
+
+
+async def test_phases_are_spans_as_the_policy_of_the_route_says(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    never = TracingPolicy(phase_spans=PhaseSpans.NEVER)
+    always = RoutePolicy(tracing=TracingPolicy(phase_spans=PhaseSpans.ALWAYS))
+    data_plane.serve(upstream, tracing=Tracing(never), policy=always)
+
+    (segment,) = await asked(data_plane, ("/",))
+
+    assert segment.phases
 
 
 TAIL = {"ratio": NEVER, "tail_spans_per_s": 1000.0}
@@ -369,18 +422,15 @@ async def test_tail_keeps_no_more_than_its_rate_and_counts_the_rest(
 async def test_slow_request_is_recorded_though_it_was_not_sampled(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
-    async def thinks(exchange: Exchange) -> None:
-        await asyncio.sleep(2.0)  # far longer than any of the others, on the slowest machine
-        await OK(exchange)
-
-    upstream.answer = in_turn(*[OK] * 150, thinks)
     serve(data_plane, upstream, **TAIL)
-
-    segments = await asked(data_plane, *[("/fast",)] * 150, ("/slow",))
+    await one_slow_request(data_plane, upstream)
+    segments = await data_plane.segments()
 
     kept = {(each.server.attributes["url.path"], by(each)) for each in segments}
     assert ("/slow", "tail_slow") in kept
-    assert len(segments) < 15, "few of the others are"
+    assert len(segments) < 30, "few of the others are"
+    slow = next(each for each in segments if each.server.attributes["url.path"] == "/slow")
+    assert slow.phases
 
 
 async def test_without_a_tail_an_unsampled_failure_leaves_nothing(

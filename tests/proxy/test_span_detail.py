@@ -9,17 +9,21 @@ from data_plane import DataPlane
 from message import request, response
 from upstream import Upstream, closes, says
 
-from proxy.table import Endpoint, PhaseSpans, SpanDetail, Tracing
+from proxy.table import Endpoint, PhaseSpans, SpanDetail, Tracing, TracingPolicy
 
 
 def tracing(**detail: Any) -> Tracing:
     return Tracing(detail=SpanDetail(**detail))
 
 
+def phases(wanted: PhaseSpans) -> Tracing:
+    return Tracing(TracingPolicy(phase_spans=wanted))
+
+
 async def test_phases_are_spans_where_that_is_wanted(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
-    data_plane.serve(upstream, tracing=tracing(phase_spans=PhaseSpans.ALWAYS))
+    data_plane.serve(upstream, tracing=phases(PhaseSpans.ALWAYS))
     async with await data_plane.client() as client:
         await client.get()
     segment = await data_plane.segment()
@@ -58,7 +62,7 @@ async def test_failure_has_no_phases_as_spans_where_nobody_wants_them(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
     upstream.answer = closes
-    data_plane.serve(upstream, tracing=tracing(phase_spans=PhaseSpans.NEVER))
+    data_plane.serve(upstream, tracing=phases(PhaseSpans.NEVER))
     async with await data_plane.client() as client:
         await client.get()
     segment = await data_plane.segment()

@@ -101,6 +101,17 @@ def in_turn(*answers: Answer) -> Answer:
 OK = says(response(body=b"ok"))
 
 
+def holds(path: str, until: asyncio.Event) -> Answer:
+    """`OK`; to a request for `path` only when `until` is set."""
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.line.split()[1] == path:
+            await until.wait()
+        await OK(exchange)
+
+    return answer
+
+
 async def closes(exchange: Exchange) -> None:
     """Reads the request to its end and says nothing."""
     await exchange.body()

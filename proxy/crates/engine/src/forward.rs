@@ -609,11 +609,13 @@ fn record(
     };
     segment.judgement = worker.baselines.borrow_mut().judge(&segment);
     doubt(job, outcome, backend, segment.judgement.verdict);
-    let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment));
+    // Without tracing nobody asks what is slow.
+    let is_slow = trace.decision != Decision::Off && is_slow(job, &segment);
+    let sampled_by = sampled_by.or_else(|| kept_by(job, tail?, &segment, is_slow));
     if let Some(by) = sampled_by {
         segment.sampled_by = by;
         segment.publisher = job.table.take_publisher();
-        if segment.wants_phases() {
+        if segment.wants_phases(policy.phase_spans, is_slow) {
             segment.phase_id = Some(worker.ids.borrow_mut().span_id());
         }
         worker.recorder.borrow_mut().record(&segment);
@@ -651,7 +653,6 @@ fn count(
     if let Some(log) = &worker.access_log {
         log.borrow_mut().write(&Line {
             segment,
-            phases: &segment.judgement.phases,
             is_sampled: is_recorded,
             request_bytes,
             referer: referer(request),
@@ -675,11 +676,8 @@ fn count(
 }
 
 /// Why the tail rule keeps a request that was not sampled; `None` if it does not.
-fn kept_by(job: &Job<'_>, rate: &Bucket, segment: &Segment<'_>) -> Option<By> {
-    // How long an upgraded connection lasts says nothing about its route.
-    let is_tunnel = job.request.upgrade().is_some();
-    let latencies = latencies(segment).filter(|_| !is_tunnel);
-    let by = tail::reason(segment, latencies)?;
+fn kept_by(job: &Job<'_>, rate: &Bucket, segment: &Segment<'_>, is_slow: bool) -> Option<By> {
+    let by = tail::reason(segment, is_slow)?;
     let stats = &job.worker.stats;
     if !tail::may_keep(rate, segment, by) {
         stats.tail_over_rate.add(1);
@@ -687,6 +685,14 @@ fn kept_by(job: &Job<'_>, rate: &Bucket, segment: &Segment<'_>) -> Option<By> {
     }
     stats.tail_kept.add(1);
     Some(by)
+}
+
+/// Whether it was slower than nearly all of its route, among which it is counted. How long an
+/// upgraded connection lasts says nothing about its route.
+fn is_slow(job: &Job<'_>, segment: &Segment<'_>) -> bool {
+    let took = segment.end.saturating_duration_since(segment.start);
+    let latencies = latencies(segment).filter(|_| job.request.upgrade().is_none());
+    latencies.is_some_and(|latencies| latencies.is_slow(took))
 }
 
 /// Looked for only where it is logged: no request pays for its being known.

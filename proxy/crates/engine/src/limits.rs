@@ -265,9 +265,9 @@ pub const CAPTURED_VALUES_MAX: usize = 8;
 /// registered has 45.
 pub const CAPTURED_NAME_BYTES_MAX: usize = 64;
 
-/// From here on a request is slow, and its phases have spans of their own. One second is how long
-/// a person waits without losing the thread (Nielsen, "Response Times"); slow query logs of
-/// databases begin at 0.1 to 10 s.
+/// From here on a request is slow while fewer than a hundred of its route are known: later, if it
+/// takes longer than 99 of 100. One second is how long a person waits without losing the thread
+/// (Nielsen, "Response Times"); slow query logs of databases begin at 0.1 to 10 s.
 pub const SLOW_REQUEST: Duration = Duration::from_secs(1);
 
 /// List members of one `tracestate`. Source: Trace Context, "tracestate Header Field Values".

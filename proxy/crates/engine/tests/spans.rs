@@ -12,19 +12,18 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use otlp::{Request, Span, Value};
 use serde_json::json;
-use spanway_engine::limits::{CAPTURED_VALUES_MAX, SLOW_REQUEST, VALUE_BYTES_MAX};
+use spanway_engine::limits::{CAPTURED_VALUES_MAX, VALUE_BYTES_MAX};
 use spanway_engine::message::Fields;
 use spanway_engine::table::{
-    Backend, BalancePolicy, CapturedHeader, ListenerKind, PhaseSpans, Place, Route, SpanDetail,
-    Table, wire,
+    Backend, BalancePolicy, CapturedHeader, ListenerKind, Place, Route, SpanDetail, Table, wire,
 };
 use spanway_engine::trace::context::parse_traceparent;
 use spanway_engine::trace::segment::{Fault, Stay};
-use spanway_engine::trace::tail::{self, Latencies};
+use spanway_engine::trace::tail;
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Call, Choice, Flag, GrpcStatus, Ids,
-    Judgement, Messages, Net, Observed, Recorder, Resource, RetryDenied, Segment, SpanId,
-    SpanQueue, TlsSession, TraceId, Tunnel, Verdict,
+    Judgement, Messages, Net, Observed, PhaseSpans, Recorder, Resource, RetryDenied, Segment,
+    SpanId, SpanQueue, TlsSession, TraceId, Tunnel, Verdict,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -1207,16 +1206,12 @@ fn an_attempt_fails_in_its_last_phase() {
 }
 
 #[test]
-fn phases_are_wanted_of_requests_that_were_slow_or_failed() {
-    let mut world = World::new();
-    let mut wanted = |phase_spans| {
-        world.detail.phase_spans = phase_spans;
+fn phases_are_wanted_of_requests_that_were_slow_or_failed_or_are_debugged() {
+    let world = World::new();
+    let wanted = |phase_spans| {
         let segment = world.segment(&[]);
-        let plain = segment.wants_phases();
-        let slow = Segment {
-            end: world.start + SLOW_REQUEST,
-            ..segment.clone()
-        };
+        let plain = segment.wants_phases(phase_spans, false);
+        let slow = segment.wants_phases(phase_spans, true);
         let waited = Segment {
             flag: Some(Flag::QueueTimeout),
             ..segment.clone()
@@ -1232,12 +1227,19 @@ fn phases_are_wanted_of_requests_that_were_slow_or_failed() {
             ..world.attempt()
         }];
         let retried = world.segment(&retried);
-        let others = [&slow, &waited, &refused, &retried];
-        (plain, others.map(Segment::wants_phases))
+        let debugged = Segment {
+            sampled_by: By::Debug,
+            ..segment.clone()
+        };
+        let others = [&waited, &refused, &retried, &debugged];
+        let others = others.map(|each| each.wants_phases(phase_spans, false));
+        (plain, slow, others)
     };
-    assert_eq!(wanted(PhaseSpans::Never), (false, [false; 4]));
-    assert_eq!(wanted(PhaseSpans::Slow), (false, [true, true, false, true]));
-    assert_eq!(wanted(PhaseSpans::Always), (true, [true; 4]));
+    let debugged_alone = [false, false, false, true];
+    assert_eq!(wanted(PhaseSpans::Never), (false, false, debugged_alone));
+    let failed_too = [true, false, true, true];
+    assert_eq!(wanted(PhaseSpans::Slow), (false, true, failed_too));
+    assert_eq!(wanted(PhaseSpans::Always), (true, true, [true; 4]));
 }
 
 fn call(status: &[u8]) -> Call {
@@ -1501,11 +1503,6 @@ fn failures_come_before_slowness_and_verdicts_and_a_clients_mistakes_are_none() 
         verdict,
         ..Judgement::default()
     };
-    let taught = || {
-        let latencies = Latencies::default();
-        (0..200).for_each(|_| assert!(!latencies.is_slow(Duration::from_micros(1))));
-        latencies
-    };
     for (status, flag, verdict, is_slow, want) in [
         (200, None, Verdict::None, false, None),
         (404, Some(Flag::NoRoute), Verdict::None, false, None),
@@ -1527,12 +1524,7 @@ fn failures_come_before_slowness_and_verdicts_and_a_clients_mistakes_are_none() 
             judgement: judged(verdict),
             ..usual.clone()
         };
-        let latencies = if is_slow {
-            taught()
-        } else {
-            Latencies::default()
-        };
-        assert_eq!(tail::reason(&segment, Some(&latencies)), want);
+        assert_eq!(tail::reason(&segment, is_slow), want);
     }
 }
 

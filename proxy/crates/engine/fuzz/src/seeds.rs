@@ -95,13 +95,11 @@ pub fn tables() -> Vec<Vec<u8>> {
             "tracing": {
                 "policy": {
                     "ratio": 1.0, "is_parent_based": true, "rules": [], "traces_per_s_min": 0.0,
-                    "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "is_remote": false,
+                    "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "phase_spans": "slow",
+                    "is_remote": false,
                 },
                 "enabled": true, "random_flag": true, "server_timing": "off", "debug_key": "",
-                "detail": {
-                    "phase_spans": "slow", "request_headers": [], "response_headers": [],
-                    "query_keys": null,
-                },
+                "detail": {"request_headers": [], "response_headers": [], "query_keys": null},
                 "kernel_timestamps": "sampled",
             },
             "locality": {"zone": "", "node": ""},

@@ -1,32 +1,15 @@
-//! What spans say beyond what they always say, compiled: which phases have spans of their own, which
-//! header fields and which values of a query are recorded.
+//! What spans say beyond what they always say, compiled: which header fields and which values of a
+//! query are recorded.
 //!
 //! Rules: what by its name holds a secret cannot be asked for.
-
-use serde::Deserialize;
 
 use super::wire;
 use crate::limits::{CAPTURED_NAME_BYTES_MAX, CAPTURED_NAMES_MAX};
 use crate::message::is_token;
 
-/// Which requests have their phases as spans, besides as attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PhaseSpans {
-    /// None.
-    Never,
-    /// Those that failed, and those that were slow.
-    #[default]
-    Slow,
-    /// All.
-    Always,
-}
-
 /// What spans say beyond what they always say: `proxy/table.py` says what each part means.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpanDetail {
-    /// Which requests have their phases as spans.
-    pub phase_spans: PhaseSpans,
     /// Fields of requests that are recorded.
     pub request_headers: Vec<CapturedHeader>,
     /// Fields of endpoints' responses that are recorded.
@@ -57,7 +40,6 @@ impl SpanDetail {
         };
         let query_keys = wire.query_keys.as_ref().map(|keys| query_keys(keys));
         Ok(Self {
-            phase_spans: wire.phase_spans,
             request_headers: headers(
                 "request_headers",
                 &wire.request_headers,

@@ -32,7 +32,7 @@ pub use backend::{
     ProxyProtocol,
 };
 pub use balance::{HashKey, Health, Locality, Place, Tier};
-pub use detail::{CapturedHeader, PhaseSpans, SpanDetail};
+pub use detail::{CapturedHeader, SpanDetail};
 pub use host::{Host, PathKind, Route};
 pub use listener::{ClientTimes, Listener, ListenerKind, TrustContext};
 pub use networks::Networks;

@@ -111,7 +111,6 @@ impl std::fmt::Debug for Secret {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "proxy/table.py documents the fields")]
 pub struct SpanDetail {
-    pub phase_spans: super::PhaseSpans,
     pub request_headers: Vec<String>,
     pub response_headers: Vec<String>,
     pub query_keys: Option<Vec<String>>,
@@ -128,6 +127,7 @@ pub struct TracingPolicy {
     pub traces_per_s_min: f64,
     pub traces_per_s_max: f64,
     pub tail_spans_per_s: f64,
+    pub phase_spans: crate::trace::PhaseSpans,
     pub is_remote: bool,
 }
 

@@ -39,7 +39,7 @@ pub use id::{Ids, SpanId, TraceId};
 pub use net::{Net, Observed};
 pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};
-pub use sampler::{By, Decision, TracingPolicy};
+pub use sampler::{By, Decision, PhaseSpans, TracingPolicy};
 pub use segment::{
     Attempt, Balance, Blocked, Call, Choice, Flag, Messages, RetryDenied, Segment, TlsSession,
     Tunnel,

@@ -10,10 +10,9 @@
 use super::attribute::{key, put_span_name, put_text};
 use super::id::SpanId;
 use super::otlp::{Common, Kind, SpanHead, is_ours, put_error_status, put_error_type};
+use super::sampler::{By, PhaseSpans};
 use super::segment::{Attempt, Flag, Segment};
 use super::timing::{AttemptLine, Interval, Timeline};
-use crate::limits::SLOW_REQUEST;
-use crate::table::PhaseSpans;
 
 /// What a phase is called: the name of its span, and the word in `spanway.phase.*_us`.
 type Title = (&'static str, &'static str);
@@ -31,18 +30,16 @@ const OF_ATTEMPT: [Title; 5] = [
 const RESPOND: Title = ("HTTP send_response", "respond");
 
 impl Segment<'_> {
-    /// Whether the phases are to have spans: they need [`Segment::phase_id`] then.
+    /// Whether the phases are to have spans: they need [`Segment::phase_id`] then. Who forces a
+    /// request to be recorded wants to see all of it.
     #[must_use]
-    pub fn wants_phases(&self) -> bool {
-        match self.detail.phase_spans {
+    pub fn wants_phases(&self, wanted: PhaseSpans, is_slow: bool) -> bool {
+        match wanted {
+            _ if self.sampled_by == By::Debug => true,
             PhaseSpans::Never => false,
-            PhaseSpans::Slow => self.is_slow() || self.has_failed(),
+            PhaseSpans::Slow => is_slow || self.has_failed(),
             PhaseSpans::Always => true,
         }
-    }
-
-    fn is_slow(&self) -> bool {
-        self.end.saturating_duration_since(self.start) >= SLOW_REQUEST
     }
 
     /// Whether it, or one of its attempts, came to nothing through no fault of the client. What was

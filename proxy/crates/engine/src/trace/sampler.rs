@@ -7,6 +7,8 @@
 
 use std::time::Instant;
 
+use serde::Deserialize;
+
 use super::bucket::Bucket;
 use super::context::{FLAG_RANDOM, FLAG_SAMPLED};
 use super::id::TraceId;
@@ -96,6 +98,8 @@ pub struct TracingPolicy {
     pub limit: Option<Bucket>,
     /// Spans in a second of requests that were not sampled and failed or were slow.
     pub tail: Option<Bucket>,
+    /// Which of the recorded ones have their phases as spans.
+    pub phase_spans: PhaseSpans,
     /// Whether a remote sampler has made it.
     pub is_remote: bool,
 }
@@ -109,9 +113,22 @@ impl Default for TracingPolicy {
             share: Share::of(1.0),
             limit: None,
             tail: None,
+            phase_spans: PhaseSpans::Slow,
             is_remote: false,
         }
     }
+}
+
+/// Which requests have their phases as spans, besides as attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseSpans {
+    /// None.
+    Never,
+    /// Those that failed, and those that were slow.
+    Slow,
+    /// All.
+    Always,
 }
 
 /// A share of traces, and how many there are at least.

@@ -1,10 +1,8 @@
 //! What is kept of requests that were not sampled, once it is known how they ended.
 //!
 //! A request that failed, that was slower than 99 of 100 of its route, or that has a verdict is
-//! recorded all the same.
-//! Its endpoint was told that the trace is not sampled, so these are the spans of this data plane
-//! alone. Only requests that were not sampled are measured for it: they are the ones that it is
-//! about, and sampled ones pay nothing.
+//! recorded all the same. Its endpoint was told that the trace is not sampled, so these are the
+//! spans of this data plane alone.
 //!
 //! Rules: this module reads no clock. Several workers may count at once; a count that one of them
 //! loses by it moves no percentile.
@@ -17,6 +15,7 @@ use super::bucket::Bucket;
 use super::sampler::By;
 use super::segment::{Fault, Segment};
 use super::verdict::Verdict;
+use crate::limits::SLOW_REQUEST;
 
 /// Requests of a route before one of them can be slow: with fewer the 99th percentile is the
 /// slowest of all.
@@ -35,11 +34,9 @@ const HIGHEST_BITS: u32 = 33;
 const BUCKETS: usize = 1 + 4 * (HIGHEST_BITS - LOWEST_BITS) as usize;
 
 /// Why a request that is over is worth keeping although its trace was not sampled; `None` if it is
-/// not. Counts it in `latencies`.
+/// not.
 #[must_use]
-pub fn reason(segment: &Segment<'_>, latencies: Option<&Latencies>) -> Option<By> {
-    let took = segment.end.saturating_duration_since(segment.start);
-    let is_slow = latencies.is_some_and(|latencies| latencies.is_slow(took));
+pub fn reason(segment: &Segment<'_>, is_slow: bool) -> Option<By> {
     let is_failed = segment
         .flag
         .is_some_and(|flag| flag.fault() != Fault::Client);
@@ -87,7 +84,8 @@ impl Latencies {
         })
     }
 
-    /// Counts a request, and returns whether it was slower than 99 of 100 before it.
+    /// Counts a request, and returns whether it was slower than 99 of 100 before it, or than
+    /// [`SLOW_REQUEST`] while too few are known.
     pub fn is_slow(&self, took: Duration) -> bool {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.0.get_or_init(Arc::default).count(took_us)
@@ -99,7 +97,7 @@ impl Default for Histogram {
         Self {
             counts: [const { AtomicU16::new(0) }; BUCKETS],
             total: AtomicU32::new(0),
-            slow_us: AtomicU32::new(u32::MAX),
+            slow_us: AtomicU32::new(SLOW_REQUEST.as_micros() as u32),
         }
     }
 }
@@ -214,6 +212,13 @@ mod tests {
         }
         assert!(!latencies.is_slow(Duration::from_millis(10)));
         assert!(latencies.is_slow(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn while_too_few_are_known_a_second_is_slow() {
+        let latencies = Latencies::default();
+        assert!(!latencies.is_slow(SLOW_REQUEST));
+        assert!(latencies.is_slow(SLOW_REQUEST + Duration::from_micros(1)));
     }
 
     #[test]

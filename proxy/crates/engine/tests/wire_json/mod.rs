@@ -35,7 +35,7 @@ pub fn tracing(changes: &Value) -> Value {
 /// What spans say beyond what they always say.
 pub fn detail(changes: &Value) -> Value {
     let whole = json!({
-        "phase_spans": "slow", "request_headers": [], "response_headers": [], "query_keys": null,
+        "request_headers": [], "response_headers": [], "query_keys": null,
     });
     with(whole, changes)
 }
@@ -44,7 +44,8 @@ pub fn detail(changes: &Value) -> Value {
 pub fn tracing_policy(changes: &Value) -> Value {
     let whole = json!({
         "ratio": 1.0, "is_parent_based": true, "rules": [], "traces_per_s_min": 0.0,
-        "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "is_remote": false,
+        "traces_per_s_max": 0.0, "tail_spans_per_s": 0.0, "phase_spans": "slow",
+        "is_remote": false,
     });
     with(whole, changes)
 }

@@ -27,6 +27,7 @@ impl TracingPolicy {
             share: share(wire.ratio, wire.traces_per_s_min)?,
             limit: bucket("traces_per_s_max", wire.traces_per_s_max)?,
             tail: bucket("tail_spans_per_s", wire.tail_spans_per_s)?,
+            phase_spans: wire.phase_spans,
             is_remote: wire.is_remote,
         })
     }
