@@ -100,6 +100,8 @@ def explain(settings: ExplainSettings) -> int:
     print(f"  rule       Ingress {route.ingress}, {route.rule}")
     if found.policy:
         print(f"  policy     {', '.join(found.policy)}")
+    if found.tracing:
+        print(f"  tracing    {', '.join(found.tracing)}")
     print(f"  backend    {route.backend}")
     for endpoint in found.endpoints:
         of = ", ".join(filter(None, (endpoint.pod, endpoint.node, endpoint.zone)))

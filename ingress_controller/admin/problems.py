@@ -50,6 +50,7 @@ class ShownExplanation(msgspec.Struct, frozen=True):
     status: int
     others: tuple[Rule, ...]
     policy: tuple[str, ...]
+    tracing: tuple[str, ...]
     missing: str
     endpoints: tuple[Endpoint, ...]
     problems: tuple[ShownProblem, ...]

@@ -4,12 +4,13 @@ Rule: bounds are those of the CRD (crds/tracingpolicies.yaml), so that a directo
 held to what an API server would take.
 """
 
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta
 
 from ingress_controller.model.decode import Metadata, Value
-from proxy.table import RATE_PER_S_MAX, SAMPLING_RULES_MAX
+from proxy.table import RATE_PER_S_MAX, SAMPLING_RULES_MAX, PhaseSpans, Propagator
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[float, Meta(ge=0, le=RATE_PER_S_MAX)]
@@ -50,11 +51,28 @@ class Tail(Value, frozen=True):
     spans_per_second: Rate
 
 
+class Detail(Value, frozen=True):
+    """`spec.detail`: how closely what is recorded is looked at."""
+
+    phase_spans: PhaseSpans
+
+
+class Disclosed(StrEnum):
+    """`spec.serverTiming`, by the words of the annotation but for `off`, which is false in YAML."""
+
+    NONE = "none"
+    TRACE = "trace"
+    TIMING = "timing"
+
+
 class Spec(Value, frozen=True):
     """`spec`; an absent part is as Spanway was started."""
 
     sampling: Sampling | None = None
     tail: Tail | None = None
+    detail: Detail | None = None
+    inject: Annotated[tuple[Propagator, ...], Meta(max_length=len(Propagator))] | None = None
+    server_timing: Disclosed | None = None
 
 
 class TracingPolicy(Value, frozen=True):

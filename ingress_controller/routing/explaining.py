@@ -11,9 +11,19 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.plural import counted
 from ingress_controller.routing.annotations.annotation import Scope
 from ingress_controller.routing.annotations.reading import changed_names
-from proxy.table import ANY_HOST, Backend, Endpoint, PathKind, Route, RouteTable
+from proxy.table import (
+    ANY_HOST,
+    Backend,
+    Endpoint,
+    PathKind,
+    Route,
+    RoutePolicy,
+    RouteTable,
+    TracingPolicy,
+)
 
 _NEWER = Backend("", "", "", missing="The table is changing at this moment; ask again.")
 
@@ -64,6 +74,7 @@ class Explanation(msgspec.Struct, frozen=True):
         why: sentences, each about one step of the choice.
         others: rules that match too and come later, in their order.
         policy: names of the annotations that change something about the route.
+        tracing: what a TracingPolicy and annotations say of it; the rest is as for all routes.
         missing: why the backend can have no endpoint; empty where it can.
         status: of the answer that Spanway gives itself: 404, 503, or 0 where an endpoint answers.
         problems: of the Ingress and the Service.
@@ -76,6 +87,7 @@ class Explanation(msgspec.Struct, frozen=True):
     status: int
     others: tuple[Rule, ...] = ()
     policy: tuple[str, ...] = ()
+    tracing: tuple[str, ...] = ()
     missing: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -114,6 +126,7 @@ def explained(
         ObjectKey("Ingress", match.namespace, match.ingress),
         ObjectKey("Service", backend.namespace, backend.service),
     }
+    policy = _policy(table, match)
     others = [rule for rule in _matching(table, host, path) if rule != route]
     return Explanation(
         host,
@@ -122,7 +135,8 @@ def explained(
         (_why_host(host, match), _why_path(match, others)),
         0 if backend.endpoints else 503,
         others=tuple(others[:OTHERS_MAX]),
-        policy=tuple(_changed_by_policy(table, match)),
+        policy=tuple(changed_names(Scope.ROUTE, policy)),
+        tracing=tuple(_traced(policy.tracing)) if policy.tracing is not None else (),
         missing=backend.missing,
         endpoints=backend.endpoints,
         problems=tuple(problem for problem in problems if problem.object in of_route),
@@ -166,10 +180,28 @@ def _is_below(path: str, route: Route) -> bool:
     return asked[: len(wanted)] == wanted
 
 
-def _changed_by_policy(table: RouteTable, match: Match) -> list[str]:
+def _policy(table: RouteTable, match: Match) -> RoutePolicy:
     of_match = (match.namespace, match.ingress, match.rule)
     host = table.hosts.get(match.host)
     for route in host.routes if host is not None else ():
         if route.policy and (route.namespace, route.ingress, route.rule) == of_match:
-            return changed_names(Scope.ROUTE, table.policies[route.policy])
-    return []
+            return table.policies[route.policy]
+    return RoutePolicy()
+
+
+def _traced(policy: TracingPolicy) -> Iterator[str]:
+    usual = TracingPolicy()
+    if policy.ratio != usual.ratio:
+        yield f"ratio {policy.ratio:g}"
+    if policy.is_parent_based != usual.is_parent_based:
+        yield "not by the parent's flag"
+    if policy.rules:
+        yield counted(len(policy.rules), "rule")
+    if policy.traces_per_s_min:
+        yield f"at least {policy.traces_per_s_min:g} traces/s"
+    if policy.traces_per_s_max:
+        yield f"at most {policy.traces_per_s_max:g} traces/s"
+    if policy.tail_spans_per_s:
+        yield f"tail {policy.tail_spans_per_s:g} spans/s"
+    if policy.phase_spans != usual.phase_spans:
+        yield f"phase spans {policy.phase_spans}"

@@ -109,10 +109,9 @@ def _route_policy(
     """The policy, and the TracingPolicy that it hangs on."""
     said = read(key, annotations, Scope.ROUTE, RoutePolicy())
     own = traced(key, annotations, tracing)
-    value, given = said.value, said.given
-    if own.policy is not None:
-        value, given = msgspec.structs.replace(value, tracing=own.policy), given | {"tracing"}
-    return Read(value, given, (*said.problems, *own.problems)), own.name
+    fields = {name: x for name, x in own.fields.items() if getattr(said.value, name) is None}
+    value = msgspec.structs.replace(said.value, **fields)
+    return Read(value, said.given | set(fields), (*said.problems, *own.problems)), own.name
 
 
 def guarded(

@@ -5,16 +5,17 @@ than what Spanway was started with, which applies where they are silent.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from ingress_controller.model.problem import ObjectKey, Problem
-from ingress_controller.model.tracing_policy import Rule, Spec
+from ingress_controller.model.tracing_policy import Disclosed, Rule, Spec
 from ingress_controller.model.tracing_policy import TracingPolicy as PolicyObject
 from ingress_controller.routing.annotations.annotation import PREFIX, Scope, TracingWish
 from ingress_controller.routing.annotations.reading import read
 from ingress_controller.routing.annotations.table import BY_NAME
-from proxy.table import SamplingRule, TracingPolicy
+from proxy.table import SamplingRule, ServerTiming, TracingPolicy
 
 PolicyName = tuple[str, str]
 """Namespace and name."""
@@ -28,10 +29,10 @@ class TracingRules(msgspec.Struct, frozen=True):
 
 
 class Traced(msgspec.Struct, frozen=True):
-    """What applies to an object; `policy` is None where it says nothing. `name` is that of the
-    policy it hangs on, there or not."""
+    """What applies to an object: `fields` of its RoutePolicy, where something is said. `name` is
+    that of the policy it hangs on, there or not."""
 
-    policy: TracingPolicy | None
+    fields: Mapping[str, Any]
     name: PolicyName | None
     problems: tuple[Problem, ...]
 
@@ -42,15 +43,17 @@ def traced(owner: ObjectKey, annotations: Mapping[str, str] | None, rules: Traci
     wish = said.value
     name = (owner.namespace, wish.policy) if wish.policy else None
     policy, problems = rules.default, list(said.problems)
+    fields: dict[str, Any] = {}
     if name is not None:
         if found := rules.policies.get(name):
             policy = table_policy(found.spec, rules.default)
+            fields |= _of_route(found.spec)
         else:
             problems.append(_missing(owner, wish.policy))
     changes = dict(_changes(wish))
-    if policy is rules.default and not changes:
-        return Traced(None, name, tuple(problems))
-    return Traced(msgspec.structs.replace(policy, **changes), name, tuple(problems))
+    if policy is not rules.default or changes:
+        fields["tracing"] = msgspec.structs.replace(policy, **changes)
+    return Traced(fields, name, tuple(problems))
 
 
 def table_policy(spec: Spec, default: TracingPolicy) -> TracingPolicy:
@@ -67,7 +70,18 @@ def table_policy(spec: Spec, default: TracingPolicy) -> TracingPolicy:
         )
     if spec.tail is not None:
         policy = msgspec.structs.replace(policy, tail_spans_per_s=spec.tail.spans_per_second)
+    if spec.detail is not None:
+        policy = msgspec.structs.replace(policy, phase_spans=spec.detail.phase_spans)
     return policy
+
+
+def _of_route(spec: Spec) -> Iterator[tuple[str, Any]]:
+    if spec.inject is not None:
+        yield "inject", tuple(dict.fromkeys(spec.inject))
+    if spec.server_timing is Disclosed.NONE:
+        yield "server_timing", ServerTiming.OFF
+    elif spec.server_timing is not None:
+        yield "server_timing", ServerTiming(spec.server_timing)
 
 
 def _rule(rule: Rule) -> SamplingRule:

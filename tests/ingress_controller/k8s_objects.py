@@ -105,14 +105,21 @@ def secret(
 
 
 def tracing_policy(
-    name: str = "quiet", *, namespace: str = "shop", tail: object = None, **sampling: object
+    name: str = "quiet",
+    *,
+    namespace: str = "shop",
+    tail: object = None,
+    spec: Mapping[str, object] | None = None,
+    **sampling: object,
 ) -> Object:
-    spec = {"sampling": sampling} | ({} if tail is None else {"tail": {"spansPerSecond": tail}})
+    """`spec` is what it says besides."""
+    tails = {} if tail is None else {"tail": {"spansPerSecond": tail}}
+    said = ({"sampling": sampling} if sampling else {}) | tails | dict(spec or {})
     return {
         "apiVersion": "spanway.io/v1alpha1",
         "kind": "TracingPolicy",
         "metadata": {"namespace": namespace, "name": name},
-        "spec": spec,
+        "spec": said,
     }
 
 

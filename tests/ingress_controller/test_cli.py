@@ -3,7 +3,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from k8s_objects import endpoint_slice, ingress, path, secret, service
+from k8s_objects import endpoint_slice, ingress, path, secret, service, tracing_policy
 
 from ingress_controller import cli
 
@@ -92,6 +92,23 @@ def test_explain_names_what_annotations_change_and_no_value(
     shown = capsys.readouterr().out
     assert "\n  policy     read-timeout, request-headers-set\n" in shown
     assert "hunter2" not in shown
+
+
+def test_explain_says_what_a_tracing_policy_changes(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = {"detail": {"phaseSpans": "always"}, "serverTiming": "trace"}
+    policy = tracing_policy(ratio=0.25, maxTracesPerSecond=9, rules=[{"ratio": 1}], spec=spec)
+    asks = ingress(path("/b"), name="b", annotations={"spanway.io/tracing-policy": "quiet"})
+    (manifests / "b.json").write_text(json.dumps(asks))
+    (manifests / "policy.json").write_text(json.dumps(policy))
+
+    assert cli.main(["explain", "--manifests", str(manifests), "http://shop.example/b"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "\n  policy     server-timing\n" in shown
+    want = "ratio 0.25, 1 rule, at most 9 traces/s, phase spans always"
+    assert f"\n  tracing    {want}\n" in shown
 
 
 @pytest.mark.parametrize("url", ["http://other.example/", "http://[::1]:80/"])

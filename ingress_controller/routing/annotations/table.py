@@ -248,7 +248,8 @@ _ROUTES = (
         "server_timing",
         _choice(ServerTiming),
         "What clients are told of their trace, in Server-Timing and traceresponse: its ids, or how"
-        " long each part of the way took, too. Without: as `--server-timing`.",
+        " long each part of the way took, too. Without: as the TracingPolicy says, else"
+        " `--server-timing`.",
         "timing",
     ),
     Annotation(
@@ -256,7 +257,8 @@ _ROUTES = (
         Scope.ROUTE,
         "inject",
         Grammar("`none`, or some of " + ", ".join(f"`{each}`" for each in Propagator), propagators),
-        "Formats of trace context that the endpoint is told in. Without: as `--inject`.",
+        "Formats of trace context that the endpoint is told in. Without: as the TracingPolicy says,"
+        " else `--inject`.",
         "tracecontext, b3",
     ),
 )
@@ -267,7 +269,7 @@ _TRACING = (
         Scope.TRACING,
         "policy",
         Grammar("`NAME`, in the same namespace", grammar.object_name),
-        "The TracingPolicy that says which requests are recorded.",
+        "The TracingPolicy that says which requests are recorded, how closely, and who is told.",
         "quiet",
     ),
     Annotation(

@@ -17,7 +17,7 @@ CRD = yaml.safe_load((Path(__file__).parents[3] / "crds" / "tracingpolicies.yaml
 VERSION = CRD["spec"]["versions"][0]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
-BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "maxItems", "pattern")
+BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "maxItems", "pattern", "enum")
 
 
 def shape(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def shape(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
         if choice != {"type": "null"}:
             schema = choice if "$ref" not in choice else shape_of(choice, definitions)
     found = {bound: schema[bound] for bound in BOUNDS if bound in schema}
+    if "enum" in found:
+        return {"enum": sorted(found["enum"])}  # text, which msgspec does not say
     found["type"] = schema["type"]
     if "items" in schema:
         found["items"] = shape(schema["items"], definitions)
@@ -93,3 +95,22 @@ def test_a_value_out_of_bounds_is_a_problem_of_its_field(
     assert (problem.field, problem.message) == (field, message)
     explain = ".".join(["tracingpolicy", field.replace("[0]", "")])
     assert problem.fix == f"`kubectl explain {explain}` shows what belongs there."
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"serverTiming": "off"}, "spec.serverTiming"),
+        ({"serverTiming": False}, "spec.serverTiming"),  # what `off` without quotes is
+        ({"inject": ["w3c"]}, "spec.inject[0]"),
+        ({"detail": {"phaseSpans": "often"}}, "spec.detail.phaseSpans"),
+        ({"detail": {}}, "spec.detail"),
+    ],
+)
+def test_a_word_that_is_none_is_a_problem_of_its_field(spec: dict[str, Any], field: str) -> None:
+    raw = tracing_policy(spec=spec)
+
+    problem = decode(key_of(raw), raw, TracingPolicy)
+
+    assert isinstance(problem, Problem)
+    assert problem.field == field

@@ -16,7 +16,16 @@ from k8s_objects import (
 
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.routing.builder import Builder, Built, Options
-from proxy.table import RouteTable, SamplingRule, Tracing, TracingPolicy
+from proxy.table import (
+    PhaseSpans,
+    Propagator,
+    RoutePolicy,
+    RouteTable,
+    SamplingRule,
+    ServerTiming,
+    Tracing,
+    TracingPolicy,
+)
 
 DEFAULT = TracingPolicy(0.5, tail_spans_per_s=7.0)
 OPTIONS = Options(is_manifests=True, tracing=Tracing(DEFAULT))
@@ -27,11 +36,15 @@ def world(annotations: dict[str, str], *more: Object) -> list[Object]:
     return [ingress(path("/"), annotations=annotations), service(), endpoint_slice(), *more]
 
 
-def traced(built: Built) -> TracingPolicy | None:
+def route_policy(built: Built) -> RoutePolicy:
     """That of the only route."""
     (host,) = built.table.hosts.values()
     policy = host.routes[0].policy
-    return built.table.policies[policy].tracing if policy else None
+    return built.table.policies[policy] if policy else RoutePolicy()
+
+
+def traced(built: Built) -> TracingPolicy | None:
+    return route_policy(built).tracing
 
 
 def warned(built: Built) -> list[Problem]:
@@ -74,6 +87,42 @@ def test_a_policy_says_everything_about_sampling_and_leaves_the_tail_unless_it_n
     assert traced(build(world(NAMED, tracing_policy(**sampling)), OPTIONS)) == want
     built = build(world(NAMED, tracing_policy(ratio=1, tail=0)), OPTIONS)
     assert traced(built) == TracingPolicy(1.0)
+
+
+def test_a_policy_says_how_closely_and_who_is_told() -> None:
+    spec = {
+        "detail": {"phaseSpans": "always"},
+        "inject": ["b3", "tracecontext", "b3"],
+        "serverTiming": "timing",
+    }
+
+    built = build(world(NAMED, tracing_policy(spec=spec)), OPTIONS)
+
+    assert route_policy(built) == RoutePolicy(
+        tracing=TracingPolicy(0.5, tail_spans_per_s=7.0, phase_spans=PhaseSpans.ALWAYS),
+        inject=(Propagator.B3, Propagator.TRACECONTEXT),
+        server_timing=ServerTiming.TIMING,
+    )
+
+
+def test_a_policy_can_say_that_nobody_is_told() -> None:
+    spec = {"inject": [], "serverTiming": "none"}
+
+    built = build(world(NAMED, tracing_policy(spec=spec)), OPTIONS)
+
+    policy = route_policy(built)
+    assert (policy.inject, policy.server_timing) == ((), ServerTiming.OFF)
+    assert policy.tracing is None
+
+
+def test_annotations_of_what_is_told_are_stronger_than_the_policy() -> None:
+    said = NAMED | {"spanway.io/inject": "jaeger", "spanway.io/server-timing": "trace"}
+    spec = {"inject": ["b3"], "serverTiming": "timing"}
+
+    policy = route_policy(build(world(said, tracing_policy(spec=spec)), OPTIONS))
+
+    assert policy.inject == (Propagator.JAEGER,)
+    assert policy.server_timing is ServerTiming.TRACE
 
 
 def test_an_annotation_is_stronger_than_the_policy_beside_it() -> None:

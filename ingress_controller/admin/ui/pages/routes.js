@@ -51,6 +51,7 @@ function Explanation({ found }) {
       <div><dt>rule</dt><dd>${route.host}${route.path} <span class="tag">${route.kind}</span></dd></div>
       <div><dt>from</dt><dd>Ingress ${route.ingress}, <code>${route.rule}</code></dd></div>
       ${found.policy.length > 0 && html`<div><dt>changed by</dt><dd>${found.policy.join(', ')}</dd></div>`}
+      ${found.tracing.length > 0 && html`<div><dt>tracing</dt><dd>${found.tracing.join(', ')}</dd></div>`}
       <div><dt>Service</dt><dd>${route.backend}</dd></div>
       ${found.endpoints.length > 0 && html`<div><dt>endpoints</dt><dd>${found.endpoints.map(endpointText).join(' · ')}</dd></div>`}
       ${found.others.length > 0 && html`<div><dt>would be next</dt><dd>${found.others.map((one) => `${one.host}${one.path} → ${one.backend}`).join(' · ')}</dd></div>`}
