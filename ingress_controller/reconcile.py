@@ -82,12 +82,16 @@ class Publisher(Protocol):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What is in force, what is wrong, and which Ingresses are ours."""
+    """What is in force, what is wrong, and which Ingresses are ours.
+
+    `own` are the objects of our own kinds, with the generation that was looked at.
+    """
 
     table: RouteTable = RouteTable()
     problems: Problems = Problems()
     ours: Mapping[ObjectKey, Ingress] = {}
     rejected: tuple[Rejected, ...] = ()
+    own: Mapping[ObjectKey, int] = {}
 
 
 class Reconciler:
@@ -171,7 +175,7 @@ class Reconciler:
         problems = self.outcome.problems
         if built.appeared or built.gone or others != self._others:
             problems = built.problems.plus(others)
-        outcome = Outcome(table, problems, built.ours, rejected)
+        outcome = Outcome(table, problems, built.ours, rejected, self._values.own)
         span.set_attribute("spanway.table.generation", table.generation)
         span.set_attribute("spanway.problems", len(problems))
         self._log(outcome, built, others)

@@ -372,7 +372,7 @@ def _status(
         tracer=process.tracer,
     )
     process.leader = leader
-    process.reconciler.on_outcome = lambda out: writer.submit(out.ours, out.problems)
+    process.reconciler.on_outcome = lambda out: writer.submit(out.ours, out.problems, out.own)
     start(leader.run())
     start(writer.run())
     return leader

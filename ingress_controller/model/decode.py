@@ -63,6 +63,19 @@ class Metadata(Value, frozen=True):
         return (self.annotations or {}).get(name, "").strip()
 
 
+class _Versioned(Value, frozen=True):
+    class Metadata(Value, frozen=True):
+        generation: int = 0
+
+    metadata: Metadata
+
+
+def generation_of(raw: HeldObject) -> int:
+    """`metadata.generation`, which grows with each change of `spec`; 0 where there is none."""
+    found = decode(ObjectKey("", "", ""), raw, _Versioned)
+    return found.metadata.generation if isinstance(found, _Versioned) else 0
+
+
 def decode(key: ObjectKey, raw: HeldObject, kind: type[_V]) -> _V | Problem:
     """The value in `raw`, or the first field that has the wrong shape as a Problem."""
     try:

@@ -5,9 +5,10 @@ good value and gets a Problem; an equal value keeps its identity, so that "is it
 What changed is remembered until the one reader takes it.
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from ingress_controller.model.decode import HeldObject, Value, decode
+from ingress_controller.model.decode import HeldObject, Value, decode, generation_of
 from ingress_controller.model.ingress import Ingress, IngressClass
 from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.model.secret import Secret
@@ -32,6 +33,9 @@ ServiceName = tuple[str, str]
 SecretKey = tuple[str, str]
 """Namespace and name."""
 
+OWN_KINDS = frozenset({"TracingPolicy"})
+"""Kinds of ours: they are told in their status whether they are accepted."""
+
 _TYPES: dict[str, type[Value]] = {
     "Ingress": Ingress,
     "IngressClass": IngressClass,
@@ -52,6 +56,8 @@ class Values:
         self.slices: dict[ServiceName, tuple[EndpointSlice, ...]] = {}
         self.secrets: dict[SecretKey, Secret] = {}
         self.tracing_policies: dict[tuple[str, str], TracingPolicy] = {}
+        self.own: Mapping[ObjectKey, int] = {}
+        """Objects of `OWN_KINDS` with the generation that was looked at; replaced, not changed."""
         self._problems: dict[ObjectKey, Problem] = {}
         self._values: dict[ObjectKey, Value] = {}
         self._touched: set[ObjectKey] = set()
@@ -62,6 +68,9 @@ class Values:
 
     def apply(self, key: ObjectKey, raw: HeldObject | None) -> None:
         """Take in the newest version of an object; None means that it is gone."""
+        if key.kind in OWN_KINDS:
+            others = {other: seen for other, seen in self.own.items() if other != key}
+            self.own = others if raw is None else {**others, key: generation_of(raw)}
         if self._problems.pop(key, None) is not None:
             self._touched.add(key)
         if raw is None:

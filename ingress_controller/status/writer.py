@@ -1,4 +1,5 @@
-"""Writes `status.loadBalancer` of our Ingresses and Events for Problems, while this replica leads.
+"""Writes `status.loadBalancer` of our Ingresses, conditions of objects of our own kinds, and Events
+for Problems, while this replica leads.
 
 Rules: only what differs is written, by a patch of the status alone, so that a conflict with another
 writer of the object cannot occur; what fails is tried again. An Ingress that stops being ours loses
@@ -18,6 +19,7 @@ from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, Kubernete
 from ingress_controller.model.decode import HeldObject
 from ingress_controller.model.ingress import Ingress
 from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.status.conditions import Conditions
 from ingress_controller.status.recorder import EventRecorder
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.watch.cache import Cache
@@ -77,6 +79,8 @@ class StatusWriter:
         self._cause: Context | None = None
         self._sleep = sleep
         self._ours: Mapping[ObjectKey, Ingress] = {}
+        self._own: Mapping[ObjectKey, int] = {}
+        self._conditions = Conditions(api, cache)
         self._problems: Collection[Problem] = ()
         self._reported: Collection[Problem] | None = None
         self._looked_at: dict[ObjectKey, tuple[HeldObject | None, list[Address]]] = {}
@@ -85,14 +89,23 @@ class StatusWriter:
         self._failure = ""
         leader.on_change = self._is_due.set
 
-    def submit(self, ours: Mapping[ObjectKey, Ingress], problems: Collection[Problem]) -> None:
+    def submit(
+        self,
+        ours: Mapping[ObjectKey, Ingress],
+        problems: Collection[Problem],
+        own: Mapping[ObjectKey, int],
+    ) -> None:
         """The newest state; an older one that was not written yet is dropped.
+
+        Args:
+            own: objects of our own kinds, with the generation that was looked at.
 
         What is written for it is a child of the span that is current now.
         """
         self._cause = get_current()
         self._ours = ours
         self._problems = problems
+        self._own = own
         self._is_due.set()
 
     async def run(self) -> None:
@@ -124,6 +137,17 @@ class StatusWriter:
             return is_done
 
     async def _write_changed(self) -> bool:
+        is_done, refusal = True, None
+        for write in (self._write_addresses, self._report, self._write_conditions):
+            try:
+                is_done &= await write()
+            except ApiError as err:  # what is refused does not keep back the rest
+                refusal = err
+        if refusal is not None:
+            raise refusal
+        return is_done
+
+    async def _write_addresses(self) -> bool:
         wanted = list(self._addresses())
         for index, key in enumerate(list(self._ours) if wanted else ()):
             if index % KEYS_AT_ONCE == 0:
@@ -136,7 +160,7 @@ class StatusWriter:
             self._written.discard(key)
         for key in [key for key in self._looked_at if key not in self._ours]:
             del self._looked_at[key]
-        return await self._report()
+        return True
 
     async def _report(self) -> bool:
         problems = self._problems
@@ -145,6 +169,10 @@ class StatusWriter:
         is_done = await self._recorder.report(problems)
         self._reported = problems if is_done else None
         return is_done
+
+    async def _write_conditions(self) -> bool:
+        await self._conditions.write(self._own, self._problems)
+        return True
 
     def _shown(self, key: ObjectKey) -> list[Address]:
         """What the Ingress shows now, ports left out; parsed once for each version of it."""
@@ -189,6 +217,7 @@ def _explained(err: ApiError) -> str:
         return str(err)
     return (
         f"{err.message}: the ClusterRole needs the rules apiGroups: [networking.k8s.io],"
-        " resources: [ingresses/status], verbs: [patch] and apiGroups: [''],"
+        " resources: [ingresses/status], verbs: [patch]; apiGroups: [spanway.io],"
+        " resources: [tracingpolicies/status], verbs: [patch]; apiGroups: [''],"
         " resources: [events], verbs: [create]"
     )

@@ -103,10 +103,38 @@ def test_a_policy_is_followed_and_a_missing_one_is_an_event(
             wait_for_ratio(running, namespace, ratio)
         assert 'no usable TracingPolicy "quiet"' not in str(running.problems())
         shown = kubernetes.kubectl("get", "tracingpolicies", f"--namespace={namespace}")
-        assert shown.split()[:6] == ["NAME", "RATIO", "MAX/S", "TAIL/S", "AGE", "quiet"]
+        assert shown.split()[:7] == ["NAME", "RATIO", "MAX/S", "TAIL/S", "ACCEPTED", "AGE", "quiet"]
 
         kubernetes.kubectl("delete", "tracingpolicy", "quiet", f"--namespace={namespace}")
         wait_for_ratio(running, namespace, None)
+
+
+@pytest.mark.usefixtures("crd")
+def test_a_policy_says_that_it_is_accepted_and_which_generation_of_it(
+    kubernetes: Kubernetes, account: str, namespace: str, tmp_path: Path
+) -> None:
+    def get(path: str) -> str:
+        return kubernetes.kubectl(
+            "get", "tracingpolicy", "quiet", f"--namespace={namespace}", f"--output=jsonpath={path}"
+        )
+
+    def accepted(field: str) -> str:
+        return get(f'{{.status.conditions[?(@.type=="Accepted")].{field}}}')
+
+    with spanway(kubernetes, account, tmp_path) as running:
+        running.wait_until_ready()
+        for ratio in (0.25, 0.75):
+            kubernetes.apply(policy(namespace, ratio))
+            wait_until(
+                lambda: accepted("observedGeneration") == get("{.metadata.generation}"),
+                lambda: f"it is accepted\n{running.tail()}",
+                deadline_s=DEADLINE_S + LEASE_S,  # whoever led before may have ended without a word
+            )
+            assert (accepted("status"), accepted("reason")) == ("True", "Accepted")
+        assert get("{.metadata.generation}") == "2", "a status is no new generation"
+        table = kubernetes.kubectl("get", "tracingpolicies", f"--namespace={namespace}")
+        assert table.split()[-3:-1] == ["0.75", "True"]
+        assert "StatusUnwritten" not in running.said, "the documented rules suffice"
 
 
 @pytest.mark.usefixtures("crd")
@@ -118,8 +146,11 @@ def test_a_policy_is_followed_and_a_missing_one_is_an_event(
         ({"sampling": {"rules": [{"ratio": 1, "route": "x"}]}}, "spec.sampling.rules[0].route"),
         ({"tail": {"spansPerSecond": -1}}, "spec.tail.spansPerSecond"),
         ({"sampling": {"share": 1}}, "spec.sampling.share"),
+        ({"inject": ["w3c"]}, "spec.inject[0]"),
+        ({"serverTiming": "off"}, "spec.serverTiming"),
+        ({"detail": {}}, "spec.detail.phaseSpans"),
     ],
-    ids=["ratio", "no_ratio", "route", "tail", "unknown"],
+    ids=["ratio", "no_ratio", "route", "tail", "unknown", "inject", "timing", "no_phases"],
 )
 def test_the_api_refuses_what_makes_no_sense_and_names_the_field(
     spec: Json, field: str, kubernetes: Kubernetes, namespace: str
@@ -142,4 +173,5 @@ def test_kubectl_explains_every_field(kubernetes: Kubernetes) -> None:
 
     words = wait_until(said, lambda: "the schema is published", deadline_s=DEADLINE_S).split()
 
-    assert {"ratio", "parentBased", "maxTracesPerSecond", "spansPerSecond"} <= set(words)
+    fields = {"ratio", "parentBased", "maxTracesPerSecond", "spansPerSecond", "phaseSpans"}
+    assert fields | {"inject", "serverTiming"} <= set(words)

@@ -4,9 +4,8 @@ from contextlib import asynccontextmanager
 
 from eventually import until
 from fake_apiserver import FakeApiserver, Json, running
-from k8s_objects import Object, ingress, key_of, path, values_of
+from k8s_objects import Object, ingress, key_of, path, tracing_policy, values_of
 
-from ingress_controller.model.ingress import Ingress
 from ingress_controller.model.problem import ObjectKey, Problem, Severity
 from ingress_controller.status.recorder import EventRecorder
 from ingress_controller.status.writer import StatusWriter, address_of
@@ -15,6 +14,7 @@ from ingress_controller.watch.cache import Cache
 WEB = ingress(path("/"))
 STATUS = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses/web/status"
 EVENTS = "/api/v1/namespaces/shop/events"
+POLICY_STATUS = "/apis/spanway.io/v1alpha1/namespaces/shop/tracingpolicies/quiet/status"
 ADDRESS = {"ip": "192.0.2.1"}
 
 
@@ -39,8 +39,8 @@ class Scene:
         self.cache = cache
 
     def submit(self, *objects: Object, problems: tuple[Problem, ...] = ()) -> None:
-        ours: dict[ObjectKey, Ingress] = values_of(objects).ingresses
-        self.writer.submit(ours, problems)
+        values = values_of(objects)
+        self.writer.submit(values.ingresses, problems, values.own)
 
     def sent(self, method: str) -> list[Json]:
         return [body for asked, _, body in self.server.requests if asked == method]
@@ -160,6 +160,67 @@ async def test_a_namespace_that_is_gone_does_not_stop_other_events() -> None:
         scene.submit(WEB, problems=(gone, here))
 
         await until(lambda: len(scene.sent("POST")) == 2)
+
+
+def policy(generation: int, *conditions: Json) -> Object:
+    made = tracing_policy(ratio=0.5)
+    made["metadata"] |= {"generation": generation}
+    return made | {"status": {"conditions": [*conditions]}}
+
+
+async def test_a_policy_is_told_once_that_it_is_accepted_and_which_generation_of_it() -> None:
+    async with writing(FakeLeader()) as scene:
+        scene.server.answers["PATCH", POLICY_STATUS] = (200, {})
+        other = {"type": "Other", "status": "True"}
+        scene.cache.put(key_of(policy(3)), policy(3, other))
+        scene.submit(policy(3))
+        await until(lambda: scene.sent("PATCH"))
+
+        (sent,) = scene.sent("PATCH")
+        kept, told = sent["status"]["conditions"]
+        assert kept == other
+        assert told.pop("lastTransitionTime").endswith("Z")
+        assert told == {
+            "type": "Accepted",
+            "status": "True",
+            "reason": "Accepted",
+            "message": "",
+            "observedGeneration": 3,
+        }
+
+        scene.cache.put(key_of(policy(3)), policy(3, told))
+        scene.submit(policy(3), problems=(Problem(key_of(WEB), "spec", "x"),))
+        await until(lambda: scene.sent("POST"))
+        assert len(scene.sent("PATCH")) == 1
+
+
+async def test_a_policy_that_turns_bad_says_why_and_when_and_not_of_a_newer_generation() -> None:
+    accepted = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}
+    told = accepted | {"observedGeneration": 3, "lastTransitionTime": "2020-01-01T00:00:00Z"}
+    problem = Problem(key_of(policy(4)), "spec.sampling.ratio", "It is bad.", "Make it good.")
+    async with writing(FakeLeader()) as scene:
+        scene.server.answers["PATCH", POLICY_STATUS] = (200, {})
+        scene.server.answers["POST", EVENTS] = (403, {"message": "no events"})
+        scene.cache.put(key_of(policy(5)), policy(5, told))  # it is there, but not yet looked at
+
+        scene.submit(policy(4), problems=(problem,))
+        await until(lambda: scene.sent("PATCH"))
+
+        ((said,),) = [sent["status"]["conditions"] for sent in scene.sent("PATCH")[:1]]
+        assert (said["status"], said["reason"]) == ("False", "Invalid")
+        assert said["message"].startswith("spec.sampling.ratio: It is bad. Make it good.")
+        assert said["observedGeneration"] == 4
+        assert said["lastTransitionTime"] > "2026"
+
+
+async def test_a_cluster_whose_policies_have_no_status_gets_events_all_the_same() -> None:
+    problem = Problem(key_of(WEB), "", "x")
+    async with writing(FakeLeader()) as scene:
+        scene.server.answers["PATCH", POLICY_STATUS] = (404, {"message": "no status"})
+        scene.cache.put(key_of(policy(1)), policy(1))
+        scene.submit(WEB, policy(1), problems=(problem,))
+
+        await until(lambda: scene.sent("POST"))
 
 
 def test_an_address_is_an_ip_or_a_host_name() -> None:
