@@ -83,6 +83,25 @@ async def test_phases_sum_to_the_duration(data_plane: DataPlane, client: Client)
     assert duration > 0
 
 
+async def test_how_long_phases_take_is_counted_of_the_requests_that_had_them(
+    data_plane: DataPlane, client: Client
+) -> None:
+    for _ in range(3):
+        await client.ask(request("GET", "/"))
+
+    samples = await scraped(data_plane)
+
+    name = "spanway_phase_duration_seconds"
+    assert len({sample.labels["phase"] for sample in samples if sample.name == f"{name}_sum"}) == 9
+    assert values(samples, f"{name}_count", phase="wait") == [3]
+    assert values(samples, f"{name}_count", phase="connect") == [1], "later ones were reused"
+    assert values(samples, f"{name}_count", phase="tls") == [0]
+    buckets = values(samples, f"{name}_bucket", phase="wait")
+    assert (len(buckets), buckets) == (10, sorted(buckets))
+    (took,) = values(samples, f"{name}_sum", phase="wait")
+    assert [took] == values(samples, "spanway_request_phase_seconds_total", phase="wait")
+
+
 async def test_buckets_are_cumulative_and_end_with_all(
     data_plane: DataPlane, client: Client
 ) -> None:

@@ -12,11 +12,18 @@ pub const DURATION_BOUNDS_US: [u32; DURATIONS - 1] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
+/// Upper bounds of phases in microseconds: four or five times the one before, from what a proxy's own
+/// phases take to what a person gives up after.
+pub const PHASE_BOUNDS_US: [u32; PHASES - 1] = [
+    50, 250, 1_000, 5_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000,
+];
+
 /// Upper bounds of sizes in bytes. ingress-nginx `--size-buckets`.
 pub const SIZE_BOUNDS: [u32; SIZES - 1] = [10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
-/// Buckets of durations and sizes: one more than bounds.
+/// Buckets of durations, phases and sizes: one more than bounds.
 pub const DURATIONS: usize = 17;
+pub const PHASES: usize = 10;
 pub const SIZES: usize = 8;
 
 /// How often values were seen, not cumulative, and their sum.
@@ -67,6 +74,15 @@ pub fn bucket<const N: usize>(bounds: &[u32; N], value: u64) -> usize {
     bounds.iter().filter(|bound| value > **bound).count()
 }
 
+/// The same, for values that are mostly among the smallest: two instructions for each bound below.
+#[must_use]
+pub fn bucket_of_small<const N: usize>(bounds: &[u32; N], value: u64) -> usize {
+    let mut bounds = bounds.iter();
+    bounds
+        .position(|bound| value <= u64::from(*bound))
+        .unwrap_or(N)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +95,14 @@ mod tests {
         assert_eq!(bucket(&SIZE_BOUNDS, 10_000_000), 6);
         assert_eq!(bucket(&SIZE_BOUNDS, 10_000_001), 7);
         assert_eq!(bucket(&DURATION_BOUNDS_US, u64::MAX), DURATIONS - 1);
+    }
+
+    #[test]
+    fn both_ways_lead_to_the_same_bucket() {
+        let near = PHASE_BOUNDS_US.map(|bound| [bound - 1, bound, bound + 1].map(u64::from));
+        for value in near.as_flattened().iter().copied().chain([0, u64::MAX]) {
+            let both = [bucket, bucket_of_small].map(|of| of(&PHASE_BOUNDS_US, value));
+            assert_eq!(both[0], both[1], "{value}");
+        }
     }
 }

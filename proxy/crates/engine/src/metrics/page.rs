@@ -8,10 +8,10 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use super::histogram::{DURATIONS, Histogram};
+use super::histogram::{DURATIONS, Histogram, PHASES};
 use super::nginx::put_nginx;
 use super::store::{Counts, Labels, Series, Snapshot};
-use super::tally::Exemplar;
+use super::tally::{Exemplar, PhaseDurations};
 use crate::message::Method;
 use crate::trace::{Flag, Phases, Verdict};
 
@@ -39,6 +39,11 @@ pub(super) enum Kind {
 pub(super) const DURATION_LE: [&str; DURATIONS] = [
     "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0",
     "2.5", "5.0", "10.0", "30.0", "60.0", "+Inf",
+];
+
+/// `le` of [`super::histogram::PHASE_BOUNDS_US`] in seconds.
+const PHASE_LE: [&str; PHASES] = [
+    "5e-05", "0.00025", "0.001", "0.005", "0.025", "0.1", "0.5", "2.5", "10.0", "+Inf",
 ];
 
 /// A page in the making.
@@ -72,6 +77,7 @@ impl Page {
         self.put_requests(&shown);
         self.put_durations(&shown);
         self.put_phases(&shown);
+        self.put_phase_durations(&snapshot.phases);
         self.put_sizes(&shown);
         let gauges = [
             (
@@ -162,6 +168,16 @@ impl Page {
         }
     }
 
+    fn put_phase_durations(&mut self, phases: &PhaseDurations) {
+        let name = "spanway_phase_duration_seconds";
+        let help = "How long the phases of requests take, of all routes together.";
+        self.family(name, Kind::Histogram, help);
+        for (phase, histogram) in Phases::NAMES.iter().zip(&phases.0) {
+            let labels = format!("phase=\"{phase}\"");
+            self.histogram(name, &labels, (histogram, &PHASE_LE), None);
+        }
+    }
+
     fn put_sizes(&mut self, shown: &[Shown<'_>]) {
         let name = "spanway_request_bytes";
         self.family(name, Kind::Counter, "Heads and bodies of requests.");
@@ -216,7 +232,7 @@ impl Page {
         self.out.push(b'\n');
     }
 
-    /// A histogram of microseconds, in seconds.
+    /// A histogram of durations, in seconds.
     pub(super) fn durations(
         &mut self,
         name: &str,
@@ -224,8 +240,19 @@ impl Page {
         histogram: &Histogram<DURATIONS>,
         exemplars: Option<&[Option<Exemplar>; DURATIONS]>,
     ) {
+        self.histogram(name, labels, (histogram, &DURATION_LE), exemplars);
+    }
+
+    /// A histogram of microseconds and the bounds of its buckets, in seconds.
+    fn histogram<const N: usize>(
+        &mut self,
+        name: &str,
+        labels: &str,
+        (histogram, bounds): (&Histogram<N>, &[&str; N]),
+        exemplars: Option<&[Option<Exemplar>; N]>,
+    ) {
         let mut seen = 0;
-        for (index, (le, count)) in DURATION_LE.iter().zip(histogram.buckets).enumerate() {
+        for (index, (le, count)) in bounds.iter().zip(histogram.buckets).enumerate() {
             seen += count;
             self.name(name, "_bucket");
             self.labels(labels, &[("le", le)]);

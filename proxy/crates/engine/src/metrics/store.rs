@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::histogram::{DURATIONS, Histogram, SIZES};
-use super::tally::{Cell, Exemplar, Kind};
+use super::tally::{Cell, Exemplar, Kind, PhaseDurations};
 use crate::limits::{
     METRICS_CANDIDATES_MAX, METRICS_CELLS_PER_ROUTE, METRICS_GONE_AFTER, METRICS_RANK_INTERVAL,
 };
@@ -199,6 +199,7 @@ pub struct Store {
 struct State {
     series: FxHashMap<Labels, Series>,
     other: Series,
+    phases: PhaseDurations,
     /// Requests of routes among the others, by the hash of their labels, since the last look.
     candidates: FxHashMap<u64, u64>,
     ranked: Instant,
@@ -207,6 +208,7 @@ struct State {
 /// What is exposed, in order.
 pub struct Snapshot {
     pub(super) series: Vec<(Labels, Series)>,
+    pub(super) phases: PhaseDurations,
     /// Routes with label sets of their own, and how many there may be.
     pub(super) routes: usize,
     pub(super) routes_max: usize,
@@ -222,6 +224,7 @@ impl Store {
             state: Mutex::new(State {
                 series: FxHashMap::default(),
                 other: Series::new(now),
+                phases: PhaseDurations::default(),
                 candidates: FxHashMap::default(),
                 ranked: now,
             }),
@@ -229,8 +232,14 @@ impl Store {
     }
 
     /// Adds what a worker counted. Takes some 200 ns a cell.
-    pub(super) fn add(&self, cells: impl Iterator<Item = Cell>, now: Instant) {
+    pub(super) fn add(
+        &self,
+        cells: impl Iterator<Item = Cell>,
+        phases: &PhaseDurations,
+        now: Instant,
+    ) {
         let mut state = self.lock();
+        state.phases += phases;
         for cell in cells {
             let labels = Labels::of(&cell);
             let series = state.series_of(labels, self.routes_max, &cell, now);
@@ -249,7 +258,7 @@ impl Store {
     pub fn scrape(&self, now: Instant) -> Snapshot {
         let mut state = self.lock();
         let mut series: Vec<_> = state.series.clone().into_iter().collect();
-        let routes = state.routes();
+        let (routes, phases) = (state.routes(), state.phases);
         if !state.other.counts.is_empty() {
             series.push((Labels::other(), state.other.clone()));
         }
@@ -260,6 +269,7 @@ impl Store {
         series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Snapshot {
             series,
+            phases,
             routes,
             routes_max: self.routes_max,
         }

@@ -1,11 +1,15 @@
 //! One worker's counts since it last gave them to the store.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use super::histogram::{DURATION_BOUNDS_US, DURATIONS, Histogram, SIZE_BOUNDS, SIZES, bucket};
+use super::histogram::{
+    DURATION_BOUNDS_US, DURATIONS, Histogram, PHASE_BOUNDS_US, PHASES, SIZE_BOUNDS, SIZES, bucket,
+    bucket_of_small,
+};
 use super::store::Store;
 use crate::limits::TALLY_CELLS_MAX;
 use crate::message::Method;
@@ -77,11 +81,35 @@ pub(super) struct Cell {
     pub(super) exemplars: [Option<Exemplar>; DURATIONS],
 }
 
-/// A worker's cells.
+/// How long each phase takes, whatever the route; in the order of [`Phases::NAMES`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PhaseDurations(pub(super) [Histogram<PHASES>; Phases::NAMES.len()]);
+
+impl PhaseDurations {
+    /// Counts those of a request. A phase without a microsecond is one that it did not have.
+    fn count(&mut self, phases: &Phases) {
+        for (histogram, took_us) in self.0.iter_mut().zip(phases.values()) {
+            if took_us > 0 {
+                histogram.count(bucket_of_small(&PHASE_BOUNDS_US, took_us), took_us);
+            }
+        }
+    }
+}
+
+impl AddAssign<&Self> for PhaseDurations {
+    fn add_assign(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// A worker's cells, and its phases.
 pub(crate) struct Tally {
     store: Arc<Store>,
     indexes: FxHashMap<Key, usize>,
     cells: Vec<Cell>,
+    phases: PhaseDurations,
 }
 
 impl Tally {
@@ -90,6 +118,7 @@ impl Tally {
             store,
             indexes: FxHashMap::default(),
             cells: Vec::new(),
+            phases: PhaseDurations::default(),
         }
     }
 
@@ -116,12 +145,15 @@ impl Tally {
         if let Some(cell) = self.cells.get_mut(index) {
             cell.count(observed);
         }
+        self.phases.count(&observed.phases);
     }
 
     /// Gives all that was counted to the store.
     pub(crate) fn flush(&mut self) {
         if !self.cells.is_empty() {
-            self.store.add(self.cells.drain(..), Instant::now());
+            let phases = std::mem::take(&mut self.phases);
+            self.store
+                .add(self.cells.drain(..), &phases, Instant::now());
             self.indexes.clear();
         }
     }
