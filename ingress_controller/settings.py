@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -38,7 +39,7 @@ from ingress_controller.otel import RemoteSampler, sampling_url, telemetry
 from ingress_controller.propagators import propagators
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
-from ingress_controller.traces.export.destination import Export
+from ingress_controller.traces.export.destination import Destination, Export, OtlpGrpc, OtlpHttp
 from ingress_controller.traces.export.exporters import LINGER_S
 from ingress_controller.traces.store.limits import AGE_S_MAX, BYTES_MAX
 from proxy.access_log import AccessLog, AccessLogFormat
@@ -430,8 +431,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
             f"{name} trusted-proxies trusts nobody without --trusted-proxies; add it, or say none."
         )
     _refuse_twice(settings)
-    _refuse_alike(settings.exports)
-    return settings
+    return msgspec.structs.replace(settings, exports=_told_apart(settings.exports))
 
 
 def _store(given: _Given, env: Mapping[str, str]) -> StoreSettings | None:
@@ -632,15 +632,33 @@ def _refuse_twice(settings: Settings) -> None:
         seen[address] = flag
 
 
-def _refuse_alike(exports: Sequence[Export]) -> None:
-    names = [export.name for export in exports]
-    for name in names:
-        if names.count(name) > 1:
+def _told_apart(exports: Sequence[Export]) -> tuple[Export, ...]:
+    """None goes to one place twice; of several with one name, which has no path and no header in
+    it, all but the first get a number, since the name is a label of metrics."""
+    told: list[Export] = []
+    names, places = Counter[str](), list[object]()
+    for export in exports:
+        name, place = export.name, _place(export.destination)
+        if place in places:
             raise SettingsError(f"Spans would be exported to {name} twice; keep one of the two.")
+        places.append(place)
+        names[name] += 1
+        number = f" #{names[name]}" if names[name] > 1 else ""
+        told.append(msgspec.structs.replace(export, name=name + number))
     spills = [export.spill.directory for export in exports if export.spill is not None]
     for directory in spills:
         if spills.count(directory) > 1:
             raise SettingsError(f"--export: two share spill={directory}; give each its own.")
+    return tuple(told)
+
+
+def _place(destination: Destination) -> object:
+    """Where spans go, and as whose: headers name tenants."""
+    match destination:
+        case OtlpHttp(url=where) | OtlpGrpc(address=where):
+            return where, dict(destination.headers)
+        case _:
+            return destination
 
 
 def _existing_directory(text: str) -> Path:

@@ -218,6 +218,17 @@ def test_the_store_is_where_and_as_large_as_asked_for(tmp_path: Path) -> None:
     assert run_settings("--store", "off").store is None
 
 
+def test_exports_to_two_places_of_one_host_have_names_of_their_own(tmp_path: Path) -> None:
+    tenant = tmp_path / "headers"
+    tenant.write_text("X-Scope-OrgID: b\n")
+    urls = ("http://h/a", "http://h/b", f"http://h/b?headers={tenant}", "console")
+    flags = [word for url in urls for word in ("--export", url)]
+
+    names = [export.name for export in run_settings(*flags).exports]
+
+    assert names == ["otlp+http://h", "otlp+http://h #2", "otlp+http://h #3", "console"]
+
+
 def test_formats_that_are_read_are_sent_too_unless_others_are_named() -> None:
     b3, w3c = Propagator.B3, Propagator.TRACECONTEXT
     by_variable = run_settings(env=IN_CLUSTER | {"OTEL_PROPAGATORS": "b3,tracecontext"})
@@ -278,6 +289,13 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         (
             ["run", "--manifests", "{dir}", "--export", "console", "--export", "console"],
             "Spans would be exported to console twice; keep one of the two.",
+        ),
+        (
+            [
+                *["run", "--manifests", "{dir}", "--otlp-endpoint", "http://h"],
+                *["--export", "http://h?compression=gzip"],
+            ],
+            "Spans would be exported to otlp+http://h twice; keep one of the two.",
         ),
         (
             [
