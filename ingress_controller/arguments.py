@@ -282,7 +282,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
         (
             "--random-flag",
             "BOOL",
-            "say of new trace ids that they are random (W3C level 2); default: true",
+            "say of new trace ids that they are random (W3C level 2); default: false",
         ),
     )
     group(

@@ -201,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sampling_remote: RemoteSampler | None = None
     debug_key: Secret = Secret()
     tracing_enabled: bool = True
-    random_flag: bool = True
+    random_flag: bool = False
     extract: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     trust_context: TrustContext = TrustContext.ALL
@@ -411,7 +411,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         sampling_remote=given.one("--sampling-remote", _remote_sampler) or otel.remote,
         debug_key=given.one("--debug-key-file", _secret_file) or Secret(),
         tracing_enabled=otel.enabled,
-        random_flag=given.one("--random-flag", _switch) is not False,
+        random_flag=given.one("--random-flag", _switch) or False,
         extract=extract,
         inject=extract if inject is None else inject,
         trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,

@@ -535,7 +535,7 @@ class Tracing(_Value, frozen=True):
 
     policy: TracingPolicy = TracingPolicy()
     enabled: bool = True  # False: no span is made and no trace context is injected
-    random_flag: bool = True
+    random_flag: bool = True  # `spanway run`: off unless asked
     server_timing: ServerTiming = ServerTiming.OFF  # of requests without a policy of their own, too
     debug_key: str = ""
     detail: SpanDetail = SpanDetail()
