@@ -350,3 +350,8 @@ async def test_web_socket_over_a_stream_becomes_an_upgrade(
     asked = upstream.exchanges[0].head
     assert (asked.start_line, asked.one("upgrade")) == ("GET / HTTP/1.1", "websocket")
     assert len(asked.one("sec-websocket-key") or "") == 24
+    segment = await data_plane.segment()
+    (attempt,) = segment.attempts
+    told = [span.attributes["http.response.status_code"] for span in (segment.server, attempt)]
+    assert told == [200, 101], "to the client, by the endpoint"
+    assert segment.server.attributes["spanway.websocket.messages_received"] == 0, "no frames"

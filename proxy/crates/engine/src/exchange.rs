@@ -355,8 +355,8 @@ impl Download<'_, '_> {
         if is_websocket(self.request) {
             self.marks.websocket.get_or_init(Box::default);
         }
-        reply::switch(self.to_client, self.response);
-        self.pace.live.status.set(self.response.status);
+        let told = reply::switch(self.to_client, self.response);
+        self.pace.live.status.set(told);
         self.marks.status.set(self.response.status);
         self.marks.first_response.set(Some(self.pace.moved()));
         self.from_upstream.open_tunnel();

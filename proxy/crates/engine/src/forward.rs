@@ -139,8 +139,13 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn add(&mut self, tried: Tried) {
-        self.status = tried.marks.status.get();
+    /// After an attempt; `told` is the status that the client was told, which is another one over
+    /// HTTP/2 where the endpoint switched protocols.
+    fn add(&mut self, tried: Tried, told: u16) {
+        self.status = match tried.marks.status.get() {
+            101 => told,
+            status => status,
+        };
         self.grpc_status = tried.marks.grpc_status.get();
         self.first_response = tried.marks.first_response.get();
         self.end = Some(tried.end);
@@ -429,7 +434,7 @@ async fn balance(
         if picked.report(backend, tried.finding(), tried.end) {
             worker.stats.ejections.add(1);
         }
-        outcome.add(tried);
+        outcome.add(tried, job.live.status.get());
         if let Some(denied) = turn.denied.get() {
             worker.stats.retries_denied.add(1);
             outcome.balance = outcome.balance.map(|balance| balance.denied(denied));

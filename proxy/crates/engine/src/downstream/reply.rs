@@ -40,10 +40,13 @@ pub fn interim(sink: &mut Sink<'_>, request: &RequestHead, response: &ResponseHe
     }
 }
 
-/// Tells that the endpoint switched protocols.
-pub fn switch(sink: &mut Sink<'_>, response: &ResponseHead) {
+/// Tells that the endpoint switched protocols; returns the status that the client gets for it.
+pub fn switch(sink: &mut Sink<'_>, response: &ResponseHead) -> u16 {
     match sink {
-        Sink::Http1(sink) => headers::encode_interim(sink.out, response),
+        Sink::Http1(sink) => {
+            headers::encode_interim(sink.out, response);
+            response.status
+        }
         // RFC 8441, section 5: there it is a success like any other.
         Sink::Http2(sink) => {
             let mut head: Response<()> = headers::interim(response);
@@ -51,6 +54,7 @@ pub fn switch(sink: &mut Sink<'_>, response: &ResponseHead) {
             head.headers_mut()
                 .remove(http::header::SEC_WEBSOCKET_ACCEPT);
             sink.head = Some(head);
+            200
         }
     }
 }

@@ -73,7 +73,7 @@ impl Baselines {
 /// What the request is compared with others by; `None` if it never came near a backend, or became a
 /// tunnel, which takes as long as its ends like.
 fn key(segment: &Segment<'_>) -> Option<u64> {
-    segment.balance.filter(|_| segment.status != 101)?;
+    segment.balance.filter(|_| segment.tunnel.is_none())?;
     match segment.route {
         Some(route) => Some(route.id),
         None => segment.backend.map(|backend| backend.load.id),
