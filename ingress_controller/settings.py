@@ -11,6 +11,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,6 +94,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=StrEnum)
 _G = TypeVar("_G")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -414,11 +416,11 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         random_flag=given.one("--random-flag", _switch) or False,
         extract=extract,
         inject=extract if inject is None else inject,
-        trust_context=given.one("--trust-context", _trust_context) or TrustContext.ALL,
-        server_timing=given.one("--server-timing", _server_timing) or ServerTiming.OFF,
-        phase_spans=given.one("--phase-spans", _phase_spans) or PhaseSpans.SLOW,
+        trust_context=given.one("--trust-context", _one_of(TrustContext)) or TrustContext.ALL,
+        server_timing=given.one("--server-timing", _one_of(ServerTiming)) or ServerTiming.OFF,
+        phase_spans=given.one("--phase-spans", _one_of(PhaseSpans)) or PhaseSpans.SLOW,
         span_detail=_span_detail(given),
-        kernel_timestamps=given.one("--kernel-timestamps", _kernel_timestamps)
+        kernel_timestamps=given.one("--kernel-timestamps", _one_of(KernelTimestamps))
         or KernelTimestamps.OFF,
         warnings=otel.warnings,
     )
@@ -471,7 +473,7 @@ def _access_log(given: _Given, source: ManifestsSource | KubernetesSource) -> Ac
     """In a pod a line per request on stdout: what who comes from ingress-nginx has."""
     is_pod = isinstance(source, KubernetesSource) and source.kubeconfig is None
     path = given.one("--access-log", _log_path) or ("-" if is_pod else "off")
-    form = given.one("--access-log-format", _log_format)
+    form = given.one("--access-log-format", _one_of(AccessLogFormat))
     if path != "off":
         return AccessLog(path, form or AccessLogFormat.UPSTREAM)
     if form is not None and not given.texts("--access-log"):
@@ -487,13 +489,6 @@ def _log_path(text: str) -> str:
     if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f'"{text}" is no place for a file; name one in a directory there is')
     return str(path)
-
-
-def _log_format(text: str) -> AccessLogFormat:
-    try:
-        return AccessLogFormat(text)
-    except ValueError:
-        raise ValueError(f'"{text}" is none of {", ".join(AccessLogFormat)}') from None
 
 
 def _metrics_routes(given: _Given) -> int:
@@ -734,21 +729,6 @@ def _trace_link(text: str) -> str:
     return text
 
 
-def _phase_spans(text: str) -> PhaseSpans:
-    try:
-        return PhaseSpans(text)
-    except ValueError as err:
-        raise ValueError(f'"{text}" is none of {", ".join(PhaseSpans)}') from err
-
-
-def _kernel_timestamps(text: str) -> KernelTimestamps:
-    try:
-        return KernelTimestamps(text.lower())
-    except ValueError:
-        choices = ", ".join(KernelTimestamps)
-        raise ValueError(f'"{text}" is none of {choices}') from None
-
-
 def _seconds(text: str) -> float:
     return _seconds_within(text, 0, DRAIN_S_MAX)
 
@@ -797,24 +777,23 @@ def _takeover_path(text: str) -> Path:
     return path
 
 
+def _one_of(words: type[_E]) -> Callable[[str], _E]:
+    """Reads one of them; `_` is written as `-`."""
+
+    def read(text: str) -> _E:
+        try:
+            return words(text.lower().replace("-", "_"))
+        except ValueError:
+            known = ", ".join(words).replace("_", "-")
+            raise ValueError(f'"{text}" is none of {known}') from None
+
+    return read
+
+
 def _switch(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(f'"{text}" is neither true nor false')
     return text.lower() == "true"
-
-
-def _trust_context(text: str) -> TrustContext:
-    try:
-        return TrustContext(text.lower().replace("-", "_"))
-    except ValueError as err:
-        raise ValueError(f'"{text}" is neither all, trusted-proxies nor none') from err
-
-
-def _server_timing(text: str) -> ServerTiming:
-    try:
-        return ServerTiming(text.lower())
-    except ValueError as err:
-        raise ValueError(f'"{text}" is neither off, trace nor timing') from err
 
 
 def _object_name(text: str) -> str:

@@ -244,7 +244,7 @@ def test_formats_that_are_read_are_sent_too_unless_others_are_named() -> None:
 def test_what_clients_are_told_is_read() -> None:
     assert run_settings().server_timing is ServerTiming.OFF
     assert run_settings("--server-timing", "timing").server_timing is ServerTiming.TIMING
-    with pytest.raises(SettingsError, match='"all" is neither off, trace nor timing'):
+    with pytest.raises(SettingsError, match='"all" is none of off, trace, timing'):
         run_settings("--server-timing", "all")
 
 
@@ -396,7 +396,7 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         ),
         (
             ["run", "--manifests", "{dir}", "--trust-context", "some"],
-            '--trust-context: "some" is neither all, trusted-proxies nor none.',
+            '--trust-context: "some" is none of all, trusted-proxies, none.',
         ),
         (
             ["run", "--manifests", "{dir}", "--trust-context", "trusted-proxies"],
