@@ -10,7 +10,7 @@ from benchmarks.idle import Idle
 from benchmarks.large_table import LargeTable
 from benchmarks.load import FixedRate, Grpc, Http1, Http2, Load, ResumedHandshakes
 
-OURS = ("spanway-off", "spanway", "spanway-export")
+OURS = ("spanway-off", "spanway", "spanway-export", "spanway-kernel", "spanway-store")
 PEERS = ("nginx", "haproxy", "envoy", "caddy")
 PACED_RPS_MAX = 12_000
 """What the open loop can offer on a core that it shares with the origin, and be idle half of the

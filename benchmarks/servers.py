@@ -35,6 +35,8 @@ VARIANTS = {
     "spanway-2": Variant("spanway", "2 workers, 3 spans", workers=2),
     "spanway-off": Variant("spanway", "tracing off"),
     "spanway-export": Variant("spanway", "3 spans, exported"),
+    "spanway-kernel": Variant("spanway", "kernel timestamps on all"),
+    "spanway-store": Variant("spanway", "3 spans, stored as far as it comes"),
     "direct": Variant("direct", "no proxy"),
 }
 """Every server, by name."""
@@ -125,7 +127,9 @@ class Starter:
     def _spanway(self, name: str) -> Server:
         """The real command; it is ready when its admin server says so."""
         ports, admin = _ports("http", *(["https"] if self.tls else [])), free_port()
-        argv = [program("spanway"), "run", "--admin", f"127.0.0.1:{admin}", "--store", "off"]
+        argv = [program("spanway"), "run", "--admin", f"127.0.0.1:{admin}"]
+        argv += ["--store", "memory" if name == "spanway-store" else "off"]
+        argv += ["--kernel-timestamps", "all" if name == "spanway-kernel" else "off"]
         argv += ["--manifests", str(self._config(name, "manifests.yaml", {}).parent)]
         argv += ["--workers", str(VARIANTS[name].workers)]
         for kind, port in ports.items():
