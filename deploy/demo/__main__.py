@@ -89,7 +89,7 @@ class Demo:
             receiving(self._collector) as traces_url,
             Children(self._console.say) as children,
         ):
-            shop = [await children.start(pod(name, traces_url)) for name in PODS]
+            shop = [await children.start(pod(name, traces_url, self._admin)) for name in PODS]
             spanway = await children.start(self._spanway(traces_url))
             for child in shop:
                 await children.ready(child, f"http://127.0.0.1:{PODS[child.name]}/healthz")
@@ -195,7 +195,7 @@ class Demo:
             self._console.line(self._collector.trace(trace_id))
 
 
-def pod(name: str, traces_url: str) -> Child:
+def pod(name: str, traces_url: str, admin: str) -> Child:
     """One process of the shop; `catalog-1` is a second one of the service `catalog`."""
     service = name.rpartition("-")[0]
     argv = [sys.executable, str(HERE / "shop.py"), service, str(PODS[name])]
@@ -204,6 +204,7 @@ def pod(name: str, traces_url: str) -> Child:
     environment = {
         "OTEL_SERVICE_NAME": service,
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces_url,
+        "SHOP_TRACES_TOO": f"http://{admin}/v1/traces",  # for Spanway's page
         "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; the default of 5 s is long to wait for a drawing
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
     }

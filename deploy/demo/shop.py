@@ -1,10 +1,12 @@
 """A small shop of three services with OpenTelemetry: `python shop.py SERVICE PORT [CALLEE=URL…]`.
 
 `storefront` asks `catalog` and `recommend` in parallel; `recommend` is slow on purpose. Where the
-spans go is told by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).
+spans go is told by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT), and by
+SHOP_TRACES_TOO, a second endpoint.
 """
 
 import asyncio
+import os
 import random
 import sys
 from html import escape
@@ -81,7 +83,11 @@ def app(service: str, callees: dict[str, str]) -> web.Application:
 def main() -> None:
     service, port, *callees = sys.argv[1:]
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    exporters = [OTLPSpanExporter()]
+    if endpoint := os.environ.get("SHOP_TRACES_TOO"):
+        exporters.append(OTLPSpanExporter(endpoint))
+    for exporter in exporters:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     AioHttpClientInstrumentor().instrument()
     AioHttpServerInstrumentor().instrument()

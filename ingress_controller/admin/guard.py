@@ -3,8 +3,8 @@
 Rules: one middleware for all routes. Without a token whoever reaches the address may read, as with
 other proxies; a page of somebody else's must not do so through a browser that reaches it (DNS
 rebinding), so a Host that could be in public DNS is refused. With a token that cannot happen, since
-neither the header nor the cookie is sent for another name. There is nothing here to change by a
-request, and no answer allows another origin.
+neither the header nor the cookie is sent for another name. No answer allows another
+origin, and what can be sent here (spans) has a content type that a browser asks about before.
 Source: Content Security Policy Level 3; Fetch, "CORS protocol"; RFC 6265bis, SameSite.
 """
 

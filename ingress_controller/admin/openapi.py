@@ -150,6 +150,7 @@ _SEARCH = [
     *(_parameter(name, _TEXT) for name in (*COLUMNS, "text")),
     _parameter("status", {"type": "string", "pattern": "^[1-5](xx|[0-9][0-9])$"}),
     *(_parameter(name, _DURATION) for name in ("min_duration", "max_duration")),
+    _parameter("attribute", {"type": "string", "pattern": "^[a-z.]{1,20}=[a-z0-9]{1,20}$"}),
     _parameter("error", {"enum": ["true", "false"]}),
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": TRACES_MAX}),
     *_WINDOW,

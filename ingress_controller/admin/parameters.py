@@ -92,8 +92,8 @@ def window(given: dict[str, str]) -> Window:
         since_ns = duration_ns("since", given["since"], SINCE_S_MAX)
     else:
         since_ns = int(SINCE_S * 1e9)
-    end_ns = _time_ns("to", given["to"]) if "to" in given else now_ns
-    start_ns = _time_ns("from", given["from"]) if "from" in given else end_ns - since_ns
+    end_ns = time_ns("to", given["to"]) if "to" in given else now_ns
+    start_ns = time_ns("from", given["from"]) if "from" in given else end_ns - since_ns
     if start_ns > end_ns:
         raise ParameterError("from", cut(given.get("from", "")), "is later than to")
     return Window(max(0, start_ns), end_ns)
@@ -145,7 +145,8 @@ def refused(err: ParameterError) -> web.Response:
     return refusal(400, str(err), parameter=err.parameter, value=err.value)
 
 
-def _time_ns(name: str, text: str) -> int:
+def time_ns(name: str, text: str) -> int:
+    """UTC nanoseconds of seconds or milliseconds since 1970, or of RFC 3339."""
     try:
         if re.fullmatch(r"[0-9]{1,11}(\.[0-9]{1,9})?", text):
             whole, _, part = text.partition(".")

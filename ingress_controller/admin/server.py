@@ -14,8 +14,10 @@ from aiohttp import web
 from ingress_controller.admin import openapi
 from ingress_controller.admin.analysis import AnalysisApi
 from ingress_controller.admin.guard import Guard
+from ingress_controller.admin.jaeger import JaegerApi
 from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
+from ingress_controller.admin.otlp_receiver import OtlpReceiver
 from ingress_controller.admin.page import add_page
 from ingress_controller.admin.problems import explain, problems
 from ingress_controller.admin.traces import TracesApi
@@ -38,6 +40,8 @@ Spanway {version}: a browser gets the web page here
 /api/live       the requests that are inside now: filters, order, counts; watch=1 goes on
 /api/traces     the traces that are kept: search; /api/traces/ID is one; /api/values what to search
 /api/analysis/… where their time went: latency, nodes, bottlenecks, compare, graph, path
+/jaeger/api/…   the same as Jaeger answers it, for Grafana and others
+/v1/traces      POST: applications' own spans, by OTLP/HTTP
 /metrics        all that is counted, for Prometheus: text 0.0.4 or OpenMetrics with exemplars
 /api/stats      counters of the data plane, the export and the cache
 /api/config     the settings in force, without secrets
@@ -166,8 +170,9 @@ def application(state: State) -> web.Application:
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
     app.router.add_get("/api/live", LiveApi(state.live).serve)
-    TracesApi(state.store).add_to(app)
-    AnalysisApi(state.store).add_to(app)
+    store = state.store
+    for api in (TracesApi(store), AnalysisApi(store), JaegerApi(store), OtlpReceiver(store)):
+        api.add_to(app)
     app.router.add_get("/api/stats", json(lambda: state.stats))
     app.router.add_get(
         "/api/config", json(lambda: {"version": state.version, "groups": state.config})

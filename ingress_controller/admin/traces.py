@@ -42,7 +42,17 @@ if TYPE_CHECKING:
 LIMIT = 20  # traces where nothing is said; Jaeger's page, too
 DURATION_S_MAX = 86_400.0 * 30  # of what is asked for; WebSocket connections last for days
 
-_OTHERS = ("service", "status", "text", "min_duration", "max_duration", "error", "limit", *WINDOW)
+_OTHERS = (
+    "service",
+    "status",
+    "text",
+    "attribute",
+    "min_duration",
+    "max_duration",
+    "error",
+    "limit",
+    *WINDOW,
+)
 _FIELDS = {field.name.lower(): field for field in Field}
 COLUMNS = ["service", *_FIELDS]
 """Of what there are values; a search has a parameter for each."""
@@ -188,6 +198,7 @@ def read_search(parameters: Iterable[tuple[str, str]]) -> Search:
         service=given.get("service"),
         fields={field: given[name] for name, field in _FIELDS.items() if name in given},
         status=_status(given["status"]) if "status" in given else None,
+        attributes=_attribute(given["attribute"]) if "attribute" in given else {},
         text=given.get("text"),
         duration_ns_min=_duration(given, "min_duration"),
         duration_ns_max=_duration(given, "max_duration"),
@@ -248,6 +259,13 @@ def _column(of: str) -> str:
     if of not in COLUMNS:
         raise ParameterError("of", cut(of), f"is none of {', '.join(COLUMNS)}")
     return "service" if of == "service" else _FIELDS[of].value
+
+
+def _attribute(text: str) -> Mapping[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator):
+        raise ParameterError("attribute", cut(text), "has no name; write user.id=7")
+    return {name: value}
 
 
 def _duration(given: Mapping[str, str], name: str) -> int | None:

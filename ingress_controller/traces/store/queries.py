@@ -5,7 +5,7 @@ part of it; every answer is bounded. Columns are those of `crates/columns/src/sc
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +64,15 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     Times are UTC nanoseconds: when such a span started, both ends included. `service` made the
     span, or is a Service that Spanway balances, `name` or `namespace/name`. `status` is the least
     and the most. `text` occurs in a span's name, path or host. `is_failed` is about the trace: it
-    has, or has not, a span with an error. Durations are of the trace's longest span.
+    has, or has not, a span with an error. `attributes` are of a span or of who made it, by name and
+    value, numbers as text. Durations are of the trace's longest span.
     """
 
     start_ns: int
     end_ns: int
     service: str | None = None
-    fields: dict[Field, str] = {}
+    fields: Mapping[Field, str] = {}
+    attributes: Mapping[str, str] = {}
     status: tuple[int, int] | None = None
     text: str | None = None
     duration_ns_min: int | None = None
@@ -104,7 +106,8 @@ class TraceSummary(msgspec.Struct, frozen=True):
 
 def search(connection: "DuckDBPyConnection", wanted: Search) -> list[TraceSummary]:
     """The newest that fit, at most `wanted.limit`."""
-    conditions, parameters = _conditions(wanted)
+    columns = [column[0] for column in connection.execute(_COLUMNS).description]
+    conditions, parameters = _conditions(wanted, columns)
     of_traces = _of_traces(wanted)
     # What is formatted here is text of this file alone. All spans count for what is said of traces.
     statement = _FOUND.format(
@@ -152,7 +155,14 @@ def operations(connection: "DuckDBPyConnection", service: str) -> list[tuple[str
     return [(name, _KINDS.get(kind, SpanKind.UNSPECIFIED)) for name, kind in found]
 
 
-def _conditions(wanted: Search) -> tuple[list[str], dict[str, Any]]:
+def calls(
+    connection: "DuckDBPyConnection", start_ns: int, end_ns: int
+) -> list[tuple[str, str, int]]:
+    """Which service called which, how often: a span whose parent is another service's."""
+    return connection.execute(_CALLS, {"start_ns": start_ns, "end_ns": end_ns}).fetchall()
+
+
+def _conditions(wanted: Search, columns: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Of one span each, with their parameters."""
     conditions: list[str] = []
     parameters: dict[str, Any] = {}
@@ -170,6 +180,14 @@ def _conditions(wanted: Search) -> tuple[list[str], dict[str, Any]]:
         add(f"service = $service OR {balanced}", service=wanted.service, service_name=name)
     for field, value in wanted.fields.items():
         add(f'"{field}" = ${field.name.lower()}', **{field.name.lower(): value})
+    for index, (name, value) in enumerate(wanted.attributes.items()):
+        key, path = f"value_{index}", f"path_{index}"
+        if name in columns:  # so it is text of ours
+            add(f'"{name}"::VARCHAR = ${key}', **{key: value})
+            continue
+        texts = " OR ".join(f"json_extract_string({one}, ${path}) = ${key}" for one in _JSONS)
+        pointer = name.replace("~", "~0").replace("/", "~1")
+        add(texts, **{key: value, path: f"/{pointer}"})
     if wanted.status is not None:
         least, most = wanted.status
         status = '"http.response.status_code" BETWEEN $status_min AND $status_max'
@@ -224,6 +242,8 @@ def _summary(trace_hi: int, trace_lo: int, *rest: Any) -> TraceSummary:
     return TraceSummary(trace_id=_hex(trace_hi, trace_lo), **fields)
 
 
+_JSONS = ("attributes", "resource")
+_COLUMNS = "SELECT * FROM spans LIMIT 0"
 _FOUND = """
 SELECT trace_hi, trace_lo, max(start_ns)
 FROM spans
@@ -254,6 +274,14 @@ ORDER BY min(start_ns) DESC
 _TRACE = """
 SELECT * FROM spans WHERE trace_hi = $hi AND trace_lo = $lo
 ORDER BY start_ns, duration_ns DESC LIMIT $limit
+"""
+
+_CALLS = f"""
+SELECT caller.service, callee.service, count(*)
+FROM spans AS callee JOIN spans AS caller ON callee.parent_id = caller.span_id
+  AND callee.trace_hi = caller.trace_hi AND callee.trace_lo = caller.trace_lo
+WHERE callee.start_ns BETWEEN $start_ns AND $end_ns AND caller.service <> callee.service
+GROUP BY ALL ORDER BY ALL LIMIT {VALUES_MAX}
 """
 
 _KINDS = {int(kind): kind for kind in SpanKind}
