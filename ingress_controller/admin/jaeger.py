@@ -33,8 +33,8 @@ from ingress_controller.traces.store.queries import (
     calls,
     operations,
     search,
+    services,
     spans_of,
-    values,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ SPANS_MAX = 20_000  # of all traces of one answer; of those that do not fit the 
 
 _TAG = "query.attributes["
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{1,32}")
-_ALL = {"start_ns": 0, "end_ns": 2**63 - 1}
 _T = TypeVar("_T")
 _Handler = Callable[[web.Request], Any]
 
@@ -78,7 +77,7 @@ class JaegerApi:
         get(f"{PREFIX}/api/v3/traces/{{id}}", self._v3(self.trace_v3))
 
     async def services(self, _: web.Request) -> list[Any]:
-        return sorted(await self._ask(lambda asked: values(asked, "service", **_ALL)))
+        return list(await self._ask(services))
 
     async def operation_names(self, request: web.Request) -> list[Any]:
         service = request.match_info["service"]

@@ -171,9 +171,9 @@ class TracesApi:
             return refusal(404, NO_STORE)
         try:
             given = given_once(request.query.items(), ["of", *WINDOW])
-            times, column = window(given), _column(given.get("of", ""))
+            times, field = window(given), _field(given.get("of", ""))
             found = await self._store.ask(
-                lambda connection: values(connection, column, *times),
+                lambda connection: values(connection, field, *times),
                 start_ns=times.start_ns,
                 end_ns=times.end_ns,
             )
@@ -255,10 +255,10 @@ def _decoded(text: bytes) -> Mapping[str, Any]:
     return msgspec.json.decode(text, type=dict[str, Any])
 
 
-def _column(of: str) -> str:
+def _field(of: str) -> Field | None:
     if of not in COLUMNS:
         raise ParameterError("of", cut(of), f"is none of {', '.join(COLUMNS)}")
-    return "service" if of == "service" else _FIELDS[of].value
+    return _FIELDS.get(of)
 
 
 def _attribute(text: str) -> Mapping[str, str]:

@@ -134,15 +134,21 @@ def spans_of(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
     return list({(span.span_id, span.kind): span for span in spans}.values())
 
 
-def values(connection: "DuckDBPyConnection", column: str, start_ns: int, end_ns: int) -> list[str]:
-    """What there is in a column of names; those with the most spans first."""
-    assert column == "service" or column in set(Field), column
+def values(
+    connection: "DuckDBPyConnection", field: Field | None, start_ns: int, end_ns: int
+) -> list[str]:
+    """What there is of a field, None for `Search.service`; those with the most spans first."""
+    column = _SERVICES if field is None else f'"{field}"'
+    found = connection.execute(_VALUES.format(column=column), {"start": start_ns, "end": end_ns})
+    return [str(value) for (value,) in found.fetchall()]
+
+
+def services(connection: "DuckDBPyConnection") -> list[str]:
+    """Who made spans, by name."""
     found = connection.execute(
-        f'SELECT "{column}" FROM spans WHERE start_ns BETWEEN $start_ns AND $end_ns'
-        f' AND "{column}" IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {VALUES_MAX}',
-        {"start_ns": start_ns, "end_ns": end_ns},
+        f"SELECT DISTINCT service FROM spans ORDER BY ALL LIMIT {VALUES_MAX}"
     ).fetchall()
-    return [str(value) for (value,) in found]
+    return [name for (name,) in found]
 
 
 def operations(connection: "DuckDBPyConnection", service: str) -> list[tuple[str, SpanKind]]:
@@ -252,6 +258,12 @@ GROUP BY ALL
 HAVING {having}
 ORDER BY max(start_ns) DESC
 LIMIT $limit
+"""
+
+_SERVICES = """unnest([service, "k8s.namespace.name" || '/' || "k8s.service.name"])"""
+_VALUES = f"""
+SELECT value FROM (SELECT {{column}} AS value FROM spans WHERE start_ns BETWEEN $start AND $end)
+WHERE value IS NOT NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT {VALUES_MAX}
 """
 
 _FIRST = "arg_min({0}, (start_ns, -duration_ns)) FILTER ({0} IS NOT NULL)"

@@ -175,13 +175,17 @@ async def test_a_trace_that_is_not_here_is_said_to_be_so(client: Client) -> None
 
 async def test_values_are_what_a_search_can_ask_for(store: Store, client: Client) -> None:
     await store.add(request(2, service=HOSTILE).SerializeToString())
-    await store.add(request(1, service="shop").SerializeToString())
+    balanced = request(1, service="shop")
+    [span] = balanced.resource_spans[0].scope_spans[0].spans
+    span.attributes.append(attribute("k8s.namespace.name", string_value="shop"))
+    span.attributes.append(attribute("k8s.service.name", string_value="api"))
+    await store.add(balanced.SerializeToString())
 
     services = await asked(client, "/api/values", of="service", **TIMES)
     nodes = await asked(client, "/api/values", of="node", **TIMES)
     status, answer = await asked(client, "/api/values", of="password")
 
-    assert services == (200, {"of": "service", "values": [HOSTILE, "shop"]})
+    assert services == (200, {"of": "service", "values": [HOSTILE, "shop", "shop/api"]})
     assert nodes == (200, {"of": "node", "values": []})
     assert status == 400
     assert answer["error"].startswith('of: "password" is none of service, operation')
