@@ -1,12 +1,14 @@
-"""`/api/live`: which requests are inside this data plane now.
+"""`/api/live`: which requests are inside this data plane now, or were at another moment.
 
 Rules: the engine filters, orders and counts; here a URL becomes its question, and a wrong one a
-sentence that names the parameter, its value and what to write instead. Every answer is one of now.
+sentence that names the parameter, its value and what to write instead. The past is the store's.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -21,9 +23,16 @@ from ingress_controller.admin.parameters import (
     one_of,
     refusal,
     refused,
+    time_ns,
     whole_number,
 )
-from proxy.live import Condition, Field, Kind, Live, Phase, Query, Sort
+from ingress_controller.admin.traces import NO_STORE
+from ingress_controller.traces.past import live_at, requests_at
+from ingress_controller.traces.store.queries import QuestionTooLargeError
+from proxy.live import ROWS_MAX, Condition, Field, Kind, Live, Phase, Query, Sort
+
+if TYPE_CHECKING:
+    from ingress_controller.traces.store.store import Store
 
 LIMIT = 100  # rows where nothing is said
 LIMIT_MAX = 1_000  # rows: some 800 KiB of JSON; the counts are always of all
@@ -34,15 +43,17 @@ INTERVAL_S_MIN = 0.2  # five a second: no eye is faster, and each asks every wor
 INTERVAL_S_MAX = 60.0  # a proxy in between may close what is silent for longer
 QUESTIONS_MAX = 4  # to the engine at once; more wait
 
-_OTHERS = ("age_min", "sort", "order", "limit", "watch", "interval")
+_OTHERS = ("age_min", "sort", "order", "limit", "watch", "interval", "at")
 _CLOSED = {Field.PHASE: Phase, Field.KIND: Kind}
 
 
 class LiveApi:
-    """Serves `/api/live`; `ask` is the engine's and blocks for milliseconds."""
+    """Serves `/api/live`; `ask` is the engine's and blocks for milliseconds. Without a store the
+    past is not known."""
 
-    def __init__(self, ask: Callable[[Query], Live]) -> None:
+    def __init__(self, ask: Callable[[Query], Live], store: "Store | None" = None) -> None:
         self._ask = ask
+        self._store = store
         self._questions = asyncio.Semaphore(QUESTIONS_MAX)
         self._watchers = 0
 
@@ -54,13 +65,14 @@ class LiveApi:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One answer, or with `watch=1` one after the other as server-sent events."""
         parameters = list(request.query.items())
-        if "at" in request.query:
-            return refusal(501, "at: what is over is not kept here; leave it out to see now.")
         try:
             query = read_query(parameters)
             interval_s = read_interval_s(parameters)
+            at_ns = read_at_ns(parameters)
         except ParameterError as err:
             return refused(err)
+        if at_ns is not None:
+            return await self._past(query, at_ns)
         if interval_s is None:
             return answer(await self.ask(query))
         if self._watchers >= WATCHERS_MAX:
@@ -70,6 +82,16 @@ class LiveApi:
             return await self._watch(request, query, interval_s)
         finally:
             self._watchers -= 1
+
+    async def _past(self, query: Query, at_ns: int) -> web.Response:
+        if self._store is None:
+            return refusal(404, f"at: {NO_STORE}")
+        now = await self.ask(Query(limit=ROWS_MAX))
+        try:
+            over = await self._store.ask(lambda asked: requests_at(asked, at_ns), end_ns=at_ns)
+        except QuestionTooLargeError as err:
+            return refusal(503, f"at: {err}; try again later.")
+        return answer(await asyncio.to_thread(live_at, query, at_ns, over, now))
 
     async def _watch(
         self, request: web.Request, query: Query, interval_s: float
@@ -122,6 +144,23 @@ def read_interval_s(parameters: Iterable[tuple[str, str]]) -> float | None:
         fix = f"is not a number of seconds from {INTERVAL_S_MIN:g} to {INTERVAL_S_MAX:g}"
         raise ParameterError("interval", cut(text), fix)
     return interval_s if watch == "1" else None
+
+
+def read_at_ns(parameters: Iterable[tuple[str, str]]) -> int | None:
+    """The moment that is asked about, in UTC nanoseconds; None for now.
+
+    Raises:
+        ParameterError: as above.
+    """
+    given = dict(parameters)
+    if "at" not in given:
+        return None
+    at_ns = time_ns("at", given["at"])
+    if at_ns > time.time_ns():
+        raise ParameterError("at", cut(given["at"]), "is later than now")
+    if given.get("watch") == "1":
+        raise ParameterError("watch", "1", "is given beside at; what is over does not change")
+    return at_ns
 
 
 class _Order(StrEnum):

@@ -45,7 +45,10 @@ def document(version: str) -> dict[str, Any]:
         "security": [{}, {"token": []}],
         "paths": {
             "/api/live": _get(
-                "The requests that are inside now.", live, _LIVE, errors=(400, 501, 503)
+                "The requests that are inside now, or were at a moment.",
+                live,
+                _LIVE,
+                errors=(400, 404, 503),
             ),
             "/api/traces": _get(
                 "The newest traces that fit.", found, _SEARCH, errors=(400, 404, 503)
@@ -175,6 +178,7 @@ _LIVE = [
     _parameter("sort", {"enum": list(map(str, Sort))}),
     _parameter("order", {"enum": ["asc", "desc"]}),
     _parameter("limit", {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX}),
+    _parameter("at", {"type": "string", "pattern": "^1[67][0-9]{8}$"}),
     _parameter("watch", {"enum": ["0", "1"]}),
     _parameter(
         "interval", {"type": "number", "minimum": INTERVAL_S_MIN, "maximum": INTERVAL_S_MAX}

@@ -169,7 +169,7 @@ def application(state: State) -> web.Application:
     app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
-    app.router.add_get("/api/live", LiveApi(state.live).serve)
+    app.router.add_get("/api/live", LiveApi(state.live, state.store).serve)
     store = state.store
     for api in (TracesApi(store), AnalysisApi(store), JaegerApi(store), OtlpReceiver(store)):
         api.add_to(app)

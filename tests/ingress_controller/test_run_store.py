@@ -2,16 +2,35 @@
 
 import asyncio
 import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from eventually import DEADLINE_S
 from k8s_objects import endpoint_slice, ingress, path, service
 from spanway_process import answering, free_address, spanway, write
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@asynccontextmanager
+async def upstream(
+    answer: Callable[[web.Request], Awaitable[web.Response]],
+) -> AsyncIterator[int]:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
 
 
 async def get(url: str, **headers: str) -> Any:
@@ -61,6 +80,44 @@ async def test_a_request_is_found_in_the_store_and_after_a_restart(tmp_path: Pat
     names = [span["name"] for span in shown["spans"]]
     assert names == ["GET /", "balance shop/api:80", "GET"]
     assert again["traces"] == [summary]
+
+
+async def test_who_was_inside_at_a_moment_is_told_while_it_is_and_when_it_is_over(
+    tmp_path: Path,
+) -> None:
+    http, admin = free_address(), free_address()
+    flags = ["--manifests", str(tmp_path), "--http", http, "--admin", admin]
+    has_come, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        has_come.set()
+        await may_answer.wait()
+        return web.Response()
+
+    async with upstream(answer) as port, spanway(*flags) as process:
+        write(
+            tmp_path,
+            ingress(path("/")),
+            service(),
+            endpoint_slice("api", "127.0.0.1", ports=[{"port": port}]),
+        )
+        assert process.stdout is not None
+        await process.stdout.readline()
+        request = asyncio.create_task(get(f"http://{http}/cart", Host="shop.example"))
+        await has_come.wait()
+        now = f"http://{admin}/api/live?at={time.time()}&host=shop.example"
+        inside = await get(now)
+        may_answer.set()
+        await request
+        await found(f"http://{admin}/api/traces?host=shop.example", 1)
+        over = await get(now)
+
+    assert (inside["live"], over["live"]) == (1, 1)
+    for answered in (inside, over):
+        [row] = answered["requests"]
+        assert (row["phase"], row["service"]) == ("wait", "shop/api:80")
+        assert row["route"] == "shop.example/"
+    assert inside["requests"][0]["id"] == over["requests"][0]["id"]
 
 
 async def test_a_store_that_was_asked_for_and_cannot_be_used_ends_the_start(
