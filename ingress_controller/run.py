@@ -29,6 +29,8 @@ from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Controller
 from ingress_controller.admin.readings import Readings
 from ingress_controller.admin.server import AdminServer
+from ingress_controller.aggregated.application import Resource
+from ingress_controller.aggregated.node_performances import NodePerformances
 from ingress_controller.aggregated.requests import Requests
 from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
 from ingress_controller.configuration import configuration
@@ -386,10 +388,9 @@ async def _aggregated(
         return None
     assert api is not None, "settings allow it with a cluster only"
     files = settings.api.certificate
-    ask = LiveApi(process.live).ask
     server = AggregatedServer(
         api,
-        lambda: (Requests(ask, settings.pod),),
+        partial(_resources, process, LiveApi(process.live), settings.pod),
         ServingCertificate(files.chain, files.private_key),
     )
     process.aggregated = server
@@ -400,6 +401,14 @@ async def _aggregated(
     except OSError as err:
         raise _cannot_listen("The API server", "--api", settings.api.address, err) from err
     return server
+
+
+def _resources(process: _Process, live: LiveApi, instance: str) -> list[Resource]:
+    """What the API of `kubectl get requests` has: nodes only with traces to judge them by."""
+    resources: list[Resource] = [Requests(live.ask, instance)]
+    if process.store is not None:
+        resources.append(NodePerformances(process.store, instance))
+    return resources
 
 
 def _published(settings: Settings, cache: Cache) -> list[Address]:

@@ -1,7 +1,7 @@
 """In which form an answer is wanted: whole objects, their metadata, or a table that is ready to
 print.
 
-Rules: pure; JSON only. The first form of the Accept field that is known here is taken.
+Rules: JSON only. The first form of the Accept field that is known here is taken.
 Source: Kubernetes API concepts, "Receiving resources as Tables" and "Resource version semantics".
 """
 
@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+import msgspec
+from aiohttp import web
+
 from ingress_controller.aggregated.kinds import API_VERSION, Kind
-from ingress_controller.aggregated.status_error import StatusError
+from ingress_controller.aggregated.status_error import StatusError, bad_request
 
 T = TypeVar("T")
 
@@ -61,6 +64,25 @@ def wanted_form(accept: str) -> Form:
     raise StatusError(
         406, "NotAcceptable", f'Accept: "{accept[:64]}" is not spoken; ask for application/json'
     )
+
+
+def writer(kind: Kind[T], request: web.Request, instance: str) -> "Writer[T]":
+    """What writes the answer as the request wants it.
+
+    Raises:
+        StatusError: it wants what is not spoken here.
+    """
+    included = request.query.get("includeObject") or Included.METADATA
+    if included not in list(Included):
+        raise bad_request(f'includeObject: "{included[:64]}" is none of {", ".join(Included)}.')
+    return Writer(
+        kind, wanted_form(request.headers.get("Accept", "")), Included(included), instance
+    )
+
+
+def json_response(content: Mapping[str, Any]) -> web.Response:
+    """The answer over HTTP."""
+    return web.Response(body=msgspec.json.encode(content), content_type="application/json")
 
 
 class Writer(Generic[T]):

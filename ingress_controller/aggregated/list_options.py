@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 
-from ingress_controller.aggregated.forms import Included
 from ingress_controller.aggregated.request_kind import conditions
 from ingress_controller.aggregated.status_error import bad_request
 from proxy.live import Condition, Place
@@ -52,7 +51,6 @@ class ListOptions(msgspec.Struct, frozen=True):
     sends_initial_events: bool
     wants_bookmarks: bool
     timeout_s: float
-    included: Included
 
 
 def list_options(query: Mapping[str, str]) -> ListOptions:
@@ -70,9 +68,6 @@ def list_options(query: Mapping[str, str]) -> ListOptions:
         raise bad_request(
             "resourceVersionMatch: there is no Exact, since what is over is not kept; leave it out."
         )
-    included = query.get("includeObject") or Included.METADATA
-    if included not in list(Included):
-        raise bad_request(f'includeObject: "{included[:64]}" is none of {", ".join(Included)}.')
     limit = _count(query, "limit")
     seconds = _count(query, "timeoutSeconds")
     return ListOptions(
@@ -83,7 +78,6 @@ def list_options(query: Mapping[str, str]) -> ListOptions:
         sends_initial_events=_is_true(query, "sendInitialEvents"),
         wants_bookmarks=_is_true(query, "allowWatchBookmarks"),
         timeout_s=min(float(seconds or WATCH_S_MAX), WATCH_S_MAX),
-        included=Included(included),
     )
 
 

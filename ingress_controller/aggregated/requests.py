@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from ingress_controller.aggregated.forms import Writer, wanted_form
+from ingress_controller.aggregated.forms import Writer, json_response, writer
 from ingress_controller.aggregated.kinds import API_VERSION
 from ingress_controller.aggregated.list_options import (
     LIST_ROWS_MAX,
@@ -60,9 +60,8 @@ class Requests:
         live = await self._ask(Query(named, limit=1))
         if not live.requests:
             raise not_found(REQUEST.plural, name, _ELSEWHERE)
-        options = list_options({"includeObject": request.query.get("includeObject", "")})
-        writer = self._writer(request, options)
-        return _json(writer.one(live.requests[0], self._memory.new_version()))
+        made = writer(REQUEST, request, self._instance)
+        return json_response(made.one(live.requests[0], self._memory.new_version()))
 
     async def list(self, request: web.Request, namespace: str) -> web.StreamResponse:
         """All of a namespace, or of all; with `watch` what changes of them.
@@ -85,17 +84,13 @@ class Requests:
         token = ""
         if len(rows) == options.limit:
             token = Continue(self._origin, version, rows[-1].start_ns, rows[-1].id).text()
-        return _json(self._writer(request, options).many(rows, version, token))
-
-    def _writer(self, request: web.Request, options: ListOptions) -> Writer[Row]:
-        form = wanted_form(request.headers.get("Accept", ""))
-        return Writer(REQUEST, form, options.included, self._instance)
+        return json_response(writer(REQUEST, request, self._instance).many(rows, version, token))
 
     async def _watch(
         self, request: web.Request, options: ListOptions, conditions: tuple[Condition, ...]
     ) -> web.StreamResponse:
         known = self._known(options, conditions)
-        writer = self._writer(request, options)
+        made = writer(REQUEST, request, self._instance)
         if self._watches >= WATCHES_MAX:
             raise StatusError(
                 429, "TooManyRequests", f"{WATCHES_MAX} watch already; try again later"
@@ -104,7 +99,7 @@ class Requests:
         try:
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
             await response.prepare(request)
-            watch = _Watch(request, response, writer, conditions)
+            watch = _Watch(request, response, made, conditions)
             # It was to last so long, or whoever watched has left.
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(options.timeout_s):
@@ -181,7 +176,3 @@ def _in_namespace(namespace: str) -> tuple[Condition, ...]:
 
 def _line(event: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(event) + b"\n"
-
-
-def _json(body: Mapping[str, Any]) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json")

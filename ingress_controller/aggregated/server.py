@@ -30,6 +30,8 @@ from ingress_controller.watch.reflector import Resource as Followed
 
 FILES_S = 10.0  # between two looks at the certificate's files; a kubelet renews them in a minute
 IDLE_S = 120.0  # of a connection; longer than the 90 s after which kube-apiserver closes it
+CONNECTIONS_MAX = 256  # more are closed: anybody may connect, and requests need sockets, too
+HANDSHAKE_S = 10.0  # for TLS; asyncio: 60 s
 SHUTDOWN_S = 2.0  # for answers under way
 
 _BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
@@ -83,7 +85,7 @@ class AggregatedServer:
         self._socket: socket.socket | None = None
         self._address = ""
         self._changing = asyncio.Lock()
-        self._serving: tuple[web.AppRunner, Sequence[Resource]] | None = None
+        self._serving: _Serving | None = None
         self._terms: _Terms | None = None
         self._trouble = ""
 
@@ -119,7 +121,7 @@ class AggregatedServer:
         async with self._changing:
             serving, self._serving = self._serving, None
             if serving is not None:
-                await _end(*serving)
+                await serving.end()
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
@@ -147,11 +149,18 @@ class AggregatedServer:
             app, access_log=None, shutdown_timeout=SHUTDOWN_S, keepalive_timeout=IDLE_S
         )
         await runner.setup()
-        await web.SockSite(runner, listening.dup(), ssl_context=context).start()
-        before, self._serving = self._serving, (runner, resources)
+        assert runner.server is not None, "it is set up"
+        accepting = await asyncio.get_running_loop().create_server(
+            _bounded(runner.server),
+            sock=listening.dup(),
+            ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_S,
+            backlog=_BACKLOG,
+        )
+        before, self._serving = self._serving, _Serving(accepting, runner, resources)
         self._terms = terms
         if before is not None:
-            await _end(*before)
+            await before.end()
 
     def _files(self) -> bytes:
         """What the certificate's files hold. Raises ValueError: it is of no use."""
@@ -188,7 +197,32 @@ class AggregatedServer:
         self._trouble = trouble
 
 
-async def _end(runner: web.AppRunner, resources: Sequence[Resource]) -> None:
-    for resource in resources:
-        resource.stop()
-    await runner.cleanup()
+class _Serving(NamedTuple):
+    """A server that is running."""
+
+    accepting: asyncio.Server
+    runner: web.AppRunner
+    resources: Sequence[Resource]
+
+    async def end(self) -> None:
+        """Accepts no more, ends watches, answers what is under way."""
+        self.accepting.close()
+        for resource in self.resources:
+            resource.stop()
+        await self.runner.cleanup()
+
+
+def _bounded(server: web.Server) -> Callable[[], asyncio.Protocol]:
+    """What makes the protocol of a new connection: none that serves, if there are too many."""
+
+    def protocol() -> asyncio.Protocol:
+        return server() if len(server.connections) < CONNECTIONS_MAX else _Refused()
+
+    return protocol
+
+
+class _Refused(asyncio.Protocol):
+    """A connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()

@@ -78,7 +78,7 @@ def api(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Ite
         kubeconfig, token=kubernetes.service_account_token("spanway", "spanway")
     )
     flags: list[str | Path] = ["--kubeconfig", kubeconfig, "--lease-namespace", "spanway"]
-    flags += ["--api", f"{ADDRESS}:{PORT}"]
+    flags += ["--store", "memory", "--api", f"{ADDRESS}:{PORT}"]
     flags += ["--api-cert", directory / "tls.crt", "--api-key", directory / "tls.key"]
     labels = {"app.kubernetes.io/name": "spanway"}
     try:
@@ -274,6 +274,25 @@ def test_explain_says_what_fields_mean(api: Api) -> None:
     assert "KIND:       Request" in text
     assert "inside Spanway now" in text
     assert "What it waits for now: head, route, queue, connect, send, wait, stream," in field
+
+
+def test_nodes_are_the_clusters_and_need_a_right_of_the_whole_cluster(shop: Shop) -> None:
+    def shown() -> str:
+        return shop.api.kubectl("get", "nodeperformances")
+
+    text = wait_until(
+        lambda: text if "node-a" in (text := shown()) else None,
+        lambda: f"the node that answered is shown:\n{shown()}",
+        deadline_s=DEADLINE_S,
+    )
+
+    assert columns(text)[:5] == ["NAME", "OUTLIER", "REQUESTS", "ERRORS", "P99"]
+    assert re.search(r"^node-a +no +\d+ +0 +\d\S* ", text, re.MULTILINE)
+    found = json.loads(shop.api.kubectl("get", "nodeperf", "node-a", "-o=json"))
+    assert found["status"]["pods"] >= 1
+    shop.api.kubectl("create", "rolebinding", "eve", "--clusterrole=view", "--user=eve", shop.of)
+    with pytest.raises(SceneError, match=r'Forbidden.*"eve" cannot list resource "nodeperf'):
+        shop.api.kubectl("get", "nodeperformances", "--as=eve")
 
 
 def test_rights_are_those_that_rbac_gives(shop: Shop) -> None:

@@ -1,7 +1,8 @@
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from live_rows import ROW
 
-from ingress_controller.aggregated.forms import Form, Included, Writer, wanted_form
+from ingress_controller.aggregated.forms import Form, Included, Writer, wanted_form, writer
 from ingress_controller.aggregated.request_kind import REQUEST
 from ingress_controller.aggregated.status_error import StatusError
 
@@ -9,6 +10,7 @@ KUBECTL = (
     "application/json;as=Table;v=v1;g=meta.k8s.io,"
     "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
 )
+TABLE = {"Accept": KUBECTL}
 METADATA = (
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,"
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
@@ -63,6 +65,20 @@ def test_row_of_a_table_has_as_much_of_the_object_as_is_asked_for(
     (row,) = made["rows"]
     assert len(row["cells"]) == len(made["columnDefinitions"])
     assert row.get("object", {}).get("kind") == kind
+
+
+@pytest.mark.parametrize("query", ["?includeObject=", ""])
+def test_metadata_is_included_unless_told_otherwise(query: str) -> None:
+    made = writer(REQUEST, make_mocked_request("GET", f"/{query}", TABLE), "a").one(ROW, "12")
+
+    assert made["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+
+
+def test_what_cannot_be_included_is_refused() -> None:
+    asked = make_mocked_request("GET", "/?includeObject=All", TABLE)
+
+    with pytest.raises(StatusError, match='"All" is none of None, Metadata, Object'):
+        writer(REQUEST, asked, "a")
 
 
 def test_metadata_alone_is_a_list_of_its_own_kind() -> None:

@@ -1,6 +1,5 @@
 import pytest
 
-from ingress_controller.aggregated.forms import Included
 from ingress_controller.aggregated.list_options import Continue, is_watch, list_options
 from ingress_controller.aggregated.status_error import StatusError
 
@@ -29,11 +28,6 @@ def test_switch_may_be_off(value: str) -> None:
     assert not is_watch({"watch": value})
 
 
-def test_metadata_is_included_unless_told_otherwise() -> None:
-    assert list_options({}).included is Included.METADATA
-    assert list_options({"includeObject": "None"}).included is Included.NONE
-
-
 NEGATIVE = "eyJvcmlnaW4iOiJhIiwidmVyc2lvbiI6IjEiLCJzdGFydF9ucyI6LTEsImlkIjoiYiJ9"
 
 
@@ -42,7 +36,6 @@ NEGATIVE = "eyJvcmlnaW4iOiJhIiwidmVyc2lvbiI6IjEiLCJzdGFydF9ucyI6LTEsImlkIjoiYiJ9
     [
         ("labelSelector", "app=web", "live requests have no labels; select by fields"),
         ("resourceVersionMatch", "Exact", "there is no Exact"),
-        ("includeObject", "All", '"All" is none of None, Metadata, Object.'),
         ("limit", "-1", 'limit: "-1" is not a whole number.'),
         ("timeoutSeconds", "1.5", 'timeoutSeconds: "1.5" is not a whole number.'),
         ("continue", "x", "continue: it is not from here"),

@@ -352,6 +352,17 @@ async def test_certificate_that_cannot_be_used_keeps_it_from_starting(
             await listening.start("127.0.0.1:0")
 
 
+async def test_connections_are_bounded_and_one_that_ends_makes_room(
+    believing: Rig, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 1)
+    async with client.get(f"{ROOT}/requests?watch=1&resourceVersion=0"):
+        assert await believing.status(ROOT) == 0
+
+    await client.close()
+    await until_status(believing, 200)
+
+
 async def test_next_process_listens_before_this_one_stops_and_then_has_all(
     believing: Rig,
 ) -> None:
