@@ -10,9 +10,10 @@ mod wire_json;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use spanway_engine::Instant;
 use spanway_engine::message::Fields;
 use spanway_engine::table::{
     Backend, BalancePolicy, ListenerKind, Route, SpanDetail, Table, normalise, wire,

@@ -1,7 +1,7 @@
 //! One attempt: a connection to one endpoint, one exchange over it, and what came of it.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::downstream::Client;
@@ -9,6 +9,7 @@ use crate::exchange::{Exchange, Finished, Marks, StayWith};
 use crate::forward::{After, Job, Target};
 use crate::headers::{self, Told};
 use crate::health::Finding;
+use crate::instant::Instant;
 use crate::live::Slot;
 use crate::message::{Fields, Framing};
 use crate::pace::Bounds;

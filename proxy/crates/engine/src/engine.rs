@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 
 use crate::access_log::Log;
 use crate::downstream;
+use crate::instant::Instant;
 use crate::limits::{LIVE_ANSWER_TIMEOUT, LIVE_QUESTIONS_MAX, WORKER_COMMANDS_MAX};
 use crate::live::{Answer, Ask, Query, answer_all};
 use crate::metrics::{Format, Page, Store, Tally};

@@ -8,13 +8,14 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::body::{ReadError, Relay, RelayError, Sink, Source, Waiting};
 use crate::downstream::reply;
 use crate::editor::Editor;
 use crate::grpc;
 use crate::http1::Malformed;
+use crate::instant::Instant;
 use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::live::Slot;
 use crate::message::{Fields, RequestHead, ResponseHead};

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -18,6 +18,7 @@ use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
+use crate::instant::Instant;
 use crate::live::{Live, Phase};
 use crate::message::{Fields, Name, RequestHead, ResponseHead};
 use crate::metrics::Observed;

@@ -7,8 +7,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::instant::Instant;
 use crate::table::Health;
 
 /// Where [`Moment`]s begin. They must fit into an atomic, which an `Instant` does not.

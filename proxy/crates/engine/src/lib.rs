@@ -23,6 +23,7 @@ mod grpc;
 mod headers;
 mod health;
 pub mod http1;
+mod instant;
 mod ip_text;
 pub mod limits;
 mod live;
@@ -51,6 +52,7 @@ mod worker;
 pub use engine::{EndpointHealth, Engine, Explained, Options};
 pub use headers::FieldSink;
 pub use health::Finding;
+pub use instant::Instant;
 pub use upstream::{Asker, Balancer, Earlier, Picked};
 
 /// For fuzzing, which has to get at it from outside.

@@ -5,8 +5,9 @@
 //! looked at again when it comes.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::instant::Instant;
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::live::{Phase, Slot};
 use crate::trace::Flag;

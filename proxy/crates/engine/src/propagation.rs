@@ -1,9 +1,10 @@
 //! Which trace a request belongs to, and what its endpoint is told about that.
 
 use std::borrow::Cow;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::headers::{Ends, FieldSink};
+use crate::instant::Instant;
 use crate::message::{Fields, Name, NameSet, RequestHead};
 use crate::table::{Listener, RoutePolicy, Tracing};
 use crate::trace::context::{self, ALL_NAMES, Context, Inject, Propagator};

@@ -1,9 +1,10 @@
 //! A backend's request limit, before its endpoints are asked: a place, a wait, or a refusal.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::buffer::Buffer;
 use crate::downstream::{Client, Waited};
+use crate::instant::Instant;
 use crate::live::{Live, Phase};
 use crate::table::Backend;
 use crate::trace::Flag;

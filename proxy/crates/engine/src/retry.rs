@@ -7,8 +7,8 @@
 //! Rules: this module does no I/O and reads no clock.
 
 use std::cell::Cell;
-use std::time::Instant;
 
+use crate::instant::Instant;
 use crate::message::{Method, RequestHead};
 use crate::table::{Retry, RetryOn};
 use crate::trace::{Flag, RetryDenied};

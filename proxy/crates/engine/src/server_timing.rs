@@ -7,9 +7,9 @@
 //! Source: W3C, Server Timing; W3C Trace Context, "traceresponse" (a draft of its level 2).
 
 use std::io::Write;
-use std::time::Instant;
 
 use crate::headers::Value;
+use crate::instant::Instant;
 use crate::message::{Fields, Name};
 use crate::propagation::Trace;
 use crate::table::ServerTiming;

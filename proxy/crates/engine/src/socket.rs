@@ -15,12 +15,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use spanway_kernel::{SinceEpoch, Statistics};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::instant::Instant;
 use crate::limits::KERNEL_ANSWERS_MAX;
 use crate::trace::Net;
 
@@ -251,7 +252,7 @@ fn instant(stamp: SinceEpoch) -> Instant {
     let now = Instant::now();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
     let age = wall.unwrap_or_default().saturating_sub(stamp);
-    now.checked_sub(age).unwrap_or(now)
+    now - age
 }
 
 impl AsyncRead for Socket {

@@ -6,7 +6,6 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
@@ -16,6 +15,7 @@ use tokio::task::AbortHandle;
 use crate::access_log::AccessLog;
 use crate::buffer::Buffer;
 use crate::downstream::Listeners;
+use crate::instant::Instant;
 use crate::limits::{EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
 use crate::live::{LiveRequests, Slot};
 use crate::message::{RequestHead, ResponseHead};

@@ -7,9 +7,10 @@ mod wire_json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use spanway_engine::Instant;
 use spanway_engine::message::Fields;
 use spanway_engine::table::{Backend, Table, wire};
 use spanway_engine::{Asker, Balancer, Earlier, Finding};

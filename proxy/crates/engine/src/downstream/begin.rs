@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::Origin;
 use super::connection::linger;
 use crate::headers::{self, Refusal};
+use crate::instant::Instant;
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::RequestHead;
 use crate::passthrough::pass;

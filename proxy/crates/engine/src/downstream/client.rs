@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -17,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::buffer::Buffer;
 use crate::headers::{self, Ends, Refusal};
+use crate::instant::Instant;
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::{Framing, RequestHead};
 use crate::stream::Shared;

@@ -11,7 +11,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -27,6 +26,7 @@ use crate::forward::{After, Arrival, forward};
 use crate::gathered::Gathered;
 use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
+use crate::instant::Instant;
 use crate::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_RESET_STREAMS_MAX, HTTP2_SEND_BUFFER_BYTES,
     HTTP2_SPARE_TASKS_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,

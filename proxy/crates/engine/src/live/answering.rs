@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 
 use super::answer::{Answer, Gathering};
 use super::query::Query;
 use super::view::View;
+use crate::instant::Instant;
 use crate::limits::LIVE_SLICE;
 use crate::worker::Worker;
 

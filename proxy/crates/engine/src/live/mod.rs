@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +25,7 @@ pub use query::Query;
 use crate::downstream::Origin;
 use crate::forward::Arrival;
 use crate::headers::Ends;
+use crate::instant::Instant;
 use crate::limits::LIVE_LISTED_MAX;
 use crate::message::RequestHead;
 use crate::propagation::Trace;

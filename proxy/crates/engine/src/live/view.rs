@@ -2,11 +2,12 @@
 //!
 //! Nothing here is kept by a request: its route is found anew, in the table that it was served by.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::query::{Condition, Field, Place, Query, Sort};
 use super::{Kind, PHASES, Phase, Slot, Subject};
 use crate::forward::path_to_match;
+use crate::instant::Instant;
 use crate::message::{RequestHead, Version};
 use crate::table::{Backend, Endpoint, Matched};
 

@@ -6,12 +6,12 @@
 
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::histogram::{DURATIONS, Histogram, SIZES};
 use super::tally::{Cell, Exemplar, Kind, PhaseDurations};
+use crate::instant::Instant;
 use crate::limits::{
     METRICS_CANDIDATES_MAX, METRICS_CELLS_PER_ROUTE, METRICS_GONE_AFTER, METRICS_RANK_INTERVAL,
 };

@@ -6,12 +6,12 @@
 mod wire_json;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::json;
 
 use super::store::{Snapshot, Store};
 use super::tally::{Observed, Tally};
+use crate::instant::Instant;
 use crate::limits::{METRICS_GONE_AFTER, METRICS_RANK_INTERVAL, TALLY_CELLS_MAX};
 use crate::message::Method;
 use crate::table::{Route, Table, wire};

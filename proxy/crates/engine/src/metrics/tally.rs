@@ -2,7 +2,6 @@
 
 use std::ops::AddAssign;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
@@ -11,6 +10,7 @@ use super::histogram::{
     bucket_of_small,
 };
 use super::store::Store;
+use crate::instant::Instant;
 use crate::limits::TALLY_CELLS_MAX;
 use crate::message::Method;
 use crate::table::{Backend, Route};

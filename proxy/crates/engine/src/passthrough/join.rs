@@ -9,11 +9,12 @@ use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::instant::Instant;
 use crate::limits::JOIN_READ_BYTES;
 use crate::live::Slot;
 use crate::timer::Timer;

@@ -8,7 +8,6 @@ mod join;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use smallvec::SmallVec;
 use tokio::io::AsyncWriteExt;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use self::join::{Parted, Side, join};
 use crate::downstream::Origin;
 use crate::health::Finding;
+use crate::instant::Instant;
 use crate::limits::{PASSTHROUGH_ATTEMPTS_MAX, PASSTHROUGH_IDLE_TIMEOUT};
 use crate::live::{Kind, Live, Phase, Slot, Subject};
 use crate::message::Fields;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use rustls::sign::CertifiedKey;
@@ -14,6 +14,7 @@ use super::policy::{optional, positive};
 use super::transport::{Transport, TransportId};
 use super::wire;
 use crate::health::{Vitals, Ward};
+use crate::instant::Instant;
 use crate::limits::{ENDPOINT_WEIGHT_MAX, QUEUE_MAX, QUEUE_TIMEOUT_MAX};
 use crate::stable_hash::stable_hash;
 use crate::trace::attribute::{key, put_int, put_span_name, put_text};

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::AlertDescription;
 use rustls::server::Accepted;
@@ -13,6 +13,7 @@ use tokio_rustls::StartHandshake;
 use super::hello::{Opening, read_opening};
 use super::{Server, Tls, alert};
 use crate::downstream::{Origin, linger};
+use crate::instant::Instant;
 use crate::limits::LINGER_TIMEOUT;
 use crate::passthrough::Passing;
 use crate::socket::Socket;

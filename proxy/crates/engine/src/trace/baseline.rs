@@ -7,12 +7,12 @@
 //! Rules: a few numbers per route, a bounded number of routes, no allocation per request.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
 use super::segment::Segment;
 use super::verdict::{Judgement, Times, Usual, judge};
+use crate::instant::Instant;
 use crate::limits::{
     BASELINE_DOUBLING, BASELINE_REQUESTS_MIN, BASELINE_WARM_UP_REQUESTS, BASELINES_MAX,
 };

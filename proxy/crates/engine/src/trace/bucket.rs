@@ -9,9 +9,10 @@
 //! Source: ITU-T I.371, the generic cell rate algorithm.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::clock::nanoseconds;
+use crate::instant::Instant;
+use crate::instant::nanoseconds;
 
 /// What may come at once after a pause: as much as in this time. Jaeger's rate limiter: 1 s.
 const BURST: Duration = Duration::from_secs(1);
@@ -51,7 +52,7 @@ impl Bucket {
     }
 
     fn take_within(&self, burst: Duration, count: u32, now: Instant) -> bool {
-        let now_ns = nanoseconds(now.saturating_duration_since(self.since));
+        let now_ns = now.nanoseconds_since(self.since);
         let cost_ns = self.interval_ns.saturating_mul(count.into());
         let limit_ns = now_ns.saturating_add(nanoseconds(burst));
         let taken = |full_at_ns: u64| {

@@ -4,8 +4,9 @@
 //! monotonic distance to it; a segment keeps the anchor that it began with, so a step of the wall
 //! clock can never fall between two spans of one segment.
 
+use crate::instant::{Instant, nanoseconds};
 use crate::limits::ANCHOR_AGE_MAX;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -31,19 +32,10 @@ impl Anchor {
     /// Nanoseconds since 1970 of `instant`, which may be before or after the anchor.
     #[must_use]
     pub fn unix_ns(self, instant: Instant) -> u64 {
-        match instant.checked_duration_since(self.instant) {
-            Some(after) => self.unix_ns.saturating_add(nanoseconds(after)),
-            None => self
-                .unix_ns
-                .saturating_sub(nanoseconds(self.instant.duration_since(instant))),
-        }
+        let after = instant.nanoseconds_since(self.instant);
+        let before = self.instant.nanoseconds_since(instant);
+        self.unix_ns.saturating_add(after).saturating_sub(before)
     }
-}
-
-/// Nanoseconds of a duration; 584 years is as long as it gets.
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
-    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// One worker's anchor, renewed now and then to follow the wall clock.
@@ -79,6 +71,7 @@ impl Default for Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn wall_time_is_the_anchor_plus_the_monotonic_distance() {

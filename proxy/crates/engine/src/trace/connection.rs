@@ -4,7 +4,6 @@
 //! Rules: as those of `otlp.rs`. `docs/SPANS.md` lists every attribute that is written here.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use super::attribute::{key, put_int, put_span_name, put_text};
 use super::clock::Anchor;
@@ -12,6 +11,7 @@ use super::id::{SpanId, TraceId};
 use super::otlp::{Common, Kind, SpanHead, is_ours, put_error_status, put_error_type, put_ip};
 use super::segment::Flag;
 use super::timing::{Interval, offset_ns};
+use crate::instant::Instant;
 use crate::table::{Backend, ListenerKind};
 
 /// A connection that is over.

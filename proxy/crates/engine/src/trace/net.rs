@@ -11,7 +11,9 @@
 //! is slow: bytes that were sent again are its fault, whenever they are acknowledged, and the round trip
 //! that a new handshake takes, which no application can hold up. The rest is the application's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::instant::Instant;
 
 use spanway_kernel::Statistics;
 

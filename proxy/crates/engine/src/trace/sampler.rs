@@ -5,7 +5,7 @@
 //!
 //! Source: OpenTelemetry, `ParentBased` and "`TraceState`: Probability Sampling"; Jaeger, "Sampling".
 
-use std::time::Instant;
+use crate::instant::Instant;
 
 use serde::Deserialize;
 

@@ -3,7 +3,7 @@
 //! Rules: plain values, filled in by the worker as the request goes; no rule about spans is here.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::clock::Anchor;
 use super::context::Traceparent;
@@ -12,6 +12,7 @@ use super::net::{Net, Observed};
 use super::sampler::By;
 use super::verdict::Judgement;
 use crate::grpc;
+use crate::instant::Instant;
 use crate::message::Fields;
 use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route, SpanDetail};
 

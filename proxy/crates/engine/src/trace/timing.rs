@@ -5,13 +5,12 @@
 //! are differences of positions on one line, rounded down once each.
 
 use std::ops::AddAssign;
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::clock::nanoseconds;
 use super::net::NetLine;
 use super::segment::{Attempt, Balance, Segment};
+use crate::instant::Instant;
 
 /// From and to, in nanoseconds since the segment's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,5 +283,5 @@ impl Cursor {
 }
 
 pub(super) fn offset_ns(origin: Instant, instant: Instant) -> u64 {
-    nanoseconds(instant.saturating_duration_since(origin))
+    instant.nanoseconds_since(origin)
 }

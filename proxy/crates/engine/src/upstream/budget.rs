@@ -10,8 +10,8 @@
 //! at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
+use crate::instant::Instant;
 use crate::limits::{RETRIES_PER_SECOND_MIN, RETRY_WINDOW_S};
 
 /// One backend's retries and requests of the last [`RETRY_WINDOW_S`].

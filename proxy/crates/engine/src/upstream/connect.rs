@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Counted;
+use crate::instant::Instant;
 use crate::proxy_protocol::{Announced, put_v1, put_v2};
 use crate::socket::Socket;
 use crate::stream::Stream;

@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
@@ -20,6 +19,7 @@ use tokio::sync::Notify;
 use super::Counted;
 use crate::buffer::Buffer;
 use crate::gathered::Gathered;
+use crate::instant::Instant;
 use crate::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES,
     HTTP2_UPSTREAM_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
@@ -195,7 +195,7 @@ impl Channels {
     /// Closes what nobody has used for too long; returns whether anything is left.
     pub fn sweep(&mut self, now: Instant, is_known: bool) -> bool {
         self.open.retain(|Channel { state, .. }| {
-            let is_fresh = now.duration_since(state.since.get()) < UPSTREAM_IDLE_TIMEOUT;
+            let is_fresh = now.saturating_duration_since(state.since.get()) < UPSTREAM_IDLE_TIMEOUT;
             !state.is_closed.get() && (state.streams.get() > 0 || (is_known && is_fresh))
         });
         !self.open.is_empty() || self.opening.is_some()

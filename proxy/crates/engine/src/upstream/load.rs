@@ -5,11 +5,11 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
 use super::{Budget, Full, Slots};
+use crate::instant::Instant;
 use crate::table::Backend;
 use crate::trace::baseline::unique_id;
 use crate::trace::tail::Latencies;

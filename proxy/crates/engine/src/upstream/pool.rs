@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Counted;
 use super::connect::{ConnectError, Dial, Failure};
 use super::http2::{Channel, Channels, Turn};
+use crate::instant::Instant;
 use crate::limits::{
     PATH_AGE_MAX, ROUND_TRIP_RENEWAL, UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
@@ -123,7 +123,7 @@ impl Pool {
             let is_known = known.is_none_or(|known| known.contains(endpoint));
             slot.idle.retain_mut(|idle| {
                 is_known
-                    && now.duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
+                    && now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
                     && idle.stream.is_quiet()
             });
             let has_http2 = slot.http2.sweep(now, is_known);

@@ -1,6 +1,6 @@
 //! How requests are traced, compiled from what the table says.
 
-use std::time::Instant;
+use crate::instant::Instant;
 
 use super::super::wire;
 use crate::limits::{RATE_PER_S_MAX, SAMPLING_RULES_MAX};

@@ -3,7 +3,7 @@
 //! Two are nearly as good as knowing all, and no worker runs after the others to the one that is
 //! idle. Tiers of one endpoint do not come here. Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing" (2001).
 
-use std::time::Instant;
+use crate::instant::Instant;
 
 use super::warmth;
 use crate::health::WHOLE_SHARE;

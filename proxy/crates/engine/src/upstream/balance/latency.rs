@@ -2,7 +2,9 @@
 //!
 //! Source: Finagle, "Peak EWMA"; linkerd2-proxy and tower have the same.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::instant::Instant;
 
 /// In this time an observation loses 63 % of its weight. Finagle and linkerd: 10 s.
 const DECAY_S: f64 = 10.0;

@@ -15,7 +15,6 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
@@ -24,6 +23,7 @@ use latency::Latency;
 use turns::Turns;
 
 use crate::health::{Finding, Vitals, WHOLE_SHARE};
+use crate::instant::Instant;
 use crate::table::{Affinity, Backend, BalancePolicy, Endpoint, Prefer, Table};
 use crate::trace::segment::{Choice, Stay};
 

@@ -6,10 +6,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
 
 use super::warmth;
 use crate::health::WHOLE_SHARE;
+use crate::instant::Instant;
 use crate::table::{Backend, Tier};
 
 /// What an endpoint of weight 1 waits between two turns, in ticks of the virtual clock: large, so
