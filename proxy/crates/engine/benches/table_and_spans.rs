@@ -20,7 +20,7 @@ use spanway_engine::table::{
 };
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Ids, Judgement, Observed, Recorder,
-    Resource, Segment, SpanQueue, context,
+    Resource, Segment, SpanQueue, Timeline, context,
 };
 use spanway_engine::{Asker, Balancer, Finding};
 
@@ -126,13 +126,9 @@ fn measure_record(table: &Table) {
     };
     measure("three ids and record of three spans", 200_000, |index| {
         let attempts = [attempt(ids.span_id(), backend, start)];
-        recorder.record(&segment(
-            &mut ids,
-            matched.route,
-            backend,
-            &attempts,
-            (&detail, &fields, start, clock),
-        ));
+        let borrowed = (&detail, &fields, start, clock);
+        let segment = segment(&mut ids, matched.route, backend, &attempts, borrowed);
+        recorder.record(&segment, &Timeline::new(&segment));
         if index % 1024 == 0 {
             drain();
         }
@@ -142,7 +138,7 @@ fn measure_record(table: &Table) {
         let attempts = [attempt(ids.span_id(), backend, start)];
         let borrowed = (&detail, &fields, start, clock);
         let segment = segment(&mut ids, matched.route, backend, &attempts, borrowed);
-        black_box(baselines.judge(&segment));
+        black_box(baselines.judge(&segment, &Timeline::new(&segment)));
     });
     recorder.flush();
     drain();

@@ -68,21 +68,15 @@ pub enum Ended {
 }
 
 impl Try<'_, '_> {
-    /// Makes the attempt.
-    ///
-    /// # Cancel safety
-    /// As [`Exchange::run`]: a dropped call closes the endpoint's connection.
-    pub async fn run(&self, client: &mut Client, workspace: &mut Workspace) -> (Tried, Ended) {
-        let worker = self.job.worker;
-        worker.stats.attempts.add(1);
-        self.job.live.attempt(self.endpoint, self.started);
-        let mut tried = Tried {
+    /// What is known of the attempt before it is made.
+    pub fn begin(&self) -> Tried {
+        Tried {
             endpoint: self.endpoint,
             is_reused: false,
             end: self.started,
             marks: Marks::default(),
             ahead: self.ahead,
-            id: worker.ids.borrow_mut().span_id(),
+            id: self.job.worker.ids.borrow_mut().span_id(),
             started: self.started,
             handshake_started: Cell::default(),
             connected: None,
@@ -91,7 +85,22 @@ impl Try<'_, '_> {
             tls: None,
             http_version: "",
             net: Observed::Off,
-        };
+        }
+    }
+
+    /// Makes the attempt, and notes what came of it in `tried`, which is large and not moved.
+    ///
+    /// # Cancel safety
+    /// As [`Exchange::run`]: a dropped call closes the endpoint's connection.
+    pub async fn run(
+        &self,
+        client: &mut Client,
+        workspace: &mut Workspace,
+        tried: &mut Tried,
+    ) -> Ended {
+        let worker = self.job.worker;
+        worker.stats.attempts.add(1);
+        self.job.live.attempt(self.endpoint, self.started);
         let (lease, connection) = match self.connection(&tried.handshake_started).await {
             Ok(connection) => connection,
             Err(ConnectError { flag, reason }) => {
@@ -99,12 +108,11 @@ impl Try<'_, '_> {
                 tried.error = Some(flag);
                 tried.reason = reason;
                 let happened = match flag {
-                    Flag::RequestTimeout => return (tried, Ended::Failed(flag)),
+                    Flag::RequestTimeout => return Ended::Failed(flag),
                     Flag::ConnectionsFull => Happened::Full,
                     _ => Happened::NotConnected,
                 };
-                let ended = self.failed(flag, Some(happened), tried.end);
-                return (tried, ended);
+                return self.failed(flag, Some(happened), tried.end);
             }
         };
         tried.tls = connection.tls();
@@ -121,15 +129,12 @@ impl Try<'_, '_> {
         workspace.to_client.clear();
         let finished = match connection {
             Connection::Http1(stream) => {
-                self.over_http1(client, workspace, (lease, stream), &mut tried)
+                self.over_http1(client, workspace, (lease, stream), tried)
                     .await
             }
-            Connection::Http2(channel) => {
-                self.over_http2(client, workspace, channel, &mut tried)
-                    .await
-            }
+            Connection::Http2(channel) => self.over_http2(client, workspace, channel, tried).await,
         };
-        let ended = match finished {
+        match finished {
             Ok(Finished::Delivered { keep_client, .. }) => Ended::Answered(if keep_client {
                 After::KeepAlive
             } else {
@@ -148,8 +153,7 @@ impl Try<'_, '_> {
                 };
                 self.failed(flag, happened, tried.end)
             }
-        };
-        (tried, ended)
+        }
     }
 
     /// A connection to the endpoint: a kept one, unless the request is being repeated.

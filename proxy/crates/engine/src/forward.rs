@@ -35,8 +35,8 @@ use crate::tls::Tls;
 use crate::trace::bucket::Bucket;
 use crate::trace::tail::{self, Latencies};
 use crate::trace::{
-    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Segment, TracingPolicy,
-    Verdict,
+    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Segment, Timeline,
+    TracingPolicy, Verdict,
 };
 use crate::upstream::{Asker, Earlier};
 use crate::worker::{Snapshot, Worker, Workspace};
@@ -140,9 +140,12 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// After an attempt; `told` is the status that the client was told, which is another one over
-    /// HTTP/2 where the endpoint switched protocols.
-    fn add(&mut self, tried: Tried, told: u16) {
+    /// Takes over what the last attempt came to; `told` is the status that the client was told,
+    /// which is another one over HTTP/2 where the endpoint switched protocols.
+    fn conclude(&mut self, told: u16) {
+        let Some(tried) = self.attempts.last() else {
+            return;
+        };
         self.status = match tried.marks.status.get() {
             101 => told,
             status => status,
@@ -153,7 +156,6 @@ impl Outcome {
         if let Some(balance) = &mut self.balance {
             balance.end = tried.end;
         }
-        self.attempts.push(tried);
     }
 
     /// The attempts as their spans tell them; `backend` is the one that they were made for.
@@ -430,12 +432,14 @@ async fn balance(
             balanced: start,
             started,
         };
-        let (tried, ended) = attempt.run(client, workspace).await;
+        outcome.attempts.push(attempt.begin());
+        let tried = &mut outcome.attempts[resend as usize];
+        let ended = attempt.run(client, workspace, tried).await;
         is_paid = turn.is_paid.get();
         if picked.report(backend, tried.finding(), tried.end) {
             worker.stats.ejections.add(1);
         }
-        outcome.add(tried, job.live.status.get());
+        outcome.conclude(job.live.status.get());
         if let Some(denied) = turn.denied.get() {
             worker.stats.retries_denied.add(1);
             outcome.balance = outcome.balance.map(|balance| balance.denied(denied));
@@ -613,7 +617,8 @@ fn record(
         attempts: &attempts,
         judgement: Judgement::default(),
     };
-    segment.judgement = worker.baselines.borrow_mut().judge(&segment);
+    let timeline = Timeline::new(&segment);
+    segment.judgement = worker.baselines.borrow_mut().judge(&segment, &timeline);
     doubt(job, outcome, backend, segment.judgement.verdict);
     // Without tracing nobody asks what is slow.
     let is_slow = trace.decision != Decision::Off && is_slow(job, &segment);
@@ -624,7 +629,7 @@ fn record(
         if segment.wants_phases(policy.phase_spans, is_slow) {
             segment.phase_id = Some(worker.ids.borrow_mut().span_id());
         }
-        worker.recorder.borrow_mut().record(&segment);
+        worker.recorder.borrow_mut().record(&segment, &timeline);
     }
     count(job, (route, backend), &segment, sampled_by.is_some());
 }
@@ -673,7 +678,7 @@ fn count(
         status: segment.status,
         flag: segment.flag,
         verdict: segment.judgement.verdict,
-        phases: segment.judgement.phases,
+        phases: &segment.judgement.phases,
         request_bytes,
         response_bytes: segment.response_body_bytes,
         attempts: segment.attempts.len() as u64,

@@ -24,7 +24,7 @@ use spanway_engine::trace::tail;
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Call, Choice, Flag, GrpcStatus, Ids,
     Judgement, Messages, Net, Observed, PhaseSpans, Recorder, Resource, RetryDenied, Segment,
-    SpanId, SpanQueue, TlsSession, TraceId, Tunnel, Verdict,
+    SpanId, SpanQueue, Timeline, TlsSession, TraceId, Tunnel, Verdict,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -188,7 +188,7 @@ fn recorded(segment: &Segment<'_>) -> Request {
         attributes: vec![("service.name".to_owned(), "spanway".to_owned())],
     };
     let mut recorder = Recorder::new(&resource, Arc::clone(&queue));
-    recorder.record(segment);
+    recorder.record(segment, &Timeline::new(segment));
     recorder.flush();
     let [batch] = &queue.take(10)[..] else {
         panic!("not one batch")
@@ -196,6 +196,10 @@ fn recorded(segment: &Segment<'_>) -> Request {
     let request = otlp::read(&batch.otlp);
     assert_eq!(request.spans.len(), batch.span_count);
     request
+}
+
+fn judge(baselines: &mut Baselines, segment: &Segment<'_>) -> Judgement {
+    baselines.judge(segment, &Timeline::new(segment))
 }
 
 fn spans(segment: &Segment<'_>) -> Vec<Span> {
@@ -291,7 +295,7 @@ fn a_server_span_says_whose_the_time_was_and_who_took_more_than_usual() {
     let mut baselines = Baselines::default();
     let quick = [world.attempt()];
     let quick = world.segment(&quick);
-    let judgements: Vec<_> = (0..30).map(|_| baselines.judge(&quick)).collect();
+    let judgements: Vec<_> = (0..30).map(|_| judge(&mut baselines, &quick)).collect();
     assert!(judgements.iter().all(|it| it.verdict == Verdict::None));
     let slow = [Attempt {
         first_byte: Some(world.at(20_730)),
@@ -306,7 +310,7 @@ fn a_server_span_says_whose_the_time_was_and_who_took_more_than_usual() {
         end: world.at(21_000),
         ..world.segment(&slow)
     };
-    slow.judgement = baselines.judge(&slow);
+    slow.judgement = judge(&mut baselines, &slow);
     let server = &spans(&slow)[0];
     assert_eq!(server.text("spanway.verdict"), Some("app"));
     assert_eq!(server.int("spanway.verdict.excess_us"), Some(20_000));
@@ -328,13 +332,13 @@ fn a_failed_request_is_judged_but_nothing_is_learnt_from_it() {
         ..world.segment(&attempts)
     };
     for _ in 0..100 {
-        baselines.judge(&failed);
+        judge(&mut baselines, &failed);
     }
     let slow = Segment {
         end: world.at(50_000),
         ..world.segment(&attempts)
     };
-    assert_eq!(baselines.judge(&slow).verdict, Verdict::None);
+    assert_eq!(judge(&mut baselines, &slow).verdict, Verdict::None);
 }
 
 #[test]
@@ -347,7 +351,7 @@ fn the_time_that_a_response_waits_for_its_client_is_the_clients() {
         },
         ..world.attempt()
     }];
-    let times = Baselines::default().judge(&world.segment(&attempts)).times;
+    let times = judge(&mut Baselines::default(), &world.segment(&attempts)).times;
     // All of `respond`, the rest in `receive`, which is the app's otherwise.
     assert_eq!(times.client_network, 100 + 250);
     assert_eq!(times.app, 500 + 20);
@@ -977,7 +981,7 @@ fn the_kernel_gives_network_and_waking_up_what_is_theirs_of_the_wait() {
         arrived: Some(world.start - Duration::from_micros(40)),
         ..world.segment(&attempts)
     };
-    let times = Baselines::default().judge(&segment).times;
+    let times = judge(&mut Baselines::default(), &segment).times;
     assert_eq!(times.cluster_network, 100 + 100);
     assert_eq!(times.app, 370 + 170);
     assert_eq!(times.proxy, 15 + 10 + 100 + 30 + 40);
@@ -995,7 +999,7 @@ fn parents_enclose_children_and_phases_sum_to_their_span() {
     for _ in 0..3_000 {
         let attempts = random_attempts(&world, &mut random);
         let mut segment = random_segment(&world, &attempts, &mut random);
-        segment.judgement = Baselines::default().judge(&segment);
+        segment.judgement = judge(&mut Baselines::default(), &segment);
         let spans = spans(&segment);
         let woken_us = spans[0].int("spanway.net.wakeup_us").unwrap_or(0);
         let told_us = total_us(&spans[0]) + u64::try_from(woken_us).unwrap();
@@ -1435,10 +1439,11 @@ fn a_full_batch_is_sealed_and_the_rest_is_flushed() {
     let mut recorder = Recorder::new(&Resource::default(), Arc::clone(&queue));
     let mut ids = Ids::from_seeds(1, 2);
     for _ in 0..200 {
-        recorder.record(&Segment {
+        let segment = Segment {
             root: ids.span_id(),
             ..world.segment(&attempts)
-        });
+        };
+        recorder.record(&segment, &Timeline::new(&segment));
     }
     drop(recorder);
     let batches = queue.take(100);

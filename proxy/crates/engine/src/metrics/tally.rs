@@ -28,7 +28,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) status: u16,
     pub(crate) flag: Option<Flag>,
     pub(crate) verdict: Verdict,
-    pub(crate) phases: Phases,
+    pub(crate) phases: &'a Phases,
     /// Head and body.
     pub(crate) request_bytes: u64,
     /// The body alone.
@@ -145,7 +145,7 @@ impl Tally {
         if let Some(cell) = self.cells.get_mut(index) {
             cell.count(observed);
         }
-        self.phases.count(&observed.phases);
+        self.phases.count(observed.phases);
     }
 
     /// Gives all that was counted to the store.
@@ -198,7 +198,7 @@ impl Cell {
         self.response_size
             .count(bucket(&SIZE_BOUNDS, response), response);
         self.attempts += observed.attempts;
-        self.phases += &observed.phases;
+        self.phases += observed.phases;
         if let Some(count) = self.verdicts.get_mut(observed.verdict as usize) {
             *count += 1;
         }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rustc_hash::FxHashMap;
 
 use super::segment::Segment;
+use super::timing::Timeline;
 use super::verdict::{Judgement, Times, Usual, judge};
 use crate::instant::Instant;
 use crate::limits::{
@@ -36,11 +37,10 @@ pub struct Baselines {
 
 impl Baselines {
     /// Judges a request that is over, and learns from it if it went well.
-    pub fn judge(&mut self, segment: &Segment<'_>) -> Judgement {
-        let (times, phases) = Times::of(segment);
+    pub fn judge(&mut self, segment: &Segment<'_>, timeline: &Timeline) -> Judgement {
         Judgement {
-            phases,
-            ..self.judge_times(segment, times)
+            phases: timeline.phases,
+            ..self.judge_times(segment, Times::of(segment, timeline))
         }
     }
 

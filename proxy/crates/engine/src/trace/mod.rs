@@ -44,5 +44,5 @@ pub use segment::{
     Attempt, Balance, Blocked, Call, Choice, Flag, Messages, RetryDenied, Segment, TlsSession,
     Tunnel,
 };
-pub use timing::Phases;
+pub use timing::{Phases, Timeline};
 pub use verdict::{Judgement, Verdict};

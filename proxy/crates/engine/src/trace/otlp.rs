@@ -58,11 +58,9 @@ pub(super) enum Kind {
 }
 
 /// Appends the spans of `segment`, as fields of a `ScopeSpans`; returns how many.
-pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
-    let timeline = Timeline::new(segment);
-    let phases = timeline.root_phases(segment);
+pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &Timeline) -> usize {
     let common = Common::of(segment);
-    put_server(out, segment, (&common, timeline.root), &phases);
+    put_server(out, segment, (&common, timeline.root), &timeline.phases);
     let mut parent = segment.root;
     if let Some(balance) = &segment.balance {
         put_balance(out, segment, balance, (&common, timeline.balance));
@@ -75,7 +73,7 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>) -> usize {
             below += net::put_spans(out, attempt.id, line, &common);
         }
     }
-    below += phase_spans::put_phases(out, segment, &common, &timeline);
+    below += phase_spans::put_phases(out, segment, &common, timeline);
     1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + below
 }
 

@@ -11,6 +11,7 @@ use super::connection::{Connection, put_connection};
 use super::otlp::put_segment;
 use super::queue::{Batch, SpanQueue};
 use super::segment::Segment;
+use super::timing::Timeline;
 use crate::limits::BATCH_BYTES;
 
 /// Room behind that for the segment that crosses the line, so that the buffer need not grow.
@@ -74,8 +75,8 @@ impl Recorder {
     }
 
     /// Appends the spans of a request that is to be recorded ([`super::Decision::Sampled`]).
-    pub fn record(&mut self, segment: &Segment<'_>) {
-        self.span_count += put_segment(&mut self.batch, segment);
+    pub fn record(&mut self, segment: &Segment<'_>, timeline: &Timeline) {
+        self.span_count += put_segment(&mut self.batch, segment, timeline);
         self.seal_full();
     }
 

@@ -99,10 +99,13 @@ impl AddAssign<&Self> for Phases {
     }
 }
 
-/// The line of time of one segment.
+/// The line of time of one segment: what its verdict, its spans, its counts and its line in the
+/// access log have in common.
 #[derive(Debug)]
-pub(super) struct Timeline {
+pub struct Timeline {
     origin: Instant,
+    /// Where the time of the whole segment went.
+    pub phases: Phases,
     pub(super) root: Interval,
     pub(super) balance: Interval,
     /// One for each attempt, in order.
@@ -110,7 +113,10 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    pub(super) fn new(segment: &Segment<'_>) -> Self {
+    /// The line of `segment`, whose judgement need not be known yet.
+    #[must_use]
+    #[inline]
+    pub fn new(segment: &Segment<'_>) -> Self {
         let origin = segment.start;
         let root = Interval {
             start: 0,
@@ -124,6 +130,7 @@ impl Timeline {
         });
         let mut timeline = Self {
             origin,
+            phases: Phases::default(),
             root,
             balance,
             attempts: SmallVec::new(),
@@ -131,6 +138,7 @@ impl Timeline {
         for attempt in segment.attempts {
             timeline.attempts.push(timeline.attempt(attempt));
         }
+        timeline.phases = timeline.root_phases(segment);
         timeline
     }
 
@@ -162,7 +170,8 @@ impl Timeline {
     }
 
     /// The phases of the whole segment. The time between two attempts counts as `route`.
-    pub(super) fn root_phases(&self, segment: &Segment<'_>) -> Phases {
+    #[inline]
+    fn root_phases(&self, segment: &Segment<'_>) -> Phases {
         let mut phases = Phases::default();
         let mut cursor = Cursor::new(self.root);
         cursor.advance(self.offset(segment.head_read), &mut phases.head);
@@ -248,6 +257,7 @@ impl AttemptLine {
         })
     }
 
+    #[inline]
     fn walk(&self, cursor: &mut Cursor, phases: &mut Phases) {
         cursor.advance(self.handshake_started, &mut phases.connect);
         cursor.advance(self.connected, &mut phases.tls);

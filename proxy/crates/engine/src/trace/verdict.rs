@@ -102,18 +102,16 @@ pub struct Judgement {
 }
 
 impl Times {
-    /// Whose the time of `segment` was, and what it was spent on.
+    /// Whose the time of `segment` was; `timeline` is its.
     #[must_use]
-    pub fn of(segment: &Segment<'_>) -> (Self, Phases) {
-        let timeline = Timeline::new(segment);
-        let phases = timeline.root_phases(segment);
-        let mut times = Self::by_phase(&phases, segment);
+    pub fn of(segment: &Segment<'_>, timeline: &Timeline) -> Self {
+        let mut times = Self::by_phase(&timeline.phases, segment);
         for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
             times.ahead = times.ahead.max(u64::from(attempt.ahead));
             times.observe(attempt, line);
         }
         times.proxy += segment.wake_up_us().unwrap_or(0);
-        (times, phases)
+        times
     }
 
     /// What the kernel tells beyond the phases.
