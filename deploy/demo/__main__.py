@@ -5,8 +5,10 @@ Needs nothing but this virtual environment. Ends cleanly on Ctrl-C.
 
 import argparse
 import asyncio
+import os
 import shlex
 import sys
+import webbrowser
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -98,6 +100,7 @@ class Demo:
             await self._follow_one_request()
             if self._is_once:
                 return
+            open_page(f"http://{self._admin}/")
             self._suggest(next(child for child in shop if child.name == "recommend-0"))
             children.is_loud = True
             async with asyncio.TaskGroup() as group:
@@ -209,6 +212,13 @@ def pod(name: str, traces_url: str, admin: str) -> Child:
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
     }
     return Child(name, argv, environment, restart_after_s=RESTART_S)
+
+
+def open_page(url: str) -> None:
+    """In a browser, where somebody sits at a terminal of a desktop."""
+    has_desktop = sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
+    if has_desktop and sys.stdout.isatty():
+        webbrowser.open(url)
 
 
 def is_whole(spans: list[Span]) -> bool:

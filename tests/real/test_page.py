@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 from scene import large_trace
 from scene.backend import Backend
@@ -21,7 +23,21 @@ HOST = "shop.example"
 MARKUP = "<img src=x onerror=alert(1)>'\"&amp;${7*7}"
 """What would like to be a part of the page."""
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+REQUESTS = 60
 TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
+
+PAGES = {
+    "overview": ".map",
+    "live": "table.requests tbody tr",
+    "traces": "table.traces tbody tr",
+    f"traces/{TRACE_ID}": ".step",
+    "nodes": ".heat canvas",
+    "bottlenecks": ".bottlenecks li",
+    "routes": ".problems li",
+    "routes?url=http://shop.example/cart": ".explanation",
+    "config": "table.settings",
+}
+"""With what is there once a page has its answers."""
 
 expect.set_options(timeout=DEADLINE_S * 1_000)
 
@@ -69,6 +85,13 @@ def answered(spanway: Spanway) -> str:
         spanway.ask(path, host=HOST, headers=headers if path == "/note" else None)
     assert spanway.ask("/", host="broken.example").status == 503
     return TRACE_ID
+
+
+@pytest.fixture(scope="module")
+def measured(spanway: Spanway) -> None:
+    """As many requests as reports want before they say anything."""
+    for number in range(REQUESTS):
+        spanway.ask("/cart" if number % 2 else "/", host=HOST)
 
 
 @pytest.fixture
@@ -192,7 +215,7 @@ def test_traces_are_found_by_what_they_have_in_common(page: Page) -> None:
     page.get_by_label("outcome").select_option("failed")
 
     expect(rows.filter(has_text=HOST)).to_have_count(0)
-    expect(rows.filter(has_text="broken.example")).to_contain_text("no_endpoints")
+    expect(rows.filter(has_text="broken.example")).to_contain_text("no_backend")
     assert "error=true" in page.url
     rows.filter(has_text="broken.example").press("Enter")
     expect(page.get_by_role("heading", name="GET broken.example/")).to_be_visible()
@@ -270,6 +293,19 @@ def test_a_trace_id_is_found_in_a_whole_traceparent(page: Page, answered: str) -
     expect(page.get_by_role("alert")).to_contain_text("not recorded, or too old")
 
 
+def test_two_traces_are_compared_by_who_worked(page: Page, answered: str, spanway: Spanway) -> None:
+    other = f"{answered[:-1]}7"
+    spanway.ask("/", host=HOST, headers={"traceparent": f"00-{other}-00f067aa0ba902b7-01"})
+    page.goto(f"/#/traces/{answered}")
+    page.get_by_text("Compare with another trace").click()
+    page.get_by_label("the other trace").fill(other)
+    page.get_by_role("button", name="Compare").click()
+
+    compared = page.locator(".compared")
+    expect(compared.get_by_role("row").filter(has_text="default/api").first).to_be_visible()
+    assert f"with={other}" in page.url
+
+
 @pytest.mark.usefixtures("answered")
 def test_dragging_over_dots_narrows_time_and_duration(page: Page) -> None:
     page.goto("/#/traces")
@@ -286,6 +322,60 @@ def test_dragging_over_dots_narrows_time_and_duration(page: Page) -> None:
     page.wait_for_url(re.compile("from=[0-9]+&to=[0-9]+"))
     expect(page.locator("table.traces tbody tr")).not_to_have_count(0)
     assert "min_duration=" in page.url
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_overview_says_how_many_how_long_and_who_calls_whom(page: Page) -> None:
+    page.goto("/")
+
+    expect(page.locator(".tile").filter(has_text="Requests")).to_contain_text("in all")
+    expect(page.locator(".map")).to_have_accessible_name(
+        re.compile("client calls edge.*edge calls default/api")
+    )
+    services = page.get_by_role("row").filter(has_text="default/api")
+    expect(services).to_contain_text(re.compile("[µm]s"))
+    services.get_by_role("link", name="default/api").click()
+    expect(page.get_by_role("heading", name="Traces")).to_be_visible()
+    expect(page.get_by_label("service")).to_have_value("default/api")
+
+
+@pytest.mark.usefixtures("measured")
+def test_nodes_are_rows_whose_cells_open_their_traces(page: Page) -> None:
+    page.goto("/#/nodes")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="node-a"))
+    expect(row).to_be_visible()
+    expect(page.get_by_text("There is one node, and none to compare it with.")).to_be_visible()
+
+    page.get_by_label("colour is").select_option("app")
+    assert "of=app" in page.url
+    box = row.locator("canvas").bounding_box()
+    assert box is not None
+    row.locator("canvas").click(position={"x": box["width"] - 2, "y": 5})
+
+    page.wait_for_url(re.compile("traces.*node=node-a"))
+
+
+@pytest.mark.usefixtures("measured")
+def test_bottlenecks_say_what_slow_requests_wait_for(page: Page) -> None:
+    page.goto("/#/bottlenecks")
+
+    found = page.locator(".bottlenecks li").first
+    expect(found).to_contain_text("default/api")
+    expect(page.get_by_text("How this is told.")).to_be_visible()
+    page.locator(".trace-link").first.click()
+    expect(page.get_by_role("tree")).to_be_visible()
+
+
+@pytest.mark.usefixtures("answered")
+def test_a_window_without_requests_says_what_to_do(page: Page) -> None:
+    for name, text in [
+        ("overview", "No request in this time"),
+        ("nodes", "No node is known yet"),
+        ("bottlenecks", "Too few requests to tell"),
+        ("traces", "No trace in this time"),
+    ]:
+        page.goto(f"/#/{name}?from=1000000000000&to=1000000001000")
+        expect(page.get_by_role("heading", name=text)).to_be_visible()
 
 
 def test_routes_show_rules_endpoints_and_problems(page: Page, api: Backend) -> None:
@@ -340,13 +430,32 @@ def test_the_theme_is_the_systems_until_another_is_chosen(page: Page) -> None:
     assert ground() == light
 
 
-@pytest.mark.parametrize("name", ["live", "traces", "routes", "config"])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_narrow_screen_scrolls_down_only(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 360, "height": 700})
     page.goto(f"/#/{name}")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.usefixtures("answered", "measured", "held")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_every_page_is_as_accessible_as_wcag_aa_wants(
+    page: Page, scheme: Literal["light", "dark"], width: int
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 900})
+    found = {}
+    for name, seen in PAGES.items():
+        page.goto(f"/#/{name}")
+        expect(page.locator(seen).first).to_be_visible()
+        result = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]})
+        if result.violations_count:
+            found[name] = result.generate_report()
+
+    assert found == {}
 
 
 def test_an_address_of_no_page_says_so(page: Page) -> None:

@@ -1,8 +1,11 @@
 // The frame: navigation, what state Spanway is in, the theme, the log-in; and the page in it.
 import { ApiError, ask, useAnswer } from './api.js';
 import { link, useLocation } from './location.js';
+import { Bottlenecks } from './pages/bottlenecks.js';
 import { Config } from './pages/config.js';
 import { Live } from './pages/live.js';
+import { Nodes } from './pages/nodes.js';
+import { Overview } from './pages/overview.js';
 import { Routes } from './pages/routes.js';
 import { Traces } from './pages/traces.js';
 import { html, render, useEffect, useRef, useState } from './view.js';
@@ -10,8 +13,11 @@ import { html, render, useEffect, useRef, useState } from './view.js';
 const STATE_MS = 5_000; // between two looks at whether it is ready, and at problems
 
 const PAGES = {
+  overview: { title: 'Overview', Page: Overview },
   live: { title: 'Live', Page: Live },
   traces: { title: 'Traces', Page: Traces },
+  nodes: { title: 'Nodes', Page: Nodes },
+  bottlenecks: { title: 'Bottlenecks', Page: Bottlenecks },
   routes: { title: 'Routes', Page: Routes },
   config: { title: 'Config', Page: Config },
 };

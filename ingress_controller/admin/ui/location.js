@@ -41,6 +41,12 @@ export function useLocation() {
   return { ...now, set };
 }
 
+/** The trace id in what somebody pasted, which may be a whole traceparent. */
+export function idIn(text) {
+  const given = text.trim().toLowerCase();
+  return given.match(/[0-9a-f]{32}/)?.[0] ?? given;
+}
+
 function decoded(text) {
   try {
     return decodeURIComponent(text);

@@ -1,7 +1,7 @@
 // Small things that several pages show.
 import { duration, percent } from './format.js';
 import { VERDICTS } from './phases.js';
-import { html, useEffect, useId, useRef, useState } from './view.js';
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from './view.js';
 
 /** Says what went wrong, and offers to ask again. */
 export function Failure({ error, again }) {
@@ -89,6 +89,21 @@ export function PhaseList({ phases, total }) {
 export function Fold({ title, children }) {
   const [isWide] = useState(() => matchMedia('(min-width: 761px)').matches);
   return html`<details class="fold" open=${isWide}><summary>${title}</summary>${children}</details>`;
+}
+
+/** What may be wider than there is room; then it is reached by keyboard, too. */
+export function Scroll({ className = '', label = 'scrolls sideways', children }) {
+  const place = useRef();
+  const [isTooWide, setTooWide] = useState(false);
+  useLayoutEffect(() => {
+    const measure = () => setTooWide(place.current.scrollWidth > place.current.clientWidth + 1);
+    const watch = new ResizeObserver(measure);
+    watch.observe(place.current);
+    if (place.current.firstElementChild) watch.observe(place.current.firstElementChild);
+    return () => watch.disconnect();
+  }, []);
+  const reached = isTooWide ? { tabIndex: 0, role: 'group', 'aria-label': label } : {};
+  return html`<div class=${`scroll ${className}`} ref=${place} ...${reached}>${children}</div>`;
 }
 
 export function Swatch({ name, children }) {

@@ -1,6 +1,6 @@
 // What settings are in force, and where it listens. No secret is in what the API tells.
 import { useAnswer } from '../api.js';
-import { Failure, Loading } from '../parts.js';
+import { Failure, Loading, Scroll } from '../parts.js';
 import { html } from '../view.js';
 
 export function Config() {
@@ -13,21 +13,21 @@ export function Config() {
     ${table.answer && html`<${Listeners} table=${table.answer} />`}
     ${config.answer.groups.map((group) => html`<section key=${group.title} class="card">
       <h2>${capital(group.title)}</h2>
-      <div class="scroll"><table class="settings"><tbody>
+      <${Scroll}><table class="settings"><tbody>
         ${group.flags.map((flag) => html`<tr key=${flag.flag} class=${flag.is_default ? '' : 'is-changed'}>
           <th scope="row"><code>${flag.flag}</code></th>
           <td>${flag.values.length ? flag.values.map((value) => html`<code key=${value} class="value">${value}</code>`) : html`<span class="muted">–</span>`}
             ${!flag.is_default && html`<span class="tag">set</span>`}</td>
           <td class="muted">${flag.help}</td>
         </tr>`)}
-      </tbody></table></div>
+      </tbody></table><//>
     </section>`)}`;
 }
 
 function Listeners({ table }) {
   return html`<section class="card">
     <h2>Listening</h2>
-    <div class="scroll"><table>
+    <${Scroll}><table>
       <thead><tr><th>Address</th><th>Kind</th><th>Serves</th><th>TLS</th><th>Trace context read</th><th>Sent</th></tr></thead>
       <tbody>${table.listeners.map((one) => html`<tr key=${one.address}>
         <td><code>${one.address}</code></td>
@@ -37,7 +37,7 @@ function Listeners({ table }) {
         <td>${one.extract.join(', ') || 'none'}</td>
         <td>${one.inject.join(', ') || 'none'}</td>
       </tr>`)}</tbody>
-    </table></div>
+    </table><//>
   </section>`;
 }
 

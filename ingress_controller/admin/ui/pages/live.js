@@ -2,7 +2,7 @@
 import { useWatch } from '../api.js';
 import { bytes, count, duration, moment } from '../format.js';
 import { link, useLocation } from '../location.js';
-import { Bar, Choice, Copy, Empty, Facts, Failure, Field, Fold, Loading, opening, PhaseBar, PhaseList, Swatch } from '../parts.js';
+import { Bar, Choice, Copy, Empty, Facts, Failure, Field, Fold, Loading, opening, PhaseBar, PhaseList, Scroll, Swatch } from '../parts.js';
 import { PHASES } from '../phases.js';
 import { html, useEffect, useRef, useState } from '../view.js';
 
@@ -126,7 +126,7 @@ function Requests({ answer, params, set, open, hasConditions }) {
   const sort = params.sort ?? 'age';
   const isAscending = params.order === 'asc';
   return html`<section class="card">
-    <div class="scroll"><table class="requests">
+    <${Scroll}><table class="requests">
       <thead><tr>${COLUMNS.map(([key, title]) => html`<th key=${title} class=${['age', 'received', 'sent'].includes(key) ? 'number' : ''}
         aria-sort=${key && key === sort ? (isAscending ? 'ascending' : 'descending') : undefined}>
         ${key ? html`<button type="button" onClick=${() => set({ sort: key, order: key === sort && !isAscending ? 'asc' : '' })}>${title}</button>` : title}</th>`)}</tr></thead>
@@ -138,7 +138,7 @@ function Requests({ answer, params, set, open, hasConditions }) {
         <td class="number">${row.received_bytes ? bytes(row.received_bytes) : ''}</td>
         <td class="number">${row.sent_bytes ? bytes(row.sent_bytes) : ''}</td>
       </tr>`)}</tbody>
-    </table></div>
+    </table><//>
     ${answer.matched > answer.requests.length && html`<p class="muted more">${count(answer.matched - answer.requests.length)} more; conditions or another order show them.</p>`}
   </section>`;
 }

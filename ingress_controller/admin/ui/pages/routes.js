@@ -2,7 +2,7 @@
 import { useAnswer } from '../api.js';
 import { count } from '../format.js';
 import { useLocation } from '../location.js';
-import { Empty, Failure, Field, Loading } from '../parts.js';
+import { Empty, Failure, Field, Loading, Scroll } from '../parts.js';
 import { html } from '../view.js';
 
 const TABLE_MS = 5_000;
@@ -90,7 +90,7 @@ function Table({ table, text, set }) {
     <section class="card">
       <header class="card-head"><h2>${count(rows.length)} ${rows.length === 1 ? 'route' : 'routes'}</h2>
         <${Field} label="find" value=${text} placeholder="host, path, Service, Ingress" onChange=${(value) => set({ text: value }, { replace: true })} /></header>
-      <div class="scroll"><table>
+      <${Scroll}><table>
         <thead><tr><th>Host and path</th><th>Match</th><th>Service</th><th>Endpoints</th><th>From</th></tr></thead>
         <tbody>${found.slice(0, ROWS_MAX).map(({ host, route, backend }) => html`<tr key=${`${host.host} ${route.kind} ${route.path}`}>
           <td class="text"><b>${host.host}</b>${route.path}${host.tls && html` <span class="tag">TLS</span>`}</td>
@@ -99,17 +99,17 @@ function Table({ table, text, set }) {
           <td><${Endpoints} backend=${backend} /></td>
           <td class="muted">${route.namespace}/${route.ingress} <code>${route.rule}</code>${route.policy && html` <span class="tag">policy</span>`}</td>
         </tr>`)}</tbody>
-      </table></div>
+      </table><//>
       ${found.length > ROWS_MAX && html`<p class="muted more">${count(found.length - ROWS_MAX)} more; the search finds them.</p>`}
       ${!found.length && html`<p class="muted more">No route has “${text}” in it.</p>`}
     </section>
     ${others.length > 0 && html`<section class="card">
       <h2>Calls between services</h2>
-      <div class="scroll"><table>
+      <${Scroll}><table>
         <thead><tr><th>Listens on</th><th>Service</th><th>Endpoints</th></tr></thead>
         <tbody>${others.map((one) => html`<tr key=${one.address}><td><code>${one.address}</code></td><td>${one.backend}</td>
           <td><${Endpoints} backend=${backends.get(one.backend)} /></td></tr>`)}</tbody>
-      </table></div>
+      </table><//>
     </section>`}`;
 }
 

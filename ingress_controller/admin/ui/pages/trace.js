@@ -1,8 +1,8 @@
 // One trace: whose the time was, and a waterfall of its spans of which only what is seen is drawn.
 import { url, useAnswer } from '../api.js';
 import { count, duration, moment, percent } from '../format.js';
-import { link, useLocation } from '../location.js';
-import { Bar, Copy, Facts, Failure, Loading, Verdict } from '../parts.js';
+import { idIn, link, useLocation } from '../location.js';
+import { Bar, Copy, Facts, Failure, Loading, Scroll, Swatch, Verdict } from '../parts.js';
 import { VERDICTS } from '../phases.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../view.js';
 
@@ -11,6 +11,7 @@ const AROUND = 12; // rows above and below what is seen, drawn in advance
 const OWN_MAX = 100; // parts of one bar in which a span worked itself
 const INDENT_PX = 13;
 const INDENTS_MAX = 24; // deeper ones are not moved any further
+const COMPARED = 20; // contributors, those that changed most
 const CONTRIBUTORS = 5; // to the whole time, in words; the largest
 const SPANWAY = 'spanway'; // the scope of Spanway's own spans
 
@@ -55,6 +56,7 @@ function Shown({ trace, path, elsewhere }) {
         ${elsewhere && html`<a class="button" href=${elsewhere.replaceAll('{trace_id}', trace.trace_id)} target="_blank" rel="noopener noreferrer">Open in ${new URL(elsewhere).hostname}</a>`}
       </p>
     </section>
+    <${Compared} id=${trace.trace_id} other=${params.with} set=${set} />
     <${Waterfall} trace=${trace} tree=${tree} path=${path} opened=${opened} select=${select} />
     ${opened >= 0 && html`<${Opened} trace=${trace} index=${opened} select=${select} />`}`;
 }
@@ -79,6 +81,27 @@ function partsOf(path) {
   const sums = new Map(Object.keys(VERDICTS).map((name) => [name, 0]));
   for (const one of path.parts) sums.set(one.part, (sums.get(one.part) ?? 0) + one.time_us);
   return [...sums].map(([name, value]) => ({ name, value }));
+}
+
+/** Who took longer than in another trace. */
+function Compared({ id, other, set }) {
+  const { answer, error } = useAnswer(other && 'api/analysis/compare', { before: other, after: id });
+  const ask = (event) => {
+    event.preventDefault();
+    set({ with: idIn(new FormData(event.target).get('with')) });
+  };
+  return html`<details class="card compared" open=${Boolean(other)}><summary>Compare with another trace</summary>
+    <form class="by-id" onSubmit=${ask}><input name="with" value=${other ?? ''} aria-label="the other trace’s id" placeholder="trace id" autocomplete="off" spellcheck=${false} /><button type="submit">Compare</button></form>
+    ${error && html`<p class="is-error" role="alert">${error.message}</p>`}
+    ${answer && html`<p>This one took <b>${duration(answer.after_us)}</b>, the <a href=${link(`traces/${other}`)}>other</a> ${duration(answer.before_us)}. The difference, by who worked:</p>
+      <${Scroll}><table>
+        <thead><tr><th>Service and what it did</th><th>Whose time</th><th class="number">Other</th><th class="number">This</th><th class="number">Change</th></tr></thead>
+        <tbody>${answer.rows.slice(0, COMPARED).map((row) => html`<tr key=${row.service + row.operation + row.part}>
+          <td class="text"><b>${row.service}</b> ${row.operation}</td><td><${Swatch} name=${row.part} /></td>
+          <td class="number">${duration(row.before_us)}</td><td class="number">${duration(row.after_us)}</td>
+          <td class=${`number ${row.change_us > 0 ? 'is-error' : ''}`}>${row.change_us < 0 ? '−' : '+'}${duration(Math.abs(row.change_us))}</td></tr>`)}</tbody>
+      </table><//>`}
+  </details>`;
 }
 
 // -- The tree
@@ -207,6 +230,8 @@ function Row({ trace, index, depth, children, steps = [], isFolded, isOpened, se
   const bounds = [span.offset_ns, span.offset_ns + span.duration_ns];
   const colour = colourOfSpan(span);
   const hasChildren = children.length > 0;
+  // What an attempt waited for beyond what the callee tells is on the way between the two.
+  const ownColour = colour === 'wait' && hasChildren ? 'cluster-network' : colour;
   return html`<div id=${`span-${index}`} role="treeitem" aria-level=${depth + 1} aria-selected=${isOpened} aria-expanded=${hasChildren ? !isFolded : undefined}
     class=${`span ${isOpened ? 'is-opened' : ''} ${span.status === 'error' ? 'has-failed' : ''}`} onClick=${() => select(isOpened ? -1 : index)}>
     <span class="span-name" style=${{ paddingLeft: `${INDENT_PX * Math.min(depth, INDENTS_MAX)}px` }}>
@@ -214,7 +239,7 @@ function Row({ trace, index, depth, children, steps = [], isFolded, isOpened, se
       <b>${span.service}</b> ${span.name}${endOf(span)}${depth === 0 && index > 0 && span.parent_id ? html` <span class="muted">its caller’s span is not here</span>` : ''}</span>
     <span class="lane">
       <i class=${`span-bar is-faint is-${colour}`} style=${place(bounds)}></i>
-      ${(hasChildren ? own(bounds, children.map((child) => trace.spans[child])) : [bounds]).map((part) => html`<i key=${part[0]} class=${`span-bar is-${colour}`} style=${place(part)}></i>`)}
+      ${(hasChildren ? own(bounds, children.map((child) => trace.spans[child])) : [bounds]).map((part) => html`<i key=${part[0]} class=${`span-bar is-${ownColour}`} style=${place(part)}></i>`)}
       ${phasesOf(span).map(([name, from, to]) => html`<i key=${name} class=${`span-bar is-${name}`} style=${place([from, to])}></i>`)}
       ${steps.map((step) => html`<i key=${step.offset_ns} class="step" style=${place([step.offset_ns, step.offset_ns + step.duration_ns])}></i>`)}
       <em style=${{ left: `${(100 * bounds[1]) / whole}%` }}>${duration(span.duration_ns / 1_000)}</em>
@@ -286,8 +311,8 @@ function Opened({ trace, index, select }) {
 function Attributes({ title, attributes }) {
   const found = Object.entries(attributes).sort(([a], [b]) => (a < b ? -1 : 1));
   if (!found.length) return null;
-  return html`<div><h3>${title}</h3><div class="scroll"><table class="attributes"><tbody>${found.map(([name, value]) => html`<tr key=${name}>
-    <th scope="row"><code>${name}</code></th><td>${shown(name, value)}</td></tr>`)}</tbody></table></div></div>`;
+  return html`<div><h3>${title}</h3><${Scroll}><table class="attributes"><tbody>${found.map(([name, value]) => html`<tr key=${name}>
+    <th scope="row"><code>${name}</code></th><td>${shown(name, value)}</td></tr>`)}</tbody></table><//></div>`;
 }
 
 function shown(name, value) {

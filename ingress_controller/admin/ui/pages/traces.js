@@ -2,8 +2,8 @@
 import { useAnswer } from '../api.js';
 import { axis, Chart, colour, colourOf, timeAxis } from '../chart.js';
 import { count, duration, moment } from '../format.js';
-import { go, link, useLocation } from '../location.js';
-import { Choice, Empty, Failure, Field, Fold, Loading, opening, Swatch, Verdict } from '../parts.js';
+import { go, idIn, link, useLocation } from '../location.js';
+import { Choice, Empty, Failure, Field, Fold, Loading, opening, Scroll, Swatch, Verdict } from '../parts.js';
 import { VERDICTS } from '../phases.js';
 import { html, useMemo } from '../view.js';
 import { Filters, Window, windowOf } from '../window.js';
@@ -12,7 +12,7 @@ import { Trace } from './trace.js';
 const LIMIT = 200; // as many dots tell something, and as many rows are read
 const REFRESH_MS = 5_000;
 const TEXTS = ['service', 'host', 'route', 'operation', 'node', 'pod', 'flag'];
-const OTHERS = ['status', 'verdict', 'error', 'min_duration', 'max_duration', 'text', 'namespace', 'ingress', 'method', 'error_type'];
+const OTHERS = ['status', 'verdict', 'error', 'min_duration', 'max_duration', 'text', 'namespace', 'ingress', 'method', 'error_type', 'attribute'];
 const ASKED = [...TEXTS, ...OTHERS];
 
 export function Traces() {
@@ -47,8 +47,7 @@ function Search() {
 function ById() {
   const open = (event) => {
     event.preventDefault();
-    const text = new FormData(event.target).get('id').trim().toLowerCase();
-    const id = text.match(/[0-9a-f]{32}/)?.[0] ?? text; // a whole traceparent, too
+    const id = idIn(new FormData(event.target).get('id'));
     if (id) go(link(`traces/${encodeURIComponent(id)}`));
   };
   return html`<form class="by-id" onSubmit=${open} role="search" aria-label="Open a trace">
@@ -69,6 +68,7 @@ function Conditions({ params, set }) {
       ${text('min_duration', 'at least', '100ms')}
       ${text('max_duration', 'at most', '2s')}
       ${text('text', 'contains', 'name, path or host')}
+      ${text('attribute', 'attribute', 'user.id=7')}
       ${(given.length > 0 || params.from) && html`<button type="button" onClick=${() => set({ ...Object.fromEntries(ASKED.map((name) => [name, ''])), from: '', to: '' })}>Clear</button>`}
     </form><//>`;
 }
@@ -147,7 +147,7 @@ function short(us) {
 
 function List({ traces }) {
   const longest = Math.max(...traces.map((trace) => trace.duration_us), 1);
-  return html`<section class="card"><div class="scroll"><table class="traces">
+  return html`<section class="card"><${Scroll}><table class="traces">
     <thead><tr><th>Time</th><th>Request</th><th class="number">Status</th><th>Verdict</th><th class="number">Duration</th><th></th><th class="number">Spans</th><th>Services</th></tr></thead>
     <tbody>${traces.map((trace) => {
       const address = link(`traces/${trace.trace_id}`);
@@ -161,5 +161,5 @@ function List({ traces }) {
         <td class="number">${count(trace.span_count)}</td>
         <td class="muted services" title=${trace.services.join(', ')}>${trace.services.join(', ')}</td>
       </tr>`;
-    })}</tbody></table></div></section>`;
+    })}</tbody></table><//></section>`;
 }
