@@ -306,5 +306,15 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Parameters may stand before, between and behind flags; argparse takes only the first."""
+        found, rest = self.parse_known_args(args, namespace)
+        if hasattr(found, "question"):
+            found.question += [text for text in rest if text[:1] != "-"]
+            rest = [text for text in rest if text[:1] == "-"]
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found
+
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message} (`{self.prog} --help` shows what there is)")

@@ -12,6 +12,7 @@ from ingress_controller.settings import (
     CheckSettings,
     KubernetesSource,
     ManifestsSource,
+    ReportSettings,
     Settings,
     SettingsError,
     StoreSettings,
@@ -498,3 +499,20 @@ def test_an_ip_address_or_a_host_name_can_be_published() -> None:
     flags = [text for address in given for text in ("--publish-address", address)]
 
     assert run_settings(*flags).publish.addresses == tuple(given)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["by=pod", "since=1m", "--json"],
+        ["--json", "by=pod", "since=1m"],
+        ["by=pod", "--json", "since=1m"],
+    ],
+    ids=" ".join,
+)
+def test_parameters_of_a_report_may_stand_before_and_behind_flags(words: list[str]) -> None:
+    command = read_settings(["report", "latency", *words], {})
+
+    assert isinstance(command, ReportSettings)
+    assert command.question == {"by": "pod", "since": "1m"}
+    assert command.is_json
