@@ -35,6 +35,7 @@ from ingress_controller.analysis.queries.nodes import (
     node_bins,
     node_groups,
 )
+from ingress_controller.plural import counted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -225,7 +226,7 @@ def _sentence(node: str, part: Part, evidence: Sequence[Evidence]) -> str:
         "the other node" if largest.others_count == 1 else f"{largest.others_count} other nodes"
     )
     of_service = f" for {largest.service}" if largest.service else ""
-    more = f", and {len(evidence) - 1} more services stand out" if len(evidence) > 1 else ""
+    more = f"; also {counted(len(evidence) - 1, 'other service')}" if len(evidence) > 1 else ""
     return (
         f"On {node} {_WORDS[part]} {_ms(largest.value_us)} ms{of_service} where on {others} it is"
         f" {_ms(largest.fleet_us)} ms ({largest.quantile}, {largest.count} requests{more})."

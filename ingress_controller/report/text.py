@@ -20,6 +20,8 @@ from ingress_controller.top.text import Column, table
 
 WIDTH_MIN = 60  # below, lines wrap
 
+RATE_MIN = 0.01  # a second
+MOVED_US_MIN = 1_000  # a callee may end its span when its caller has the answer already
 SHARE_MIN = 0.005  # of the time; less would be 0 %
 
 
@@ -95,11 +97,12 @@ def path_text(of: Path, width: int) -> str:
         for part in of.parts
     ]
     lines = [_table(columns, rows, width), "", f"{duration(of.duration_us)} in all."]
-    if of.moved_ns:
-        most_us = max(map(abs, of.moved_ns.values())) // 1_000
+    moved_us = [abs(ns) // 1_000 for ns in of.moved_ns.values()]
+    moved_us = [us for us in moved_us if us >= MOVED_US_MIN]
+    if moved_us:
         lines.append(
-            f"{counted(len(of.moved_ns), 'called service')} had another clock:"
-            f" moved by up to {duration(most_us)}."
+            f"{counted(len(moved_us), 'called service')} had another clock:"
+            f" moved by up to {duration(max(moved_us))}."
         )
     if of.cut_span_ids:
         lines.append(f"{counted(len(of.cut_span_ids), 'span')} went on after what called it.")
@@ -232,7 +235,9 @@ def _number(title: str) -> Column:
 
 
 def _rate(per_s: float) -> str:
-    return f"{per_s:.0f}/s" if per_s >= 10 else f"{per_s:.2g}/s"  # noqa: PLR2004 - two digits
+    if per_s >= 10:  # noqa: PLR2004 - two digits
+        return f"{per_s:.0f}/s"
+    return f"{per_s:.2g}/s" if per_s >= RATE_MIN else "<0.01/s"
 
 
 def _percent(share: float) -> str:
