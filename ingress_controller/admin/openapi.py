@@ -132,7 +132,7 @@ def _of_analysis(names: Iterable[str]) -> list[dict[str, Any]]:
     return [
         _parameter(name, _ANALYSIS.get(name, _TEXT), is_required=name == "trace")
         for name in names
-        if name not in ("from", "to")  # since they may contradict each other
+        if name not in _DEPENDENT
     ]
 
 
@@ -159,6 +159,9 @@ _SEARCH = [
     *_WINDOW,
 ]
 _TRACE_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_DEPENDENT = ("from", "to", "before", "after")
+"""Parameters that go only with others, which the document cannot say; docs/ANALYSIS.md does."""
+
 _ANALYSIS: dict[str, dict[str, Any]] = {
     "by": {"enum": list(map(str, By))},
     "sort": {"enum": list(map(str, GroupSort))},
@@ -167,8 +170,6 @@ _ANALYSIS: dict[str, dict[str, Any]] = {
     "since": _DURATION,
     "earlier": _DURATION,
     "trace": _TRACE_ID,
-    "before": _TRACE_ID,
-    "after": _TRACE_ID,
 }
 """By name; other parameters are texts that must be equal."""
 

@@ -36,7 +36,8 @@ def count_spans(connection: "DuckDBPyConnection", window: Window) -> Basis:
     """What there is in a window, before it is looked at."""
     bounds = {"start_ns": window.start_ns, "end_ns": window.end_ns}
     [(count,)] = connection.execute(_COUNT, bounds).fetchall()
-    return Basis(window.start_ns // 1_000_000, window.end_ns // 1_000_000, count)
+    end_unix_ms = -(-window.end_ns // 1_000_000)  # a window is never empty, nor is its basis
+    return Basis(window.start_ns // 1_000_000, end_unix_ms, count)
 
 
 def look(connection: "DuckDBPyConnection", window: Window) -> Basis:

@@ -99,7 +99,6 @@ def test_the_command_knows_every_report() -> None:
         ("compare", "earlier", "1y", 'earlier: "1y" is no duration'),
         ("compare", "before", "a", 'after: "" is no trace id; write 32 hex digits.'),
         ("path", "trace", "0x1g", 'trace: "0x1g" is no trace id; write 32 hex digits.'),
-        ("path", "trace", "0", "is no trace id"),
         ("path", "trace", "f" * 33, "is no trace id"),
     ],
 )
@@ -124,6 +123,12 @@ async def test_wrong_question_is_400_and_what_is_not_here_404(client: Client) ->
     assert answer["error"] == (
         'There is no report "weather"; there are latency, nodes, bottlenecks, compare, graph, path.'
     )
+
+
+@pytest.mark.parametrize("report", [name for name in REPORTS if name != "path"])
+async def test_a_window_of_a_nanosecond_is_answered(client: Client, report: str) -> None:
+    status, _ = await asked(client, report, to=TIMES["to"], since="1ns")
+    assert status == 200
 
 
 async def test_without_a_store_it_is_said_what_to_do() -> None:
