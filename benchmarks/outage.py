@@ -114,6 +114,7 @@ def start(stage: Stage, children: Children, *, has_spill: bool) -> Proxy:
         export += f"?spill={spill}&{SPILL}"
     manifests = stage.config("manifests.yaml", {}, under="spanway").parent
     argv = [program("spanway"), "run", "--manifests", str(manifests), "--workers", "1"]
+    argv += ["--store", "off"]
     argv += ["--http", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}", "--export", export]
     url = f"http://127.0.0.1:{admin}/readyz"
     core = {stage.cores.server}
