@@ -203,7 +203,7 @@ def test_trace_begins_where_the_client_has_none(
 
     (received,) = [request for request in api.received if request.path == "/begun"]
     _, trace_id, parent_id, flags = received.fields["traceparent"].split("-")
-    assert flags == "03"
+    assert flags == "01"
     server, _, attempt = links(jaeger.wait_for_trace(trace_id, until=three))
     assert server.parent_id == ""
     assert attempt.span_id == parent_id

@@ -66,7 +66,7 @@ def test_prometheus_scrapes_it_with_exemplars_and_evaluates_the_rules(
         prometheus.wait_for("spanway:requests:rate5m")
         groups = prometheus.ask("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
-        assert len(rules) == 15
+        assert len(rules) == 16
         assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
         (target,) = prometheus.ask("targets")["activeTargets"]
         assert (target["health"], target["lastError"]) == ("up", "")

@@ -165,8 +165,8 @@ class Spanway:
         return {endpoint["address"] for endpoint in of}
 
     def export_stats(self) -> Json:
-        """Of its only exporter."""
-        (stats,) = self.exporters_stats()
+        """Of its only exporter beside the store of traces."""
+        (stats,) = [each for each in self.exporters_stats() if each["name"] != "store"]
         return stats
 
     def exporters_stats(self) -> Json:
