@@ -23,6 +23,7 @@ examples:
   spanway explain --manifests deploy/demo http://shop.example/cart
   spanway top phase=wait age_min=2s                      what waits for an app now?
   spanway api-service | kubectl apply -f -               for `kubectl get requests`
+  spanway traces service=shop/api status=5xx since=15m   which requests failed?
   spanway report bottlenecks since=15m                   what makes slow requests slow?
 
 Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
@@ -67,6 +68,8 @@ def parser(version: str) -> argparse.ArgumentParser:
         "top": "show the requests that are inside a running Spanway now",
         "api-service": "print what makes a cluster know the API of --api: a certificate, and"
         " the APIService that trusts it",
+        "traces": "find traces that a running Spanway keeps",
+        "trace": "draw one trace, and say where its time went",
         "report": "say where the time of past requests went: latency, nodes, bottlenecks, changes",
     }
     made = {
@@ -93,6 +96,8 @@ def parser(version: str) -> argparse.ArgumentParser:
         help=f"the Service that leads to --api; default: {API_SERVICE}",
     )
     _report_arguments(made["report"])
+    _traces_arguments(made["traces"])
+    _trace_arguments(made["trace"])
     return top
 
 
@@ -117,17 +122,39 @@ def run_flags() -> list[FlagGroup]:
 
 
 def _report_arguments(report: argparse.ArgumentParser) -> None:
-    report.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
-    report.add_argument("--admin-token-file", metavar="FILE", help="the token that is wanted there")
-    report.add_argument(
-        "--json", action="store_const", const="true", help="as the API has it, for scripts"
-    )
+    _asking_arguments(report)
     report.add_argument("report", choices=REPORTS, metavar="REPORT", help=", ".join(REPORTS))
     report.add_argument(
         "question",
         metavar="NAME=VALUE",
         nargs="*",
         help="parameters of /api/analysis/REPORT, for example since=15m by=pod service=shop/api",
+    )
+
+
+def _traces_arguments(traces: argparse.ArgumentParser) -> None:
+    _asking_arguments(traces)
+    traces.add_argument(
+        "question",
+        metavar="NAME=VALUE",
+        nargs="*",
+        help="parameters of /api/traces, for example since=15m status=5xx min_duration=1s",
+    )
+
+
+def _trace_arguments(trace: argparse.ArgumentParser) -> None:
+    _asking_arguments(trace)
+    trace.add_argument("id", metavar="ID", help="32 hex digits, as error pages and spans have them")
+
+
+def _asking_arguments(command: argparse.ArgumentParser) -> None:
+    """Of what asks a running Spanway once."""
+    command.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
+    command.add_argument(
+        "--admin-token-file", metavar="FILE", help="the token that is wanted there"
+    )
+    command.add_argument(
+        "--json", action="store_const", const="true", help="as the API has it, for scripts"
     )
 
 

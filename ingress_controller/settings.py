@@ -247,7 +247,8 @@ class ApiServiceSettings(msgspec.Struct, frozen=True):
 
 
 class ReportSettings(msgspec.Struct, frozen=True):
-    """`spanway report`; `question` are parameters of `/api/analysis/{report}`."""
+    """`spanway report`, and `traces` and `trace` as further reports; `question` are parameters of
+    `/api/analysis/{report}`, of `/api/traces`, or the trace's `id`."""
 
     report: str
     admin: str = ADMIN_ADDRESS
@@ -299,12 +300,14 @@ def read_settings(
             return ApiServiceSettings(
                 *_parsed("NS/NAME", arguments["service"] or API_SERVICE, _service_name)
             )
-        case "report":
+        case "report" | "traces" | "trace" as command:
             return ReportSettings(
-                report=arguments["report"],
+                report=arguments.get("report", command),
                 admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
                 admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
-                question=_question(arguments["question"]),
+                question={"id": arguments["id"]}
+                if command == "trace"
+                else _question(arguments["question"]),
                 is_json=given.one("--json", _switch) or False,
             )
         case _:

@@ -1,12 +1,16 @@
-"""`spanway report`: asks a running Spanway for a report, and prints it."""
+"""`spanway report`, `traces`, `trace`: asks a running Spanway, and prints what it says."""
 
 import asyncio
+import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
+from ingress_controller.admin.traces import Found, ShownTrace
 from ingress_controller.analysis.bottlenecks import Bottlenecks
 from ingress_controller.analysis.compare import Comparison, TraceComparison
 from ingress_controller.analysis.graph import Graph
@@ -24,10 +28,17 @@ from ingress_controller.report.text import (
     nodes_text,
     path_text,
 )
+from ingress_controller.report.traces import found_text, trace_text
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
 
 TIMEOUT_S = 60.0  # the store gives up a question before, and others may be asked first
 COLUMNS = 80  # where it is no terminal
+
+
+def _trace_text(trace: ShownTrace, width: int) -> str:
+    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return trace_text(trace, width, in_colour=in_colour)
+
 
 _TEXTS: Mapping[str, tuple[Any, Callable[[Any, int], str]]] = {
     "latency": (Latency, latency_text),
@@ -36,17 +47,27 @@ _TEXTS: Mapping[str, tuple[Any, Callable[[Any, int], str]]] = {
     "compare": (Comparison | TraceComparison, compared_text),
     "graph": (Graph, graph_text),
     "path": (Path, path_text),
+    "traces": (Found, found_text),
+    "trace": (ShownTrace, _trace_text),
 }
 
 
 def report(client: AdminClient, name: str, question: Mapping[str, str], *, is_json: bool) -> int:
-    """Prints the report `name` of `REPORTS` for these parameters.
+    """Prints the report `name` for these parameters: one of `REPORTS`, `traces`, `trace` of `id`.
 
     Raises:
         StartError: Spanway cannot be asked. SettingsError: it refuses the question.
     """
+    others = dict(question)
+    match name:
+        case "traces":
+            path = "/api/traces"
+        case "trace":
+            path = f"/api/traces/{quote(others.pop('id'), safe='')}"
+        case _:
+            path = f"/api/analysis/{name}"
     try:
-        body = asyncio.run(_asked(client, f"/api/analysis/{name}", question))
+        body = asyncio.run(_asked(client, path, others))
     except QuestionError as err:
         raise SettingsError(printable(str(err))) from err
     except TopError as err:

@@ -433,7 +433,8 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         (
             ["serve"],
             "argument COMMAND: invalid choice: 'serve'"
-            " (choose from 'run', 'check', 'explain', 'top', 'api-service', 'report')"
+            " (choose from 'run', 'check', 'explain', 'top', 'api-service', 'traces', 'trace',"
+            " 'report')"
             " (`spanway --help` shows what there is)",
         ),
         (
