@@ -25,6 +25,7 @@ from ingress_controller.admin.parameters import (
 from ingress_controller.admin.traces import DURATION_S_MAX, NO_STORE
 from ingress_controller.traces.jaeger_json import jaeger_trace, otlp_traces
 from ingress_controller.traces.span import Span, SpanKind
+from ingress_controller.traces.store.finding import find
 from ingress_controller.traces.store.queries import (
     TRACES_MAX,
     Field,
@@ -32,7 +33,6 @@ from ingress_controller.traces.store.queries import (
     Search,
     calls,
     operations,
-    search,
     services,
     spans_of,
 )
@@ -139,17 +139,16 @@ class JaegerApi:
         raise NotFoundError("trace not found")
 
     async def _search(self, wanted: Search) -> list[list[Span]]:
-        def find(asked: "DuckDBPyConnection") -> list[list[Span]]:
-            traces: list[list[Span]] = []
-            room = SPANS_MAX
-            for found in search(asked, wanted):
-                room -= found.span_count
-                if traces and room < 0:
-                    break
-                traces.append(spans_of(asked, found.trace_id))
-            return traces
-
-        return await self._ask(find)
+        if self._store is None:
+            raise NotFoundError(NO_STORE)
+        found, room = await find(self._store, wanted), SPANS_MAX
+        traces: list[list[Span]] = []
+        for summary in found:
+            room -= summary.span_count
+            if traces and room < 0:
+                break
+            traces.append(await self._spans(summary.trace_id))
+        return traces
 
     async def _ask(
         self,

@@ -24,6 +24,7 @@ from ingress_controller.admin.parameters import (
     window,
 )
 from ingress_controller.traces.span import Span
+from ingress_controller.traces.store.finding import find
 from ingress_controller.traces.store.queries import (
     SPANS_MAX,
     TRACES_MAX,
@@ -31,7 +32,6 @@ from ingress_controller.traces.store.queries import (
     QuestionTooLargeError,
     Search,
     TraceSummary,
-    search,
     spans_of,
     values,
 )
@@ -137,11 +137,7 @@ class TracesApi:
             return refusal(404, NO_STORE)
         try:
             wanted = read_search(request.query.items())
-            found = await self._store.ask(
-                lambda connection: search(connection, wanted),
-                start_ns=wanted.start_ns,
-                end_ns=wanted.end_ns,
-            )
+            found = await find(self._store, wanted)
         except ParameterError as err:
             return refused(err)
         except QuestionTooLargeError as err:

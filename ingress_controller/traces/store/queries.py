@@ -7,7 +7,7 @@ part of it; every answer is bounded. Columns are those of `crates/columns/src/sc
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -25,14 +25,8 @@ SPANS_MAX = 100_000
 VALUES_MAX = 10_000
 """Of services or the like in one answer: more are no list for a person."""
 
-TRACE_S_MAX = 3_600.0
-"""How long before and after what was found the other spans of its trace are looked for."""
-
 QUESTION_MEMORY_BYTES = 512 * 1024 * 1024
 """For one question; DuckDB's own default is 80 % of the machine."""
-
-_STEPS = (64, 8, 1)
-"""The newest such part of the time is searched first: mostly it has enough."""
 
 
 class QuestionTooLargeError(Exception):
@@ -104,8 +98,16 @@ class TraceSummary(msgspec.Struct, frozen=True):
     verdict: str
 
 
-def search(connection: "DuckDBPyConnection", wanted: Search) -> list[TraceSummary]:
-    """The newest that fit, at most `wanted.limit`."""
+class Match(NamedTuple):
+    """A trace that fits; `start_ns` is that of its newest span that matched."""
+
+    trace_hi: int
+    trace_lo: int
+    start_ns: int
+
+
+def matches(connection: "DuckDBPyConnection", wanted: Search, start_ns: int) -> list[Match]:
+    """The newest traces that fit and began at `start_ns` or later, at most `wanted.limit`."""
     columns = [column[0] for column in connection.execute(_COLUMNS).description]
     conditions, parameters = _conditions(wanted, columns)
     of_traces = _of_traces(wanted)
@@ -114,14 +116,19 @@ def search(connection: "DuckDBPyConnection", wanted: Search) -> list[TraceSummar
         where="true" if of_traces or not conditions else " OR ".join(conditions),
         having=" AND ".join(["true", *(f"bool_or{one}" for one in conditions), *of_traces]),
     )
-    found: list[tuple[int, int, int]] = []
-    for part in _STEPS:
-        start_ns = wanted.end_ns - (wanted.end_ns - wanted.start_ns) // part
-        times = {"start_ns": start_ns, "end_ns": wanted.end_ns, "limit": wanted.limit}
-        found = connection.execute(statement, parameters | times).fetchall()
-        if len(found) >= wanted.limit:
-            break
-    return _summaries(connection, found)
+    times = {"start_ns": start_ns, "end_ns": wanted.end_ns, "limit": wanted.limit}
+    return [Match(*row) for row in connection.execute(statement, parameters | times).fetchall()]
+
+
+def summaries(
+    connection: "DuckDBPyConnection", found: Sequence[Match], start_ns: int, end_ns: int
+) -> list[TraceSummary]:
+    """Of these traces, by what of them began between the two times; the newest first."""
+    los = [match.trace_lo for match in found]
+    parameters = {"los": los, "start_ns": start_ns, "end_ns": end_ns}
+    rows = connection.execute(_SUMMARIES, parameters).fetchall()
+    wanted = {(match.trace_hi, match.trace_lo) for match in found}
+    return [_summary(*row) for row in rows if row[:2] in wanted]
 
 
 def spans_of(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
@@ -221,25 +228,6 @@ def _of_traces(wanted: Search) -> list[str]:
     if wanted.is_failed is False:
         rules.append("NOT bool_or(status = 2)")
     return rules
-
-
-def _summaries(
-    connection: "DuckDBPyConnection", found: list[tuple[int, int, int]]
-) -> list[TraceSummary]:
-    if not found:
-        return []
-    margin_ns = int(TRACE_S_MAX * 1_000_000_000)
-    times = [start_ns for _, _, start_ns in found]
-    rows = connection.execute(
-        _SUMMARIES,
-        {
-            "los": [lo for _, lo, _ in found],
-            "start_ns": max(0, min(times) - margin_ns),
-            "end_ns": max(times) + margin_ns,
-        },
-    ).fetchall()
-    wanted = {(hi, lo) for hi, lo, _ in found}
-    return [_summary(*row) for row in rows if row[:2] in wanted]
 
 
 def _summary(trace_hi: int, trace_lo: int, *rest: Any) -> TraceSummary:

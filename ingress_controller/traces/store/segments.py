@@ -11,6 +11,7 @@ import logging
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,12 @@ class SegmentDamaged(Event, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One file: the spans that started from `start_ns` to `end_ns`, in UTC nanoseconds, both ends
-    included."""
+    included. Files of one `schema` have the same columns."""
 
     path: Path
     start_ns: int
     end_ns: int
+    schema: str
     size_bytes: int
 
 
@@ -110,7 +112,8 @@ class Segments:
         starts = pc.min_max(spans["start_ns"])
         start_ns, end_ns = starts["min"].as_py(), starts["max"].as_py()
         spans = spans.sort_by([(name, "ascending") for name in _ORDER])
-        name = f"spans-{start_ns:020}-{end_ns:020}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
+        unique = uuid.uuid4().hex[:8]
+        name = f"spans-{start_ns:020}-{end_ns:020}-{_schema(spans.schema)}-{unique}{_SUFFIX}"
         path = self.directory / name
         try:
             _write(spans, path.with_suffix(_UNFINISHED))
@@ -240,13 +243,24 @@ def _segment(path: Path) -> Segment | None:
     if path.suffix != _SUFFIX:
         return None
     match path.stem.split("-"):
-        case ["spans", start, end, _] if start.isdecimal() and end.isdecimal():
+        case ["spans", start, end, schema, _] if start.isdecimal() and end.isdecimal():
             try:
-                return Segment(path, int(start), int(end), path.stat().st_size)
+                return Segment(path, int(start), int(end), schema, path.stat().st_size)
             except FileNotFoundError:
                 return None
         case _:
             return None
+
+
+def _schema(schema: pa.Schema) -> str:
+    """A name for these columns, whatever order they are in and however they are encoded."""
+    columns = sorted(
+        f"{field.name} {kind.value_type if pa.types.is_dictionary(kind) else kind}"
+        for field in schema
+        for kind in [field.type]
+    )
+    text = "\n".join(columns)
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _private(path: Path) -> int:

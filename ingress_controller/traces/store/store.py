@@ -10,7 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -26,7 +27,7 @@ from ingress_controller.traces.store.queries import (
     QUESTION_MEMORY_BYTES,
     QuestionTooLargeError,
 )
-from ingress_controller.traces.store.segments import EMPTY, Segments
+from ingress_controller.traces.store.segments import EMPTY, Segment, Segments
 from proxy.columns import Columns, MalformedSpansError
 from proxy.spans import SpanBatch
 
@@ -191,7 +192,7 @@ class Store:
             }
         )
         try:
-            _define(connection, newest, [str(one.path) for one in segments])
+            _define(connection, newest, segments)
             if self._segments is not None:
                 directory = _quoted(str(self._segments.directory))
                 connection.execute(f"SET allowed_directories = [{directory}]")
@@ -314,17 +315,18 @@ class _Running:
 
 
 def _define(
-    connection: duckdb.DuckDBPyConnection, newest: pa.Table | None, paths: list[str]
+    connection: duckdb.DuckDBPyConnection, newest: pa.Table | None, segments: Iterable[Segment]
 ) -> None:
     """The view `spans`. Only our own file names become a part of it: no statement that makes a view
-    takes parameters."""
+    takes parameters. Of files that have the same columns DuckDB opens one to know them."""
     parts = []
-    if newest is not None or not paths:
+    by_schema: defaultdict[str, list[str]] = defaultdict(list)
+    for segment in segments:
+        by_schema[segment.schema].append(_quoted(str(segment.path)))
+    if newest is not None or not by_schema:
         connection.register("newest", EMPTY if newest is None else newest)
         parts.append("SELECT * FROM newest")
-    if paths:
-        names = ", ".join(_quoted(path) for path in paths)
-        parts.append(f"SELECT * FROM read_parquet([{names}], union_by_name = true)")
+    parts += [f"SELECT * FROM read_parquet([{', '.join(paths)}])" for paths in by_schema.values()]
     connection.execute("CREATE VIEW spans AS " + " UNION ALL BY NAME ".join(parts))
 
 

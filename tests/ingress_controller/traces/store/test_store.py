@@ -13,12 +13,12 @@ import pytest
 from sample_spans import START_UNIX_NS, TRACE_ID, request
 
 from ingress_controller.traces.span import decode
+from ingress_controller.traces.store.finding import find
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import (
     Field,
     QuestionTooLargeError,
     Search,
-    search,
     spans_of,
 )
 from ingress_controller.traces.store.segments import MERGED_FILES, Segments
@@ -62,8 +62,7 @@ async def test_newest_and_sealed_spans_of_one_trace_are_one_trace(tmp_path: Path
     await store.add(request(2).SerializeToString())
     await store.add(request(1, service="api").SerializeToString())
 
-    with store.connection() as connection:
-        [trace] = search(connection, ALL)
+    [trace] = await find(store, ALL)
 
     assert (trace.span_count, trace.services) == (3, ("api", "shop"))
     assert (trace.start_unix_us, trace.duration_us) == (START_UNIX_NS // 1_000, 2_000)
@@ -100,8 +99,7 @@ async def test_a_search_finds_what_fits_and_nothing_else(
     await store.add(request().SerializeToString())
     limits = {"start_ns": 0, "end_ns": 2**63 - 1} | wanted
 
-    with store.connection() as connection:
-        assert bool(search(connection, Search(**limits))) == is_found  # type: ignore[arg-type]
+    assert bool(await find(store, Search(**limits))) == is_found  # type: ignore[arg-type]
 
 
 async def test_malformed_request_adds_nothing(tmp_path: Path) -> None:
@@ -198,8 +196,7 @@ async def test_without_a_directory_the_oldest_spans_in_memory_go_and_are_counted
 
     assert store.stats.newest_rows == CHUNK_ROWS
     assert store.stats.dropped_spans == 2 * CHUNK_ROWS
-    with store.connection() as connection:
-        assert len(search(connection, ALL)) == 1
+    assert len(await find(store, ALL)) == 1
 
 
 async def test_spans_wait_in_memory_while_their_directory_is_away(
