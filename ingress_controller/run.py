@@ -670,7 +670,7 @@ def _store(settings: Settings) -> "Store | None":
     wanted = settings.store
     if wanted is None:
         return None
-    # Some 100 ms and 70 MB.
+    # Some 100 ms and 90 MB.
     from ingress_controller.traces.store.segments import Segments  # noqa: PLC0415
     from ingress_controller.traces.store.store import Store  # noqa: PLC0415
 

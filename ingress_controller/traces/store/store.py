@@ -32,7 +32,7 @@ from proxy.columns import Columns, MalformedSpansError
 from proxy.spans import SpanBatch
 
 CHUNK_ROWS = 16 * 1024
-"""Rows that share the dictionaries of their names in memory; some 6 MiB."""
+"""Rows that share the dictionaries of their names in memory; some 9 MiB."""
 
 QUESTIONS_MAX = 2
 """At once; more wait. Each may take `QUESTION_MEMORY_BYTES`."""
