@@ -206,6 +206,27 @@ def test_requests_that_end_leave_the_picture(page: Page, api: Backend, spanway: 
     expect(page.get_by_text("Nothing is inside now")).to_be_visible()
 
 
+def test_live_goes_back_to_who_was_inside_at_a_moment(
+    page: Page, api: Backend, spanway: Spanway
+) -> None:
+    with ThreadPoolExecutor(1) as clients, api.held():
+        count = len(api.received) + 1
+        clients.submit(ask, spanway.http, "/past", host=HOST)
+        wait_until(lambda: len(api.received) >= count, "/past arrives", deadline_s=DEADLINE_S)
+        page.goto("/#/live")
+        expect(page.locator("table.requests")).to_contain_text("/past")
+        unix_ms = page.evaluate("Date.now()")
+    page.goto(f"/#/live?at={unix_ms}")
+
+    expect(page.locator("table.requests")).to_contain_text("/past")
+    expect(page.locator(".big")).to_contain_text("inside at")
+    page.get_by_label("at which moment").fill("-300")
+    expect(page.get_by_text("Nothing like that was inside then")).to_be_visible()
+    page.get_by_role("button", name="Now").click()
+    expect(page.locator(".big")).to_contain_text("inside now")
+    assert "at=" not in page.url
+
+
 @pytest.mark.usefixtures("answered")
 def test_traces_are_found_by_what_they_have_in_common(page: Page) -> None:
     page.goto("/#/traces")

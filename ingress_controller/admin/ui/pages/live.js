@@ -1,5 +1,6 @@
 // Which requests are inside now: a moving picture by phase and age, groups, a table, one opened.
-import { useWatch } from '../api.js';
+import { useAnswer, useWatch } from '../api.js';
+import { Sparkline } from '../chart.js';
 import { bytes, count, duration, moment } from '../format.js';
 import { link, useLocation } from '../location.js';
 import { Bar, Choice, Copy, Empty, Facts, Failure, Field, Fold, Loading, opening, PhaseBar, PhaseList, Scroll, Swatch } from '../parts.js';
@@ -8,6 +9,12 @@ import { html, useEffect, useRef, useState } from '../view.js';
 
 const ROWS = 200; // asked for, and drawn: more dots are no picture
 const INTERVAL_S = 0.5;
+const BACK_S = 600; // how far the slider goes back
+const BACK_BINS = 120;
+const BACK_MS = 5_000; // between two looks at how long requests took
+const PAST_MS = 2_000; // spans of requests that have just ended are on their way
+const SLIDE_MS = 120; // a slider that moves asks for no more
+const STEPS_MS = [-1_000, -100, 100, 1_000];
 const GROUPS = 8; // of each kind; the others are in the API
 const TEXTS = ['host', 'route', 'service', 'node', 'pod', 'client', 'trace_id'];
 const ASKED = [...TEXTS, 'phase', 'method', 'kind', 'age_min', 'namespace', 'ingress', 'endpoint'];
@@ -16,7 +23,10 @@ export function Live() {
   const { params, set } = useLocation();
   const [isOn, setOn] = useState(true);
   const question = Object.fromEntries(ASKED.filter((name) => params[name]).map((name) => [name, params[name]]));
-  const { answer, error } = useWatch('api/live', { ...question, sort: params.sort, order: params.order, limit: ROWS, interval: INTERVAL_S }, isOn);
+  const asked = { ...question, sort: params.sort, order: params.order, limit: ROWS };
+  const now = useWatch('api/live', { ...asked, interval: INTERVAL_S }, isOn && !params.at);
+  const past = useAnswer(params.at && 'api/live', { ...asked, at: params.at }, PAST_MS);
+  const { answer, error } = params.at ? past : now;
   const open = (id) => set({ open: id });
   const hasConditions = Object.keys(question).length > 0;
   useEffect(() => {
@@ -32,21 +42,52 @@ export function Live() {
   return html`
     <header class="page-head">
       <h1>Live</h1>
-      ${answer && html`<p class="big"><b>${count(answer.matched)}</b> ${hasConditions ? `of ${count(answer.live)} ` : ''}inside now</p>`}
-      <button type="button" aria-pressed=${!isOn} title="Space" onClick=${() => setOn(!isOn)}>${isOn ? 'Pause' : 'Go on'}</button>
+      ${answer && html`<p class="big"><b>${count(answer.matched)}</b> ${hasConditions ? `of ${count(answer.live)} ` : ''}inside ${params.at ? `at ${moment(unixMsOf(params.at) * 1_000)}` : 'now'}</p>`}
+      <button type="button" hidden=${Boolean(params.at)} aria-pressed=${!isOn} title="Space" onClick=${() => setOn(!isOn)}>${isOn ? 'Pause' : 'Go on'}</button>
     </header>
     <${Conditions} params=${params} set=${set} answer=${answer} />
+    <${Past} at=${params.at} set=${set} />
     <${Failure} error=${error} />
     ${!answer && !error && html`<${Loading} />`}
     ${answer && html`
       ${answer.workers_silent > 0 && html`<div class="notice">Of ${answer.workers_silent} busy workers the requests are missing.</div>`}
       <${Picture} answer=${answer} open=${open} opened=${params.open} set=${set} />
-      ${params.open && html`<${Opened} id=${params.open} answer=${answer} close=${() => set({ open: '' })} />`}
+      ${params.open && html`<${Opened} id=${params.open} answer=${answer} params=${params} close=${() => set({ open: '' })} />`}
       <${Requests} answer=${answer} params=${params} set=${set} open=${open} hasConditions=${hasConditions} />
       <div class="columns">
         ${[['service', 'services'], ['route', 'routes'], ['node', 'nodes']].map(([name, key]) => html`
           <${Groups} key=${name} name=${name} groups=${answer[key]} set=${set} />`)}
       </div>`}`;
+}
+
+/** Of what stands in an address: milliseconds, or what the API takes else. */
+function unixMsOf(at) {
+  return at ? Number(at) || Date.parse(at) || 0 : 0;
+}
+
+/** Goes back: a slider over the last minutes, on the line of how long requests took. */
+function Past({ at, set }) {
+  const unixMs = unixMsOf(at);
+  const { answer } = useAnswer('api/analysis/latency', { by: 'all', since: `${BACK_S}s`, bins: BACK_BINS }, BACK_MS);
+  const timer = useRef();
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const now = Date.now();
+  const end = unixMs && unixMs < now - BACK_S * 1_000 ? unixMs + (BACK_S / 2) * 1_000 : now;
+  const go = (ms) => set({ at: ms >= Date.now() ? '' : Math.round(ms) }, { replace: true });
+  const slide = (event) => {
+    const { value } = event.target;
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => go(value === '0' ? Infinity : end + value * 1_000), SLIDE_MS);
+  };
+  return html`<section class="card past" aria-label="The past">
+    <div class="slide">
+      ${end === now && html`<${Sparkline} values=${answer?.all?.series?.p99_us ?? []} name="wait" label="how long requests took, p99" />`}
+      <input type="range" min=${-BACK_S} max="0" step="1" value=${unixMs ? Math.round((unixMs - end) / 1_000) : 0} onInput=${slide}
+        aria-label="at which moment" aria-valuetext=${at ? moment(unixMs * 1_000) : 'now'} />
+    </div>
+    <p class="steps">${at ? html`${STEPS_MS.map((ms) => html`<button key=${ms} type="button" onClick=${() => go(unixMs + ms)}>${ms < 0 ? '−' : '+'}${duration(Math.abs(ms) * 1_000).replace(/\.0+ /, ' ')}</button>`)}
+      <button type="button" class="is-main" onClick=${() => set({ at: '' })}>Now</button>` : html`<span class="muted">now; slide back to see who was inside</span>`}</p>
+  </section>`;
 }
 
 function Conditions({ params, set, answer }) {
@@ -117,6 +158,9 @@ function Picture({ answer, open, opened, set }) {
 const COLUMNS = [['age', 'Age'], ['phase_age', 'Phase'], ['', 'Request'], ['', 'Service'], ['', 'Pod'], ['', 'Node'], ['received', 'Received'], ['sent', 'Sent']];
 
 function Requests({ answer, params, set, open, hasConditions }) {
+  if (!answer.requests.length && params.at) {
+    return html`<${Empty} title="Nothing like that was inside then"><p>Only requests that left spans are known. Slide to where they took long, or loosen a condition.</p><//>`;
+  }
   if (!answer.requests.length) {
     return hasConditions
       ? html`<${Empty} title="No request is like that now"><p>${count(answer.live)} are inside. Loosen a condition, or clear them all.</p><//>`
@@ -160,7 +204,7 @@ function Groups({ name, groups, set }) {
 
 // -- One request
 
-function Opened({ id, answer, close }) {
+function Opened({ id, answer, params, close }) {
   const last = useRef(null);
   const found = answer.requests.find((row) => row.id === id);
   if (found) last.current = found;
@@ -186,7 +230,7 @@ function Opened({ id, answer, close }) {
           ['trace id', row.trace_id && html`<code>${row.trace_id}</code>`],
         ]} />
       </div>
-      ${row.trace_id && html`<p class="actions">${!found && html`<a class="button" href=${link(`traces/${row.trace_id}`)}>Open its trace</a>`}
+      ${row.trace_id && html`<p class="actions">${(!found || params.at) && html`<a class="button" href=${link(`traces/${row.trace_id}`)}>Open its trace</a>`}
         <${Copy} text=${row.trace_id}>Copy trace id<//></p>`}`}
   </section>`;
 }
