@@ -158,7 +158,7 @@ _SEARCH = [
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": TRACES_MAX}),
     *_WINDOW,
 ]
-_TRACE_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+_TRACE_ID = {"type": "string", "pattern": "^[0-9a-f]{31}[1-9a-f]$"}  # not all may be 0
 _DEPENDENT = ("from", "to", "before", "after")
 """Parameters that go only with others, which the document cannot say; docs/ANALYSIS.md does."""
 

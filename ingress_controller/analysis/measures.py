@@ -54,7 +54,8 @@ class Basis(msgspec.Struct, frozen=True):
 
     @property
     def duration_s(self) -> float:
-        return (self.end_unix_ms - self.start_unix_ms) / 1_000
+        """At least a millisecond, which is what the ends are told in."""
+        return max(1, self.end_unix_ms - self.start_unix_ms) / 1_000
 
 
 class Shares(msgspec.Struct, frozen=True):

@@ -43,6 +43,11 @@ async def asked(client: Client, report: str, **query: str) -> tuple[int, Any]:
         return answer.status, await answer.json()
 
 
+@pytest.mark.parametrize("report", ["latency", "nodes", "graph", "compare"])
+async def test_a_window_of_less_than_a_millisecond_is_one(client: Client, report: str) -> None:
+    assert (await asked(client, report, since="1us"))[0] == 200
+
+
 async def test_latency_is_answered_by_what_is_asked_for(client: Client) -> None:
     status, found = await asked(client, "latency", by="pod", bins="2", **TIMES)
 
