@@ -274,7 +274,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
         (
             "--kernel-timestamps",
             "WHICH",
-            "ask the kernel about requests: those that are sampled, all, or off; default: off",
+            "ask the kernel about requests: those that are sampled, all, or off; default: sampled",
         ),
         ("--capture-request-header", "NAME…", "record this field of requests on their spans"),
         ("--capture-response-header", "NAME…", "record this field of endpoints' responses"),

@@ -210,7 +210,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server_timing: ServerTiming = ServerTiming.OFF
     phase_spans: PhaseSpans = PhaseSpans.SLOW
     span_detail: SpanDetail = SpanDetail()
-    kernel_timestamps: KernelTimestamps = KernelTimestamps.OFF
+    kernel_timestamps: KernelTimestamps = KernelTimestamps.SAMPLED
     warnings: tuple[str, ...] = ()
 
 
@@ -424,7 +424,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         phase_spans=given.one("--phase-spans", _one_of(PhaseSpans)) or PhaseSpans.SLOW,
         span_detail=_span_detail(given),
         kernel_timestamps=given.one("--kernel-timestamps", _one_of(KernelTimestamps))
-        or KernelTimestamps.OFF,
+        or KernelTimestamps.SAMPLED,
         warnings=otel.warnings,
     )
     if settings.default_certificate is not None and not https:

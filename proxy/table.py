@@ -539,9 +539,7 @@ class Tracing(_Value, frozen=True):
     server_timing: ServerTiming = ServerTiming.OFF  # of requests without a policy of their own, too
     debug_key: str = ""
     detail: SpanDetail = SpanDetail()
-    kernel_timestamps: KernelTimestamps = (
-        KernelTimestamps.SAMPLED
-    )  # `spanway run`: off unless asked
+    kernel_timestamps: KernelTimestamps = KernelTimestamps.SAMPLED
 
     def __repr__(self) -> str:
         shown = (self.policy, self.enabled, self.random_flag, self.server_timing)

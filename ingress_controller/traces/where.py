@@ -53,7 +53,7 @@ def spent_ns(of: Tree) -> Counter[str]:
 
 
 def _contributor(of: Tree, branch: Branch, *, is_told: bool) -> str:
-    if branch.span.name == "net.deliver":
+    if branch.span.name in {"net.deliver", "client.deliver"}:
         return NETWORK
     if branch.span.name == "app.respond" and branch.parent_index is not None:
         return _untold(of.branches[branch.parent_index].span)

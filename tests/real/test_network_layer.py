@@ -32,7 +32,7 @@ Segments = Mapping[str, Sequence[Span]]
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     """A new one for each test, since what is usual is learnt."""
-    with skipped_without_part(), open_shop(tmp_path, "--kernel-timestamps", "sampled") as shop:
+    with skipped_without_part(), open_shop(tmp_path) as shop:
         yield shop
 
 
@@ -101,6 +101,19 @@ def test_a_slow_path_of_an_upload_is_the_client_networks(shop: Shop) -> None:
     told = shop.ask("/slow", REQUESTS, body_bytes=65_536)
 
     assert_right(told, recorded(shop, told), "client-network")
+
+
+def test_a_slow_path_of_a_download_is_the_client_networks(shop: Shop) -> None:
+    """All of the answer fits into the kernel, which takes it at once."""
+    fields = {"x-answer-bytes": "65536"}
+    warm_up(shop, fields=fields)
+    shop.client_wire.set(Conditions(bytes_per_s=15e6))
+    told = shop.ask("/slow", REQUESTS, fields=fields)
+
+    segments = recorded(shop, told)
+    assert_right(told, segments, "client-network")
+    under_way = median(lasted_ms(segments, "client.deliver"))
+    assert under_way == pytest.approx(median(one.took_us / 1000 for one in told), rel=0.2)
 
 
 def warm_up(

@@ -322,7 +322,7 @@ def test_last_spans_are_exported_before_the_end(
 
     trace = jaeger.trace(TRACE_ID)
     assert trace is not None
-    assert len(trace.spans) == 3, str(trace)
+    assert len(trace.spans) == 6, str(trace)
 
 
 def test_spans_that_wait_for_a_tracing_backend_are_delivered_before_the_end(
@@ -343,7 +343,7 @@ def test_spans_that_wait_for_a_tracing_backend_are_delivered_before_the_end(
         finally:
             jaeger.stop()
     assert trace is not None
-    assert len(trace.spans) == 3, str(trace)
+    assert len(trace.spans) == 6, str(trace)
 
 
 def test_spans_that_are_lost_at_the_end_are_counted_in_the_log(

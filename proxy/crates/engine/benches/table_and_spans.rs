@@ -272,6 +272,7 @@ fn segment<'a>(
         start,
         head_read: at(20),
         end: at(1000),
+        delivered: None,
         first_response: Some(at(745)),
         balance: Some(balance),
         attempts,

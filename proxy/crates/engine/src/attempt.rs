@@ -16,7 +16,7 @@ use crate::pace::Bounds;
 use crate::proxy_protocol::Announced;
 use crate::retry::{self, Happened, Turn};
 use crate::server_timing::{Moments, disclose};
-use crate::socket::{Answer, Socket};
+use crate::socket::{Answer, Ask, Socket};
 use crate::stream::{Shared, Stream};
 use crate::table::{Backend, OverTls, ServerTiming};
 use crate::trace::segment::Fault;
@@ -219,7 +219,7 @@ impl Try<'_, '_> {
         }
         stream.with_socket(Socket::note_arrivals);
         let sink = Http1Sink::new(&stream, &mut out, request.framing);
-        let mut sink = Sink::Http1(sink.observed(is_observed));
+        let mut sink = Sink::Http1(sink.asking(if is_observed { Ask::Last } else { Ask::Nothing }));
         let mut source = Source::Http1(Http1Source::new(&stream, &mut buffer, Framing::None));
         let sides = (&mut sink, &mut source);
         let finished = self.exchange(client, workspace, sides, tried).await;

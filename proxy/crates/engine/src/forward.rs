@@ -19,6 +19,7 @@ use crate::failure::{self, MOVED};
 use crate::grpc;
 use crate::headers::{Ends, Refusal};
 use crate::instant::Instant;
+use crate::limits::DELIVERY_WAIT_MAX;
 use crate::live::{Live, Phase};
 use crate::message::{Fields, Name, RequestHead, ResponseHead};
 use crate::metrics::Observed;
@@ -137,6 +138,8 @@ struct Outcome {
     attempts: SmallVec<[Tried; 1]>,
     /// What the kernel told of the client's connection.
     client_net: Option<Net>,
+    /// When the client's kernel had the response, where it was asked.
+    delivered: Option<Instant>,
 }
 
 impl Outcome {
@@ -243,6 +246,7 @@ pub async fn forward(
         arrival,
     };
     let mut outcome = Outcome::default();
+    client.observe(job.is_observed());
     let served = match &mut found {
         Ok(target) => {
             client.origin.times = target.listener.times;
@@ -259,7 +263,14 @@ pub async fn forward(
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
     if job.is_observed() {
-        outcome.client_net = client.observe();
+        if after == After::KeepAlive && workspace.input.is_empty() && !worker.is_draining.get() {
+            let until = Instant::now() + DELIVERY_WAIT_MAX;
+            if let Some((at, net)) = client.delivered(until).await {
+                outcome.delivered = Some(at);
+                outcome.client_net = net;
+            }
+        }
+        outcome.client_net = outcome.client_net.or_else(|| client.look());
     }
     record(&job, policy, &found, &outcome, &workspace.response);
     after
@@ -612,6 +623,7 @@ fn record(
         start: arrival.start,
         head_read: arrival.head_read,
         end,
+        delivered: outcome.delivered,
         first_response: outcome.first_response,
         balance: outcome.balance,
         attempts: &attempts,

@@ -230,6 +230,22 @@ pub const BASELINE_DOUBLING: Duration = Duration::from_secs(60);
 /// old one or two that nobody took.
 pub const KERNEL_ANSWERS_MAX: usize = 16;
 
+/// A response from which on the kernel is asked when it was delivered: what is smaller leaves at once and
+/// takes one trip. Linux: ten segments, `TCP_INIT_CWND`.
+pub const DELIVERY_ASKED_BYTES_MIN: usize = 16 * 1024;
+
+/// How near to its end a response must be for that: each question costs a system call. What is read at
+/// once is at most as much.
+pub const DELIVERY_ASKED_BYTES_MAX: u64 = 64 * 1024;
+
+/// The end of a write that is not asked about: more than the two segments for which a client's kernel
+/// waits before it acknowledges, or for up to 200 ms.
+pub const DELIVERY_TAIL_BYTES: usize = 4 * 1024;
+
+/// How long a request is kept open after its response was written, for the client's kernel to say that it
+/// has it. As long as whoever reads spans waits for them: the Collector's tail sampling, 30 s.
+pub const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// How long a worker can be believed to have left bytes unread: longer ones are a clock that was set.
 /// A node that is starved that much is not ready, by the kubelet's own measure (40 s), for long.
 pub const WAKE_UP_MAX: Duration = Duration::from_secs(60);

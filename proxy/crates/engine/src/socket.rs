@@ -17,12 +17,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use smallvec::SmallVec;
 use spanway_kernel::{SinceEpoch, Statistics};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::instant::Instant;
-use crate::limits::KERNEL_ANSWERS_MAX;
+use crate::limits::{DELIVERY_ASKED_BYTES_MIN, DELIVERY_TAIL_BYTES, KERNEL_ANSWERS_MAX};
 use crate::trace::Net;
 
 /// A connected socket.
@@ -37,8 +38,10 @@ pub struct Socket {
 struct Observed {
     /// Bytes since the kernel counts them, modulo 2^32, as it does.
     sent: Cell<u32>,
-    /// Whether what is written is to be asked about.
-    is_asking: Cell<bool>,
+    /// What is asked about of what is written.
+    asking: Cell<Ask>,
+    /// How much was written since then without a question.
+    unasked: Cell<usize>,
     /// The last byte that was asked about.
     asked: Cell<Option<u32>>,
     /// Whether what is read is to be told the arrival of.
@@ -48,6 +51,19 @@ struct Observed {
     known: Cell<Statistics>,
     /// The same socket, where somebody waits until the kernel takes more.
     room: RefCell<Option<TcpStream>>,
+}
+
+/// Of which bytes the kernel is asked when the peer has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ask {
+    /// Of none.
+    #[default]
+    Nothing,
+    /// Of the last one that is written.
+    Last,
+    /// Of most of what is written, if that is much: a peer's kernel acknowledges these bytes at once,
+    /// since more follow, and holds back the acknowledgement of the last ones.
+    Most,
 }
 
 /// What became of the bytes that were asked about.
@@ -114,11 +130,31 @@ impl Socket {
         }
     }
 
-    /// Whether what is written from now on is asked about.
-    pub fn ask(&self, is_asking: bool) {
-        if let Some(observed) = self.observed() {
-            observed.is_asking.set(is_asking);
+    /// Of what that is written from now on the kernel is asked.
+    pub fn ask(&self, asking: Ask) {
+        if let Some(observed) = self.observed()
+            && observed.asking.replace(asking) != asking
+        {
+            observed.unasked.set(0);
         }
+    }
+
+    /// Whether there are bytes that were asked about.
+    pub fn has_asked(&self) -> bool {
+        self.observed().is_some_and(|it| it.asked.get().is_some())
+    }
+
+    /// The answer, if it is there.
+    pub fn acknowledged(&self) -> Option<Answer> {
+        self.observed()?.acknowledged(self.tcp.as_fd())
+    }
+
+    /// The same socket, with a registration of its own, to wait until there is an answer or input.
+    ///
+    /// # Errors
+    /// There are no more file descriptors.
+    pub fn again(&self) -> io::Result<TcpStream> {
+        again(&self.tcp)
     }
 
     /// Takes note of when bytes arrive, until [`Socket::arrived`] is called.
@@ -149,22 +185,11 @@ impl Socket {
 
 impl Observed {
     fn answer(&self, socket: BorrowedFd<'_>) -> Option<Answer> {
-        let asked = self.asked.take()?;
-        let before = self.known.get();
-        for _ in 0..KERNEL_ANSWERS_MAX {
-            let Ok(Some(told)) = spanway_kernel::acknowledgement(socket) else {
-                break;
-            };
-            if told.byte == asked {
-                let now = told.statistics.unwrap_or(before);
-                self.known.set(now);
-                return Some(Answer {
-                    acknowledged: Some(instant(told.at)),
-                    now,
-                    before,
-                });
-            }
+        if let Some(answer) = self.acknowledged(socket) {
+            return Some(answer);
         }
+        self.asked.take()?;
+        let before = self.known.get();
         let now = spanway_kernel::statistics(socket).unwrap_or(before);
         self.known.set(now);
         Some(Answer {
@@ -172,6 +197,25 @@ impl Observed {
             now,
             before,
         })
+    }
+
+    fn acknowledged(&self, socket: BorrowedFd<'_>) -> Option<Answer> {
+        let asked = self.asked.get()?;
+        let before = self.known.get();
+        for _ in 0..KERNEL_ANSWERS_MAX {
+            let told = spanway_kernel::acknowledgement(socket).ok().flatten()?;
+            if told.byte == asked {
+                let now = told.statistics.unwrap_or(before);
+                self.known.set(now);
+                self.asked.set(None);
+                return Some(Answer {
+                    acknowledged: Some(instant(told.at)),
+                    now,
+                    before,
+                });
+            }
+        }
+        None
     }
 
     /// As `poll_write_vectored`.
@@ -193,8 +237,7 @@ impl Observed {
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     // An answer that nobody takes would wake us up at once, for ever.
                     drain(tcp.as_fd());
-                    let same = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
-                    *room = Some(TcpStream::from_std(same)?);
+                    *room = Some(again(tcp)?);
                 }
                 sent => return Poll::Ready(sent),
             }
@@ -202,14 +245,24 @@ impl Observed {
     }
 
     fn send(&self, socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if !self.is_asking.get() {
-            let sent = spanway_kernel::send_plain(socket, slices)?;
-            self.sent.set(self.sent.get().wrapping_add(sent as u32));
-            return Ok(sent);
-        }
-        let sent = spanway_kernel::send(socket, slices)?;
+        let bytes = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let (sent, is_asked) = match self.asking.get() {
+            Ask::Last => (spanway_kernel::send(socket, slices)?, true),
+            Ask::Most
+                if bytes > DELIVERY_TAIL_BYTES
+                    && self.unasked.get() + bytes >= DELIVERY_ASKED_BYTES_MIN =>
+            {
+                let most = first_bytes(slices, bytes - DELIVERY_TAIL_BYTES);
+                (spanway_kernel::send(socket, &most)?, true)
+            }
+            _ => (spanway_kernel::send_plain(socket, slices)?, false),
+        };
         self.sent.set(self.sent.get().wrapping_add(sent as u32));
-        self.asked.set(Some(self.sent.get().wrapping_sub(1)));
+        if is_asked {
+            self.asked.set(Some(self.sent.get().wrapping_sub(1)));
+        } else {
+            self.unasked.set(self.unasked.get() + sent);
+        }
         Ok(sent)
     }
 
@@ -244,6 +297,21 @@ impl Observed {
             return Poll::Ready(Ok(()));
         }
     }
+}
+
+fn again(tcp: &TcpStream) -> io::Result<TcpStream> {
+    let same = std::net::TcpStream::from(tcp.as_fd().try_clone_to_owned()?);
+    TcpStream::from_std(same)
+}
+
+/// The first `bytes` of them.
+fn first_bytes<'a>(slices: &'a [IoSlice<'_>], mut bytes: usize) -> SmallVec<[IoSlice<'a>; 2]> {
+    let parts = slices.iter().map(|slice| {
+        let part = slice.len().min(bytes);
+        bytes -= part;
+        IoSlice::new(slice.get(..part).unwrap_or_default())
+    });
+    parts.collect()
 }
 
 /// A time of the kernel's on our clock: it was so long ago as it is by the clock that it was taken

@@ -169,6 +169,7 @@ impl World {
             start: self.start,
             head_read: self.at(100),
             end: self.at(1000),
+            delivered: None,
             first_response: Some(self.at(740)),
             balance: Some(self.balance()),
             attempts,
@@ -989,6 +990,26 @@ fn the_kernel_gives_network_and_waking_up_what_is_theirs_of_the_wait() {
     assert_eq!(server.int("spanway.net.wakeup_us"), Some(40));
 }
 
+#[test]
+fn a_response_that_is_under_way_is_the_clients_network_and_its_span_below_the_root() {
+    let world = World::new();
+    let attempts = [world.attempt()];
+    let segment = Segment {
+        delivered: Some(world.at(1_700)),
+        ..world.segment(&attempts)
+    };
+    let times = Baselines::default()
+        .judge(&segment, &Timeline::new(&segment))
+        .times;
+    let spans = spans(&segment);
+    let (server, deliver) = (&spans[0], &spans[3]);
+    assert_eq!((&*deliver.name, total_us(deliver)), ("client.deliver", 700));
+    assert_eq!(deliver.parent_span_id, server.span_id);
+    assert_eq!(total_us(server), 1_700);
+    assert_eq!(server.int("spanway.phase.respond_us"), Some(800));
+    assert_eq!(times.client_network, 100 + 700);
+}
+
 /// Whatever the instants: children lie in their parents, nothing is negative, and the phases are
 /// the whole of their span.
 #[test]
@@ -1078,6 +1099,7 @@ fn random_segment<'a>(
         arrived: random.bool().then(|| random_instant(world, random)),
         start: random_instant(world, random),
         head_read: random_instant(world, random),
+        delivered: random.bool().then(|| random_instant(world, random)),
         first_response: random.bool().then(|| random_instant(world, random)),
         end: random_instant(world, random),
         balance: random.bool().then_some(balance),

@@ -42,7 +42,16 @@ pub struct Acknowledgement {
 /// # Errors
 /// The kernel refuses: it is older than 6.2, or a sandbox does not let us.
 pub fn timestamping(socket: BorrowedFd<'_>) -> io::Result<()> {
-    system::set_timestamping(socket)
+    system::set_timestamping(socket, system::ALL)
+}
+
+/// Has the kernel note when bytes arrive, on a listening socket and all that it accepts. The first such
+/// call on a machine takes effect a moment later.
+///
+/// # Errors
+/// As [`timestamping`].
+pub fn note_arrivals(listener: BorrowedFd<'_>) -> io::Result<()> {
+    system::set_timestamping(listener, system::ARRIVALS)
 }
 
 /// Writes without blocking, and asks for a timestamp of when the peer has acknowledged all of what

@@ -18,10 +18,11 @@ use bytes::BufMut;
 
 use crate::{Acknowledgement, SinceEpoch, Statistics};
 
+/// Arrivals alone.
+pub const ARRIVALS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE | libc::SOF_TIMESTAMPING_RX_SOFTWARE;
 /// Timestamps are made by software and reported; sent bytes are numbered from now on; what comes
 /// back of a sent message is its timestamp with the connection's statistics, not the message.
-const FLAGS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE
-    | libc::SOF_TIMESTAMPING_RX_SOFTWARE
+pub const ALL: u32 = ARRIVALS
     | libc::SOF_TIMESTAMPING_OPT_ID
     | libc::SOF_TIMESTAMPING_OPT_ID_TCP
     | libc::SOF_TIMESTAMPING_OPT_TSONLY
@@ -52,8 +53,7 @@ pub enum Stamp {
     Acknowledged,
 }
 
-pub fn set_timestamping(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = FLAGS;
+pub fn set_timestamping(socket: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
     // SAFETY: the pointer is to a `u32` that outlives the call, and the length is its size.
     let result = unsafe {
         libc::setsockopt(

@@ -10,9 +10,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::{Gone, ReadError};
 use crate::buffer::Buffer;
 use crate::http1::{BodyDecoder, Malformed, encode};
-use crate::limits::COALESCE_BYTES_MAX;
+use crate::limits::{COALESCE_BYTES_MAX, DELIVERY_ASKED_BYTES_MAX};
 use crate::message::{Fields, Framing};
 use crate::pace::Pace;
+use crate::socket::Ask;
 use crate::stream::Shared;
 
 /// A body that is read from a connection.
@@ -103,8 +104,8 @@ pub struct Http1Sink<'a> {
     framing: Framing,
     /// What is left of a body whose length is known.
     left: u64,
-    /// Whether the kernel is asked about the last bytes.
-    is_observed: bool,
+    /// What the kernel is asked about, when the end comes near.
+    asks: Ask,
     /// How long the connection took nothing.
     pub(super) waited: Duration,
     /// The end of the body is the end of what is sent on the connection.
@@ -119,19 +120,16 @@ impl<'a> Http1Sink<'a> {
             out,
             framing,
             left: length(framing),
-            is_observed: false,
+            asks: Ask::Nothing,
             waited: Duration::ZERO,
             is_tunnel: false,
         }
     }
 
-    /// The same on a connection that the kernel observes: it is asked about the last bytes.
+    /// The same on a connection that the kernel observes.
     #[must_use]
-    pub fn observed(self, is_observed: bool) -> Self {
-        Self {
-            is_observed,
-            ..self
-        }
+    pub fn asking(self, asks: Ask) -> Self {
+        Self { asks, ..self }
     }
 
     /// Frames what follows so.
@@ -148,9 +146,7 @@ impl<'a> Http1Sink<'a> {
             self.out.extend_from_slice(piece);
         } else {
             self.left = self.left.saturating_sub(piece.len() as u64);
-            if self.left == 0 {
-                self.ask(true);
-            }
+            self.ask_near_end();
             self.waited += write_all(self.stream, [self.out, piece], pace).await?;
             self.out.clear();
         }
@@ -158,6 +154,9 @@ impl<'a> Http1Sink<'a> {
     }
 
     pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
+        if self.asks == Ask::Most {
+            self.ask_near_end();
+        }
         self.waited += write_all(self.stream, [self.out, &[]], pace).await?;
         self.out.clear();
         (&mut &*self.stream).flush().await.map_err(|_| Gone)
@@ -171,9 +170,9 @@ impl<'a> Http1Sink<'a> {
         if self.framing == Framing::Chunked {
             encode::last_chunk(self.out, trailers);
         }
-        self.ask(true);
+        self.ask(self.asks);
         self.flush(pace).await?;
-        self.ask(false);
+        self.ask(Ask::Nothing);
         if self.is_tunnel {
             // The other side may have closed already, which is the same to us.
             drop((&mut &*self.stream).shutdown().await);
@@ -181,9 +180,21 @@ impl<'a> Http1Sink<'a> {
         Ok(())
     }
 
-    fn ask(&self, is_asking: bool) {
-        if self.is_observed {
-            self.stream.with_socket(|socket| socket.ask(is_asking));
+    /// A body whose length is not known is asked about at its end alone.
+    fn ask_near_end(&self) {
+        let is_near = match self.asks {
+            Ask::Nothing => false,
+            Ask::Last => self.left == 0,
+            Ask::Most => self.left < DELIVERY_ASKED_BYTES_MAX,
+        };
+        if is_near {
+            self.ask(self.asks);
+        }
+    }
+
+    fn ask(&self, asking: Ask) {
+        if self.asks != Ask::Nothing {
+            self.stream.with_socket(|socket| socket.ask(asking));
         }
     }
 

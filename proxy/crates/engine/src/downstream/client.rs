@@ -11,7 +11,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::RecvStream;
 use http::Response;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::buffer::Buffer;
@@ -19,6 +19,7 @@ use crate::headers::{self, Ends, Refusal};
 use crate::instant::Instant;
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::{Framing, RequestHead};
+use crate::socket::{Answer, Ask, Socket};
 use crate::stream::Shared;
 use crate::table::ClientTimes;
 use crate::timer::Timer;
@@ -30,6 +31,8 @@ pub struct Client {
     pub side: Side,
     pub timer: Timer,
     pub origin: Origin,
+    /// What the kernel is asked about responses.
+    pub asks: Ask,
 }
 
 /// What is known of a client's connection, the same for all requests on it.
@@ -79,7 +82,7 @@ impl Client {
         let (body, reply) = match &mut self.side {
             Side::Http1(stream) => (
                 Source::Http1(Http1Source::new(stream, input, framing)),
-                Sink::Http1(Http1Sink::new(stream, out, Framing::None)),
+                Sink::Http1(Http1Sink::new(stream, out, Framing::None).asking(self.asks)),
             ),
             Side::Http2 { receive, send } => (
                 Source::Http2(Http2Source::of_request(receive, send, framing)),
@@ -93,13 +96,46 @@ impl Client {
         }
     }
 
-    /// Has the kernel observe the connection, and says what it knows of it; `None` where it does not,
-    /// or where requests share it.
-    pub fn observe(&self) -> Option<Net> {
+    /// Has the kernel observe how the response gets on, where requests do not share the connection.
+    pub fn observe(&mut self, is_observed: bool) {
+        self.asks = match &self.side {
+            Side::Http1(stream) if is_observed && stream.with_socket(Socket::observe) => Ask::Most,
+            _ => Ask::Nothing,
+        };
+    }
+
+    /// What the kernel knows of an observed connection.
+    pub fn look(&self) -> Option<Net> {
         let Side::Http1(stream) = &self.side else {
             return None;
         };
         stream.with_socket(|socket| socket.observe().then(|| socket.look()))
+    }
+
+    /// Waits until the client's kernel has most of a large response, the client asks for something
+    /// else, or leaves; at most until `until`. Returns when that was, and how the connection is;
+    /// `None` where there is nothing to wait for.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost but the answer.
+    pub async fn delivered(&mut self, until: Instant) -> Option<(Instant, Option<Net>)> {
+        let Side::Http1(stream) = &self.side else {
+            return None;
+        };
+        if !stream.with_socket(Socket::has_asked) {
+            return None;
+        }
+        self.timer.set(until);
+        let answer = match stream.with_socket(Socket::acknowledged) {
+            Some(answer) => Some(answer),
+            None => self.timer.limit(answer(stream)).await.flatten(),
+        };
+        let at = answer.and_then(|answer| answer.acknowledged);
+        let net = answer.map(|Answer { now, before, .. }| Net {
+            window_us: 0,
+            ..Net::between(&before, &now)
+        });
+        Some((at.unwrap_or_else(Instant::now), net))
     }
 
     /// Runs `work` until it is done, `until` comes or the client leaves. Bytes that come meanwhile
@@ -175,6 +211,22 @@ async fn send_whole(
     sink.head = Some(head);
     let sent = sink.send_whole(Bytes::from(body)).await;
     sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+/// What became of the bytes that were asked about; `None` when something else came instead.
+async fn answer(stream: &Shared) -> Option<Answer> {
+    let watch = stream.with_socket(Socket::again).ok()?;
+    loop {
+        let ready = watch.ready(Interest::READABLE | Interest::ERROR).await;
+        let has_input = ready.ok()?.is_readable();
+        // What is known of the error queue is forgotten first: the next entry has to wake us up.
+        let forgotten = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
+        drop(watch.try_io(Interest::ERROR, forgotten));
+        let answer = stream.with_socket(Socket::acknowledged);
+        if answer.is_some() || has_input {
+            return answer;
+        }
+    }
 }
 
 /// Returns when the client has left.

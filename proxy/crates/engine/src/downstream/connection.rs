@@ -22,7 +22,7 @@ use crate::instant::Instant;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::live::Live;
 use crate::message::RequestHead;
-use crate::socket::Socket;
+use crate::socket::{Ask, Socket};
 use crate::stream::Shared;
 use crate::table::KernelTimestamps;
 use crate::timer::Timer;
@@ -67,7 +67,7 @@ pub async fn serve(
         return;
     };
     if worker.table().tracing.kernel_timestamps != KernelTimestamps::Off {
-        // What has come by now has its time all the same, once the kernel notes that for anybody.
+        // What has come by now has its time, since the listener was told so.
         stream.socket().observe();
         stream.socket().note_arrivals();
     }
@@ -76,6 +76,7 @@ pub async fn serve(
         side: Side::Http1(Rc::clone(&stream)),
         timer,
         origin,
+        asks: Ask::Nothing,
     };
     let mut is_first = true;
     let mut kept: Option<Box<Workspace>> = None;

@@ -32,6 +32,7 @@ use crate::limits::{
     HTTP2_SPARE_TASKS_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
 };
 use crate::message::{Framing, RequestHead, Version};
+use crate::socket::Ask;
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::trace::Flag;
@@ -249,6 +250,7 @@ async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>,
         side: Side::no_stream(),
         timer: Timer::new(origin.times.idle),
         origin,
+        asks: Ask::Nothing,
     };
     while let Some(job) = seat.next().await {
         let live = LiveStream(&streams);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -9,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::serve;
 use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_PER_WORKER_MAX, LISTEN_BACKLOG};
+use crate::table::KernelTimestamps;
 use crate::worker::Worker;
 
 /// Opens listening sockets on `address`, `count` or more, one per worker: all of them or none.
@@ -75,6 +77,11 @@ fn bound(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
 
 /// Accepts connections and serves each in a task of its own, until this task is aborted.
 pub async fn accept(worker: Rc<Worker>, listener: Rc<TcpListener>, address: SocketAddr) {
+    if worker.table().tracing.kernel_timestamps != KernelTimestamps::Off {
+        // Before the first connection, so that the kernel has begun with it by then. Where it refuses,
+        // connections say so.
+        drop(spanway_kernel::note_arrivals(listener.as_fd()));
+    }
     loop {
         if worker.connection_count() >= CONNECTIONS_PER_WORKER_MAX {
             tokio::time::sleep(ACCEPT_PAUSE).await;

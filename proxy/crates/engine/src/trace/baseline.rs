@@ -120,7 +120,11 @@ impl Baseline {
             None => (all, ahead, all / (ahead + 1)),
             // Nobody knows yet what it does with several: one after the other, as it seems.
             Some(alone) if ahead == 0 => (alone, 0, alone),
-            Some(alone) => (alone, 0, all.saturating_sub(alone) / ahead),
+            // The first of those that were there before is half done, on average.
+            Some(alone) => {
+                let by_ahead = 2 * all.saturating_sub(alone) / (2 * ahead - 1);
+                (alone, 0, by_ahead.min(alone))
+            }
         };
         Some(Usual {
             client_network: self.client_network.get()?,

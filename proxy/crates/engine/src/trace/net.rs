@@ -223,17 +223,37 @@ pub(super) fn put_spans(
     ];
     let mut count = 0;
     for (index, (name, interval)) in (0..).zip(parts.into_iter().flatten()) {
-        let head = SpanHead {
-            id: attempt.child(index),
-            parent: Some(attempt),
-            parent_is_remote: false,
-            kind: Kind::Internal,
-            interval,
-        };
-        let span = head.open(out, common);
-        put_span_name(out, [name]);
-        span.close(out);
+        put_span(out, (attempt, index), (name, interval), common);
         count += 1;
     }
     count
+}
+
+/// Appends the span below the SERVER span; returns how many that are.
+pub(super) fn put_client_span(
+    out: &mut Vec<u8>,
+    root: SpanId,
+    interval: Interval,
+    common: &Common<'_>,
+) -> usize {
+    put_span(out, (root, 0), ("client.deliver", interval), common);
+    1
+}
+
+fn put_span(
+    out: &mut Vec<u8>,
+    (parent, index): (SpanId, u64),
+    (name, interval): (&'static str, Interval),
+    common: &Common<'_>,
+) {
+    let head = SpanHead {
+        id: parent.child(index),
+        parent: Some(parent),
+        parent_is_remote: false,
+        kind: Kind::Internal,
+        interval,
+    };
+    let span = head.open(out, common);
+    put_span_name(out, [name]);
+    span.close(out);
 }

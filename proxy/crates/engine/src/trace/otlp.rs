@@ -73,6 +73,9 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &T
             below += net::put_spans(out, attempt.id, line, &common);
         }
     }
+    if let Some(interval) = timeline.deliver(segment) {
+        below += net::put_client_span(out, segment.root, interval, &common);
+    }
     below += phase_spans::put_phases(out, segment, &common, timeline);
     1 + usize::from(segment.balance.is_some()) + segment.attempts.len() + below
 }

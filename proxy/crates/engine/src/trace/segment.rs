@@ -108,6 +108,8 @@ pub struct Segment<'a> {
     pub head_read: Instant,
     /// The last byte of the response, or when the request was given up.
     pub end: Instant,
+    /// When the client's kernel had the response, where it was asked.
+    pub delivered: Option<Instant>,
     /// The first byte of the response to the client.
     pub first_response: Option<Instant>,
 
@@ -117,6 +119,13 @@ pub struct Segment<'a> {
     pub attempts: &'a [Attempt<'a>],
     /// Whose the time was, and whether that is usual.
     pub judgement: Judgement,
+}
+
+impl Segment<'_> {
+    /// When all of it was over, also outside of this process.
+    pub(super) fn over(&self) -> Instant {
+        self.delivered.map_or(self.end, |at| at.max(self.end))
+    }
 }
 
 /// A gRPC call; its method is the request's path.

@@ -120,7 +120,7 @@ impl Timeline {
         let origin = segment.start;
         let root = Interval {
             start: 0,
-            end: offset_ns(origin, segment.end),
+            end: offset_ns(origin, segment.over()),
         };
         let balance = segment.balance.map_or(root, |balance| {
             root.clamped(
@@ -197,6 +197,13 @@ impl Timeline {
     /// Until the head of the request was complete.
     pub(super) fn head(&self, segment: &Segment<'_>) -> Interval {
         self.root.clamped(0, self.offset(segment.head_read))
+    }
+
+    /// From when the response was written until the client's kernel had it; `None` where that is the
+    /// same, or not known.
+    pub(super) fn deliver(&self, segment: &Segment<'_>) -> Option<Interval> {
+        let deliver = self.root.clamped(self.offset(segment.end), self.root.end);
+        (deliver.start < deliver.end).then_some(deliver)
     }
 
     /// The wait for the request's turn.

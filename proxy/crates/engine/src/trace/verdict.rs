@@ -154,8 +154,10 @@ impl Times {
                 .map(|attempt| by(attempt).as_micros());
             u64::try_from(blocked.sum::<u128>()).unwrap_or(u64::MAX)
         };
-        // A response that stands still because its client does not take it.
-        let by_client = blocked(|attempt| attempt.blocked.by_client);
+        // A response that stands still because its client does not take it, or that is under way.
+        let delivering = segment.over().saturating_duration_since(segment.end);
+        let delivering = u64::try_from(delivering.as_micros()).unwrap_or(u64::MAX);
+        let by_client = blocked(|attempt| attempt.blocked.by_client).saturating_add(delivering);
         let of_respond = by_client.min(phases.respond);
         let of_receive = (by_client - of_respond).min(phases.receive);
         // An upload that stands still because its endpoint does not take it.
