@@ -25,6 +25,7 @@ ROOT = "/apis/live.spanway.io/v1"
 NAME = "spanway-api.spanway.svc"
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 ANN = {"X-Remote-User": "ann"}
+ATTEMPT = aiohttp.ClientTimeout(total=3)
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 
 
@@ -91,18 +92,19 @@ class Rig:
         )
 
     async def status(self, path: str, name: str | None = "front-proxy", **headers: str) -> int:
-        """The status of one request on a connection of its own; 0 if TLS refuses it."""
+        """The status of one request on a connection of its own; 0 if TLS refuses it, or if nobody
+        takes it: a server that gives way to its successor may leave a connection as it is."""
         named = {key.replace("_", "-"): value for key, value in headers.items()} or ANN
         async with self.client(name) as client:
             try:
-                async with client.get(path, headers=named) as answer:
+                async with client.get(path, headers=named, timeout=ATTEMPT) as answer:
                     return answer.status
-            except aiohttp.ClientConnectionError:
+            except (aiohttp.ClientConnectionError, TimeoutError):
                 return 0
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await condition():  # noqa: ASYNC110 - it is behind a socket
             await asyncio.sleep(0.01)
 
