@@ -64,6 +64,7 @@ class Giver:
         self._duplicates = duplicates
         self._socket: socket.socket | None = None
         self._inode = 0
+        self._is_taken = False
 
     def open(self) -> None:
         """Waits at the path from now on, in place of who did before. Raises TakeoverError."""
@@ -104,12 +105,13 @@ class Giver:
                 channel.close()
 
     def close(self) -> None:
-        """Waits no more. The path goes too, unless it is another process's by now."""
+        """Waits no more. The path goes too, unless it is another process's: who takes over puts a
+        socket of its own there, at any time, and so it is left."""
         if self._socket is None:
             return
         try:
             # Before the socket is closed: its inode is nobody else's while it is open.
-            if self._path.stat().st_ino == self._inode:
+            if not self._is_taken and self._path.stat().st_ino == self._inode:
                 self._path.unlink()
         except OSError as err:
             emit(TakeoverFailed(str(err)))  # no harm: who connects is refused
@@ -128,6 +130,7 @@ class Giver:
         except TakeoverError as err:
             await _refuse(channel, str(err))
             raise
+        self._is_taken = True
         await channel.send(Draining())
         return hello.version
 

@@ -29,6 +29,7 @@ from ingress_controller.takeover.channel import (
     Ready,
     TakeoverError,
 )
+from ingress_controller.takeover.giving import Giver
 from ingress_controller.takeover.taking import take_over
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"
@@ -187,6 +188,23 @@ async def test_the_process_before_finishes_and_the_admin_address_moves(world: Wo
             assert (await reader.read()).startswith(b"HTTP/1.0 200 ")
             writer.close()
             assert world.takeover.is_socket()
+
+
+async def test_who_was_taken_over_leaves_the_path_to_its_successor(tmp_path: Path) -> None:
+    """The successor puts its own socket there at any time, also while this one looks at it."""
+    path = tmp_path / "takeover"
+    giver = Giver(path, list)
+    giver.open()
+    giving = asyncio.ensure_future(giver.run())
+    taken = await take_over(path, "1")
+    assert taken is not None
+    await taken.finish()
+    await giving
+
+    giver.close()
+
+    assert path.is_socket()
+    taken.close()
 
 
 async def test_only_the_addresses_that_are_wanted_again_move(world: World) -> None:
