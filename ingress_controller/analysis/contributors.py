@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ingress_controller.analysis.measures import NS_PER_US, Part
 from ingress_controller.traces.critical_path import CriticalPath, critical_path
 from ingress_controller.traces.span import Span, SpanKind
-from ingress_controller.traces.tree import Tree, is_phase
+from ingress_controller.traces.tree import KERNEL_LAYER, Branch, Tree, is_phase
 
 SCOPE = "spanway"
 """The instrumentation scope of our own spans."""
@@ -38,15 +38,28 @@ def contributions(of: Tree) -> Contributions:
     """Of one trace."""
     path = critical_path(of)
     working_ns = path.working_ns()
-    told = {branch.parent_index for branch in of.branches if not is_phase(branch.span)}
+    told = {branch.parent_index for branch in of.branches if not _is_own_detail(branch.span)}
     found: Counter[Contributor] = Counter()
     for index, branch in enumerate(of.branches):
         span = branch.span
         if ns := working_ns.pop(span.span_id, 0):
-            parent = None if branch.parent_index is None else of.branches[branch.parent_index].span
-            for contributor, part_ns in _divided(span, ns, parent, is_told=index in told):
+            parent = _above(of, branch)
+            if parent is not None and _is_own_detail(span):
+                parent = _above(of, parent)  # the Service is on the span above the attempt
+            for contributor, part_ns in _divided(
+                span, ns, parent.span if parent else None, is_told=index in told
+            ):
                 found[contributor] += part_ns
     return Contributions(path, +found)
+
+
+def _above(of: Tree, branch: Branch) -> Branch | None:
+    return None if branch.parent_index is None else of.branches[branch.parent_index]
+
+
+def _is_own_detail(span: Span) -> bool:
+    """Whether it tells more of our own span, and not of who was called."""
+    return is_phase(span) or (span.scope == SCOPE and span.name in KERNEL_LAYER)
 
 
 def _divided(
@@ -94,15 +107,15 @@ def _attempt(
         yield Contributor(service, "wait", Part.APP, measured), ns
 
 
-def _kernels(span: Span, ns: int, attempt: Span | None) -> Iterator[tuple[Contributor, int]]:
+def _kernels(span: Span, ns: int, balance: Span | None) -> Iterator[tuple[Contributor, int]]:
     """What the kernel saw of an attempt whose callee sends no spans."""
     measured = span.service, span.name
-    called = attempt.attributes.get("k8s.pod.name") or attempt.peer if attempt else ""
+    called = _backend(balance) if balance is not None else ""
     match span.name:
         case "net.deliver":
-            yield Contributor(str(called), "network", Part.CLUSTER_NETWORK, measured), ns
+            yield Contributor(called, "network", Part.CLUSTER_NETWORK, measured), ns
         case "app.respond":
-            yield Contributor(str(called), "wait", Part.APP, measured), ns
+            yield Contributor(called, "wait", Part.APP, measured), ns
         case _:
             yield _own(span, span.name, Part.PROXY), ns
 

@@ -16,6 +16,8 @@ from scene.parts import built_part, skipped_without_part
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEADLINE_S = 60.0
+HOTROD_GAVE_UP = "redis timeout"
+"""HotROD lets its make-believe Redis time out now and then, and seldom too often for its retries."""
 
 
 def command(demo: str, *arguments: str) -> Sequence[str]:
@@ -86,6 +88,8 @@ def test_one_click_in_hotrod_is_one_trace_on_both_data_paths(flags: tuple[str, .
         for part in ("hotrod", "jaeger"):
             built_part(part)
     ended = run(command("demo-hotrod", "--once", "--clicks", "3", *flags))
+    if HOTROD_GAVE_UP in ended.stderr:
+        ended = run(command("demo-hotrod", "--once", "--clicks", "3", *flags))
     assert (ended.returncode, ended.stderr) == (0, "")
     drawing = ended.stdout.split("clicks at once")[0]
     assert drawing.count("balance hotrod/frontend:http") == 1
