@@ -17,7 +17,7 @@ from scene.parts import built_part, skipped_without_part
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEADLINE_S = 60.0
 HOTROD_GAVE_UP = "redis timeout"
-"""HotROD lets its make-believe Redis time out now and then, and seldom too often for its retries."""
+"""HotROD lets its make-believe Redis time out now and then; seldom too often for its retries."""
 
 
 def command(demo: str, *arguments: str) -> Sequence[str]:
