@@ -3,7 +3,6 @@
 Rules: here a URL becomes a question; the store bounds how many are asked at once, and for how long.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from ingress_controller.admin.parameters import (
     one_of,
     refusal,
     refused,
+    trace_id_of,
     whole_number,
     window,
 )
@@ -47,7 +47,6 @@ KINDS_MAX = 20  # each is some hundred traces
 EARLIER_S_MAX = 86_400.0 * 365  # from one window of a comparison to the other
 
 _FILTERS = tuple(Filters.__struct_fields__)
-_TRACE_ID = re.compile(r"[0-9a-fA-F]{1,32}")
 _UNIX_NS_MAX = 2**63 - 1
 
 
@@ -211,10 +210,7 @@ def _bins(given: Mapping[str, str]) -> int:
 
 
 def _trace_id(given: Mapping[str, str], name: str) -> str:
-    text = given.get(name, "")
-    if not _TRACE_ID.fullmatch(text):
-        raise ParameterError(name, cut(text), "is no trace id; write 32 hex digits")
-    return text.lower().zfill(32)
+    return trace_id_of(name, given.get(name, ""))
 
 
 def _spans(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:

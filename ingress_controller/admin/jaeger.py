@@ -20,6 +20,7 @@ from ingress_controller.admin.parameters import (
     cut,
     duration_ns,
     time_ns,
+    trace_id_of,
     whole_number,
 )
 from ingress_controller.admin.traces import DURATION_S_MAX, NO_STORE
@@ -47,7 +48,6 @@ LIMIT = 20  # traces where nothing is said, as there
 SPANS_MAX = 20_000  # of all traces of one answer; of those that do not fit the summaries are wrong
 
 _TAG = "query.attributes["
-_TRACE_ID = re.compile(r"[0-9a-fA-F]{1,32}")
 _T = TypeVar("_T")
 _Handler = Callable[[web.Request], Any]
 
@@ -131,10 +131,8 @@ class JaegerApi:
         return [one for one in named if kind in ("", one["spanKind"])]
 
     async def _spans(self, text: str) -> list[Span]:
-        if not _TRACE_ID.fullmatch(text):
-            raise ParameterError("traceID", cut(text), "is no trace id; write 32 hex digits")
-        trace_id = text.lower().zfill(32)
-        if spans := await self._ask(lambda asked: spans_of(asked, trace_id)):
+        wanted = trace_id_of("traceID", text)
+        if spans := await self._ask(lambda asked: spans_of(asked, wanted)):
             return spans
         raise NotFoundError("trace not found")
 

@@ -18,6 +18,8 @@ VALUE_CHARACTERS_MAX = 512  # of one parameter: as long as the text that it is c
 SINCE_S_MAX = 86_400.0 * 365  # of a window; the store keeps days
 SINCE_S = 3_600.0  # of a window of which nothing is said; Jaeger's page: an hour
 
+_TRACE_ID = re.compile(r"[0-9a-fA-F]{1,32}")
+
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -114,6 +116,13 @@ def one_of(name: str, text: str, kind: type[_E]) -> _E:
         return kind(text)
     except ValueError:
         raise ParameterError(name, cut(text), f"is none of {', '.join(kind)}") from None
+
+
+def trace_id_of(name: str, text: str) -> str:
+    """32 hex digits, in lower case; zeros at their begin may be left out, as Jaeger does."""
+    if not _TRACE_ID.fullmatch(text):
+        raise ParameterError(name, cut(text), "is no trace id; write 32 hex digits")
+    return text.lower().zfill(32)
 
 
 def whole_number(name: str, text: str, least: int, most: int) -> int:

@@ -20,6 +20,7 @@ from ingress_controller.admin.parameters import (
     given_once,
     refusal,
     refused,
+    trace_id_of,
     whole_number,
     window,
 )
@@ -57,7 +58,6 @@ _FIELDS = {field.name.lower(): field for field in Field}
 COLUMNS = ["service", *_FIELDS]
 """Of what there are values; a search has a parameter for each."""
 
-_TRACE_ID = re.compile(r"[0-9a-fA-F]{1,32}")
 _STATUS = re.compile(r"([1-5])(xx|[0-9]{2})")
 
 NO_STORE = "There is no trace store here; start Spanway without --store off."
@@ -149,16 +149,15 @@ class TracesApi:
         """One trace, as far as its spans came here."""
         if self._store is None:
             return refusal(404, NO_STORE)
-        given = request.match_info["id"]
-        if not _TRACE_ID.fullmatch(given):
-            return refused(ParameterError("id", cut(given), "is no trace id; write 32 hex digits"))
-        trace_id = given.lower().zfill(32)
         try:
-            spans = await self._store.ask(lambda connection: spans_of(connection, trace_id))
+            wanted = trace_id_of("id", request.match_info["id"])
+            spans = await self._store.ask(lambda connection: spans_of(connection, wanted))
+        except ParameterError as err:
+            return refused(err)
         except QuestionTooLargeError as err:
             return refusal(503, f"{err}; try again later.")
         if not spans:
-            return refusal(404, f"No span of trace {trace_id} is here: not recorded, or too old.")
+            return refusal(404, f"No span of trace {wanted} is here: not recorded, or too old.")
         return answer(shown_trace(spans))
 
     async def values(self, request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -59,12 +59,10 @@ async def spanway(*argv: str, store: str = "memory") -> AsyncIterator[asyncio.su
 
 
 @asynccontextmanager
-async def answering(text: str) -> AsyncIterator[int]:
-    """An upstream that answers `text`; gives its port."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=text)
-
+async def upstream(
+    answer: Callable[[web.Request], Awaitable[web.Response]],
+) -> AsyncIterator[int]:
+    """One that answers each GET so; gives its port."""
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -74,3 +72,14 @@ async def answering(text: str) -> AsyncIterator[int]:
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(text: str) -> AsyncIterator[int]:
+    """An upstream that answers `text`; gives its port."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    async with upstream(answer) as port:
+        yield port

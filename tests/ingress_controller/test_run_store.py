@@ -3,8 +3,6 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +11,9 @@ import pytest
 from aiohttp import web
 from eventually import DEADLINE_S
 from k8s_objects import endpoint_slice, ingress, path, service
-from spanway_process import answering, free_address, spanway, write
+from spanway_process import answering, free_address, spanway, upstream, write
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-@asynccontextmanager
-async def upstream(
-    answer: Callable[[web.Request], Awaitable[web.Response]],
-) -> AsyncIterator[int]:
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 async def get(url: str, **headers: str) -> Any:
