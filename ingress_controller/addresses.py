@@ -1,11 +1,13 @@
-"""`ADDR:PORT` and `NS/NAME:PORT=ADDR:PORT` as people write them, in flags and in annotations.
+"""`ADDR:PORT`, URLs of it, and `NS/NAME:PORT=ADDR:PORT` as people write them.
 
-Rules: pure; what is wrong is said in one sentence that shows what would be right.
+In flags and in annotations. Rules: pure; what is wrong is said in one sentence that shows what
+would be right.
 """
 
 import ipaddress
 import re
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 PORT_MAX = 65_535
 
@@ -57,6 +59,27 @@ def address_or_any_port(text: str) -> str:
     if is_bracketed != (address.version == 6):  # noqa: PLR2004 - the IP version
         raise AddressError(f'"{text}" is ambiguous, write an IPv6 address as [::1]:8080')
     return f"[{address}]:{port}" if is_bracketed else f"{address}:{port}"
+
+
+def admin_url(text: str, scheme: str) -> str:
+    """Where an admin address is asked, with a slash at its end, by `ADDR:PORT` or by a URL, which
+    may have a name and, behind another proxy, a path. `scheme` is of what has none.
+
+    Raises:
+        AddressError: it is neither.
+    """
+    if "://" not in text:
+        return f"{scheme}://{listen_address(text)}/"
+    try:
+        url = urlsplit(text)
+        is_plain = bool(url.hostname) and url.port != 0 and not (url.query or url.fragment)
+    except ValueError:
+        is_plain = False
+    if not is_plain or url.scheme not in ("http", "https") or "@" in url.netloc:
+        raise AddressError(
+            f'"{text}" is neither ADDR:PORT nor a URL such as https://spanway.example:9901'
+        )
+    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}/"
 
 
 def service_listener(text: str) -> ServiceListener:

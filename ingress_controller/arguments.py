@@ -102,8 +102,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 
 def _top_arguments(top: argparse.ArgumentParser) -> None:
-    top.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
-    top.add_argument("--admin-token-file", metavar="FILE", help="the token that is wanted there")
+    _asking_arguments(top)
     top.add_argument(
         "--once", action="store_const", const="true", help="print a plain table, and end"
     )
@@ -122,7 +121,7 @@ def run_flags() -> list[FlagGroup]:
 
 
 def _report_arguments(report: argparse.ArgumentParser) -> None:
-    _asking_arguments(report)
+    _asking_once_arguments(report)
     report.add_argument("report", choices=REPORTS, metavar="REPORT", help=", ".join(REPORTS))
     report.add_argument(
         "question",
@@ -133,7 +132,7 @@ def _report_arguments(report: argparse.ArgumentParser) -> None:
 
 
 def _traces_arguments(traces: argparse.ArgumentParser) -> None:
-    _asking_arguments(traces)
+    _asking_once_arguments(traces)
     traces.add_argument(
         "question",
         metavar="NAME=VALUE",
@@ -143,19 +142,29 @@ def _traces_arguments(traces: argparse.ArgumentParser) -> None:
 
 
 def _trace_arguments(trace: argparse.ArgumentParser) -> None:
-    _asking_arguments(trace)
+    _asking_once_arguments(trace)
     trace.add_argument("id", metavar="ID", help="32 hex digits, as error pages and spans have them")
 
 
-def _asking_arguments(command: argparse.ArgumentParser) -> None:
-    """Of what asks a running Spanway once."""
-    command.add_argument("--admin", metavar="ADDR:PORT", help=f"default: {ADMIN_ADDRESS}")
-    command.add_argument(
-        "--admin-token-file", metavar="FILE", help="the token that is wanted there"
-    )
+def _asking_once_arguments(command: argparse.ArgumentParser) -> None:
+    _asking_arguments(command)
     command.add_argument(
         "--json", action="store_const", const="true", help="as the API has it, for scripts"
     )
+
+
+def _asking_arguments(command: argparse.ArgumentParser) -> None:
+    """Of what asks a running Spanway."""
+    group = command.add_argument_group("whom to ask, and as who")
+    for flag, metavar, text in (
+        ("--admin", "ADDR:PORT", f"or a URL, http:// or https://; default: {ADMIN_ADDRESS}"),
+        ("--admin-token-file", "FILE", "the token that is wanted there, or one of Kubernetes"),
+        ("--ca-file", "FILE", "with TLS: believe certificates of this authority; PEM"),
+        ("--client-cert", "FILE", "with TLS: the certificate to show there; PEM"),
+        ("--client-key", "FILE", "the certificate's key"),
+        ("--tls-server-name", "NAME", "with TLS: whom its certificate is for; default: the host"),
+    ):
+        group.add_argument(flag, metavar=metavar, help=text)
 
 
 def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:

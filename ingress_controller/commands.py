@@ -32,7 +32,7 @@ def run_command(command: Command) -> int:
             from ingress_controller.top.command import top  # noqa: PLC0415
 
             return top(
-                AdminClient(command.admin, command.admin_token.text),
+                AdminClient(command.admin),
                 command.question,
                 once=command.once,
                 interval_s=command.interval_s,
@@ -47,7 +47,7 @@ def run_command(command: Command) -> int:
             from ingress_controller.top.client import AdminClient  # noqa: PLC0415
 
             return report(
-                AdminClient(command.admin, command.admin_token.text, timeout_s=TIMEOUT_S),
+                AdminClient(command.admin, timeout_s=TIMEOUT_S),
                 command.report,
                 command.question,
                 is_json=command.is_json,

@@ -22,6 +22,7 @@ from ingress_controller.addresses import (
     AddressError,
     ServiceListener,
     address_or_any_port,
+    admin_url,
     listen_address,
     service_listener,
 )
@@ -35,7 +36,9 @@ from ingress_controller.arguments import (
     StartError,
     parser,
 )
+from ingress_controller.asking import AdminAddress, Credentials, token_from
 from ingress_controller.captured import at_most, header_name, query_key
+from ingress_controller.credentials import CertificateFiles, Secret, secret_in
 from ingress_controller.otel import RemoteSampler, sampling_url, telemetry
 from ingress_controller.propagators import propagators
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
@@ -59,8 +62,6 @@ WORKERS_MAX = 256  # one is one thread on one core
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
 DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
 TAIL_SPANS_PER_S = 100.0  # some 33 requests: what a person can look at, and no load for a backend
-SECRET_BYTES_MIN = 16  # 128 bits, of a key or token that can be guessed at for a week
-SECRET_BYTES_MAX = 4_096  # a key is 32; more is another file
 METRICS_ROUTES_LIMIT_MAX = 65_536  # some 200 MiB of memory; ingress-nginx has no bound
 DRAIN_S_MAX = 86_400.0  # a day: long downloads, WebSocket; more would be for ever
 HEAD_TIMEOUT_S = 60.0  # nginx client_header_timeout
@@ -93,6 +94,8 @@ __all__ = [
     "version",
 ]
 
+ADMIN = AdminAddress(f"http://{ADMIN_ADDRESS}/")
+
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)
 _G = TypeVar("_G")
@@ -124,27 +127,11 @@ class Publish(msgspec.Struct, frozen=True):
     service: tuple[str, str] | None = None
 
 
-class CertificateFiles(msgspec.Struct, frozen=True):
-    """A certificate chain and its private key, both PEM."""
-
-    chain: Path
-    private_key: Path
-
-
 class Api(msgspec.Struct, frozen=True):
     """Where the aggregated API is served, and with which certificate."""
 
     address: str
     certificate: CertificateFiles
-
-
-class Secret(msgspec.Struct, frozen=True):
-    """Text that is never shown; empty for none."""
-
-    text: str = ""
-
-    def __repr__(self) -> str:
-        return "Secret(...)" if self.text else "Secret()"
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
@@ -232,8 +219,7 @@ class ExplainSettings(msgspec.Struct, frozen=True):
 class TopSettings(msgspec.Struct, frozen=True):
     """`spanway top`; `question` are parameters of `/api/live`."""
 
-    admin: str = ADMIN_ADDRESS
-    admin_token: Secret = Secret()
+    admin: AdminAddress = ADMIN
     question: Mapping[str, str] = {}
     once: bool = False
     interval_s: float = TOP_INTERVAL_S
@@ -251,8 +237,7 @@ class ReportSettings(msgspec.Struct, frozen=True):
     `/api/analysis/{report}`, of `/api/traces`, or the trace's `id`."""
 
     report: str
-    admin: str = ADMIN_ADDRESS
-    admin_token: Secret = Secret()
+    admin: AdminAddress = ADMIN
     question: Mapping[str, str] = {}
     is_json: bool = False
 
@@ -290,8 +275,7 @@ def read_settings(
             return ExplainSettings(_directory(given), url, _ingress_class(given))
         case "top":
             return TopSettings(
-                admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
-                admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
+                admin=_asked(given),
                 question=_question(arguments["question"]),
                 once=given.one("--once", _switch) or False,
                 interval_s=given.one("--interval", _top_seconds) or TOP_INTERVAL_S,
@@ -303,8 +287,7 @@ def read_settings(
         case "report" | "traces" | "trace" as command:
             return ReportSettings(
                 report=arguments.get("report", command),
-                admin=given.one("--admin", listen_address) or ADMIN_ADDRESS,
-                admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
+                admin=_asked(given),
                 question={"id": arguments["id"]}
                 if command == "trace"
                 else _question(arguments["question"]),
@@ -312,6 +295,38 @@ def read_settings(
             )
         case _:
             return _run_settings(given, environment)
+
+
+def _asked(given: "_Given") -> AdminAddress:
+    """The admin address of another process, and what is shown there."""
+    token = given.one("--admin-token-file", _token_file) or Credentials()
+    credentials = msgspec.structs.replace(
+        token,
+        certificate=_pair(given, "--client-cert", "--client-key"),
+        ca_file=given.one("--ca-file", _pem_file),
+        server_name=given.one("--tls-server-name", str) or "",
+    )
+    scheme = "https" if credentials.needs_tls else "http"
+    url = (
+        given.one("--admin", lambda text: admin_url(text, scheme)) or f"{scheme}://{ADMIN_ADDRESS}/"
+    )
+    if credentials.needs_tls and not url.startswith("https:"):
+        named = ("--ca-file", "--client-cert", "--tls-server-name")
+        name = next(found[0][0] for flag in named if (found := given.texts(flag)))
+        raise SettingsError(f"{name} has no effect without TLS; write https:// in --admin.")
+    return AdminAddress(url, credentials)
+
+
+def _pair(given: "_Given", chain: str, private_key: str) -> CertificateFiles | None:
+    """Both, or none."""
+    files = [given.one(flag, _pem_file) for flag in (chain, private_key)]
+    if files == [None, None]:
+        return None
+    if None in files:
+        name = (given.texts(chain) or given.texts(private_key))[0][0]
+        missing = private_key if files[1] is None else chain
+        raise SettingsError(f"{name} needs {missing} FILE beside it; add it.")
+    return CertificateFiles(*filter(None, files))
 
 
 class _Given:
@@ -711,18 +726,11 @@ def _remote_sampler(text: str) -> RemoteSampler:
 
 
 def _secret_file(text: str) -> Secret:
-    path = Path(text).expanduser()
-    try:
-        secret = path.read_bytes()[: SECRET_BYTES_MAX + 1].decode().strip()
-    except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8 text"
-        raise ValueError(f'"{text}" cannot be read: {reason}') from err
-    if not SECRET_BYTES_MIN <= len(secret.encode()) <= SECRET_BYTES_MAX:
-        raise ValueError(
-            f'what is in "{text}" has not from {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}'
-            " bytes; make it by `openssl rand -hex 32`"
-        )
-    return Secret(secret)
+    return secret_in(Path(text).expanduser())
+
+
+def _token_file(text: str) -> Credentials:
+    return token_from(Path(text).expanduser())
 
 
 def _trace_link(text: str) -> str:

@@ -3,19 +3,26 @@
 Rules: one question at a time; an error is one sentence that says whom was asked and what to do.
 """
 
-import os
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import aiohttp
 import msgspec
 
+from ingress_controller.asking import (
+    INTERRUPTIONS,
+    AdminAddress,
+    is_closed,
+    is_tls_missing,
+    reason_of,
+    session,
+)
 from proxy.live import Live
 
 TIMEOUT_S = 5.0  # workers have two
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a thousand rows are below 4 MiB
 
-_WRONG = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_IMPLEMENTED)
+_WRONG = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_IMPLEMENTED)
 
 
 class TopError(Exception):
@@ -29,15 +36,20 @@ class QuestionError(TopError):
 class AdminClient:
     """See the module. Use it as a context; leaving it closes its connection."""
 
-    def __init__(self, address: str, token: str = "", *, timeout_s: float = TIMEOUT_S) -> None:
-        self.address = address
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def __init__(self, address: AdminAddress, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.address = str(address)
+        self._asked = address
+        self._timeout_s = timeout_s
 
     async def __aenter__(self) -> "AdminClient":
-        self._session = aiohttp.ClientSession(
-            f"http://{self.address}", timeout=self._timeout, headers=self._headers
-        )
+        """Raises QuestionError: a certificate cannot be used."""
+        asked = self._asked
+        try:
+            self._session = session(
+                asked.credentials, timeout_s=self._timeout_s, base_url=asked.url
+            )
+        except ValueError as err:
+            raise QuestionError(f"{err}.") from err
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -63,31 +75,55 @@ class AdminClient:
             TopError: nobody answers, or not as Spanway does; or it has no answer, or not now.
         """
         try:
-            async with self._session.get(path, params=question) as answer:
+            async with self._session.get(path.removeprefix("/"), params=question) as answer:
                 body = await answer.content.read(ANSWER_BYTES_MAX)
                 while chunk := await answer.content.read(ANSWER_BYTES_MAX - len(body)):
                     body += chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as err:
-            raise TopError(
-                f"No Spanway answers at {self.address} ({_reason(err)});"
-                " start one, or name its admin address with --admin."
-            ) from err
+        except INTERRUPTIONS as err:
+            raise TopError(self._unanswered(err)) from err
         if answer.status == HTTPStatus.OK:
             return body
         try:
             reason = str(msgspec.json.decode(body)["error"])
         except (msgspec.MsgspecError, KeyError, TypeError) as err:
             raise TopError(self._foreign(answer.status)) from err
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            raise QuestionError(self._unknown(reason))
         raise QuestionError(reason) if answer.status in _WRONG else TopError(reason)
+
+    def _unanswered(self, err: BaseException) -> str:
+        reason = reason_of(err)
+        match err:
+            case aiohttp.ClientConnectorCertificateError():
+                fix = "name its authority with --ca-file, or whom it is for with --tls-server-name"
+            case _ if is_tls_missing(err):
+                fix = "write http:// in --admin"
+            case _ if is_closed(err) and self._has_tls:
+                fix = "if it wants a certificate, show one that it knows with --client-cert"
+            case _ if is_closed(err):
+                fix = "if it wants TLS, write https:// in --admin"
+            case _:
+                return (
+                    f"No Spanway answers at {self.address} ({reason});"
+                    " start one, or name its admin address with --admin."
+                )
+        return f"{self.address} cannot be asked: {reason}; {fix}."
+
+    @property
+    def _has_tls(self) -> bool:
+        return self._asked.url.startswith("https:")
+
+    def _unknown(self, reason: str) -> str:
+        """Of who is not known there, which says `reason`."""
+        if self._asked.credentials.token.text:
+            return f"{self.address} does not know the token of --admin-token-file: {reason}"
+        return (
+            f"{self.address} wants to know who asks: give --admin-token-file FILE"
+            f"{', or --client-cert and --client-key' if self._has_tls else ''}."
+        )
 
     def _foreign(self, status: int) -> str:
         return (
             f"What answers at {self.address} is no Spanway that knows of this"
             f" (status {status}); name its admin address with --admin."
         )
-
-
-def _reason(err: BaseException) -> str:
-    if isinstance(err, aiohttp.ClientConnectorError) and err.os_error.errno:
-        return os.strerror(err.os_error.errno).lower()
-    return "no answer in time" if isinstance(err, TimeoutError) else type(err).__name__

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ingress_controller.addresses import ServiceListener
+from ingress_controller.asking import AdminAddress, Credentials
 from ingress_controller.otel import RemoteSampler
 from ingress_controller.settings import (
     Api,
@@ -16,6 +17,7 @@ from ingress_controller.settings import (
     Settings,
     SettingsError,
     StoreSettings,
+    TopSettings,
     read_settings,
 )
 from proxy.access_log import AccessLog, AccessLogFormat
@@ -517,3 +519,73 @@ def test_parameters_of_a_report_may_stand_before_and_behind_flags(words: list[st
     assert isinstance(command, ReportSettings)
     assert command.question == {"by": "pod", "since": "1m"}
     assert command.is_json
+
+
+def asked(*argv: str, env: dict[str, str] | None = None) -> AdminAddress:
+    settings = read_settings(["top", *argv], env or {})
+    assert isinstance(settings, TopSettings)
+    return settings.admin
+
+
+@pytest.mark.parametrize(
+    ("admin", "url", "shown"),
+    [
+        ("127.0.0.2:9901", "http://127.0.0.2:9901/", "127.0.0.2:9901"),
+        ("[::1]:9901", "http://[::1]:9901/", "[::1]:9901"),
+        ("https://spanway.example", "https://spanway.example/", "https://spanway.example"),
+        (
+            "http://127.0.0.1:8001/a/proxy/",
+            "http://127.0.0.1:8001/a/proxy/",
+            "127.0.0.1:8001/a/proxy",
+        ),
+    ],
+)
+def test_admin_address_is_asked_by_address_or_by_url(admin: str, url: str, shown: str) -> None:
+    address = asked("--admin", admin)
+
+    assert (address.url, str(address)) == (url, shown)
+
+
+def test_what_is_known_of_tls_means_tls(tmp_path: Path) -> None:
+    for name in ("ca.crt", "tls.crt", "tls.key"):
+        (tmp_path / name).touch()
+    env = {"SPANWAY_CA_FILE": str(tmp_path / "ca.crt"), "SPANWAY_ADMIN": "0.0.0.0:9901"}
+    pair = ("--client-cert", str(tmp_path / "tls.crt"), "--client-key", str(tmp_path / "tls.key"))
+
+    address = asked(*pair, "--tls-server-name", "spanway", env=env)
+
+    assert address.url == "https://0.0.0.0:9901/"
+    assert address.credentials == Credentials(
+        certificate=CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key"),
+        ca_file=tmp_path / "ca.crt",
+        server_name="spanway",
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--admin", "ftp://x"],
+            '--admin: "ftp://x" is neither ADDR:PORT nor a URL such as'
+            " https://spanway.example:9901.",
+        ),
+        (["--admin", "http://a:b@c/"], '--admin: "http://a:b@c/" is neither ADDR:PORT nor a URL'),
+        (["--admin", "http://c/?a=b"], '--admin: "http://c/?a=b" is neither ADDR:PORT nor a URL'),
+        (["--admin", "http://c:x/"], '--admin: "http://c:x/" is neither ADDR:PORT nor a URL'),
+        (["--client-cert", "{file}"], "--client-cert needs --client-key FILE beside it; add it."),
+        (["--client-key", "{file}"], "--client-key needs --client-cert FILE beside it; add it."),
+        (
+            ["--admin", "http://127.0.0.1:1", "--ca-file", "{file}"],
+            "--ca-file has no effect without TLS; write https:// in --admin.",
+        ),
+        (["--ca-file", "nowhere"], '--ca-file: "nowhere" is not a file; name the certificate'),
+    ],
+)
+def test_asking_that_makes_no_sense_names_the_flag_and_the_fix(
+    tmp_path: Path, argv: list[str], message: str
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        asked(*(text.replace("{file}", str(tmp_path / "file")) for text in argv))

@@ -6,6 +6,7 @@ import pytest
 from live_rows import HOSTILE, live, row
 from textual.widgets import DataTable, Static
 
+from ingress_controller.asking import AdminAddress
 from ingress_controller.top.app import Details, TopApp
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
 from proxy.live import Live
@@ -17,7 +18,7 @@ class FakeClient(AdminClient):
     """Fakes a Spanway that answers the same, unless it has an error to raise."""
 
     def __init__(self) -> None:
-        super().__init__("127.0.0.1:9901")
+        super().__init__(AdminAddress("http://127.0.0.1:9901/"))
         self.asked: list[dict[str, str]] = []
         self.error: TopError | None = None
 
