@@ -2,6 +2,11 @@
 
 Rules: pure. What a span worked itself is its service's; of Spanway's own spans the phases and times
 that they carry say whose it was. Where a service sends no spans, its Service is named instead.
+
+What lies between a call and the callee's span is the network's as far as anybody can tell who has
+spans alone: a request may lie on the callee's node for long before a busy app takes it. Where the
+kernel was asked its word counts: the network has `net.deliver`, and what lies beside it is the
+app's `wait`, as if it had sent no spans for that time.
 """
 
 from collections import Counter
@@ -10,8 +15,9 @@ from typing import NamedTuple
 
 from ingress_controller.analysis.measures import NS_PER_US, Part
 from ingress_controller.traces.critical_path import CriticalPath, critical_path
+from ingress_controller.traces.lost_answers import is_observed, lost_ns
 from ingress_controller.traces.span import Span, SpanKind
-from ingress_controller.traces.tree import KERNEL_LAYER, Branch, Tree, is_phase
+from ingress_controller.traces.tree import KERNEL_LAYER, Branch, Tree, is_own_detail
 
 SCOPE = "spanway"
 """The instrumentation scope of our own spans."""
@@ -34,21 +40,43 @@ class Contributions(NamedTuple):
     by_contributor: Counter[Contributor]
 
 
+class _Called(NamedTuple):
+    """What is known of an attempt beside its own span: the span above it, which names the Service;
+    whether the callee has told of it; how long its answer was lost."""
+
+    balance: Span | None
+    is_told: bool
+    lost_ns: int
+
+    @property
+    def service(self) -> str:
+        return _backend(self.balance) if self.balance is not None else ""
+
+    def measured(self, attempt: Span) -> tuple[str, str]:
+        of = self.balance or attempt
+        return of.service, of.name
+
+
 def contributions(of: Tree) -> Contributions:
     """Of one trace."""
     path = critical_path(of)
     working_ns = path.working_ns()
     told = {branch.parent_index for branch in of.branches if not _is_own_detail(branch.span)}
+    lost = lost_ns(of)
     found: Counter[Contributor] = Counter()
     for index, branch in enumerate(of.branches):
         span = branch.span
         if ns := working_ns.pop(span.span_id, 0):
-            parent = _above(of, branch)
-            if parent is not None and _is_own_detail(span):
-                parent = _above(of, parent)  # the Service is on the span above the attempt
-            for contributor, part_ns in _divided(
-                span, ns, parent.span if parent else None, is_told=index in told
-            ):
+            attempt_index = index
+            if _is_own_detail(span) and branch.parent_index is not None:
+                attempt_index = branch.parent_index
+            balance = _above(of, of.branches[attempt_index])
+            called = _Called(
+                balance.span if balance else None,
+                attempt_index in told,
+                lost.get(attempt_index, 0),
+            )
+            for contributor, part_ns in _divided(span, ns, called):
                 found[contributor] += part_ns
     return Contributions(path, +found)
 
@@ -59,15 +87,13 @@ def _above(of: Tree, branch: Branch) -> Branch | None:
 
 def _is_own_detail(span: Span) -> bool:
     """Whether it tells more of our own span, and not of who was called."""
-    return is_phase(span) or (span.scope == SCOPE and span.name in KERNEL_LAYER)
+    return span.scope == SCOPE and is_own_detail(span)
 
 
-def _divided(
-    span: Span, ns: int, parent: Span | None, *, is_told: bool
-) -> Iterator[tuple[Contributor, int]]:
+def _divided(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
     if span.scope != SCOPE:
         # What a call took beyond the callee's spans is between the two.
-        is_between = span.kind is SpanKind.CLIENT and is_told
+        is_between = span.kind is SpanKind.CLIENT and called.is_told
         part = Part.CLUSTER_NETWORK if is_between else Part.APP
         yield Contributor(span.service, span.name, part, (span.service, span.name)), ns
     elif span.kind is SpanKind.SERVER:
@@ -80,44 +106,46 @@ def _divided(
         yield Contributor(_backend(span), "queue", Part.APP_QUEUE, measured), queue_ns
         yield _own(span, span.name, Part.PROXY), ns - queue_ns
     elif span.kind is SpanKind.CLIENT:
-        yield from _attempt(span, ns, parent, is_told=is_told)
+        yield from _attempt(span, ns, called)
+    elif span.name in KERNEL_LAYER:
+        yield from _kernels(span, ns, called)
     else:
-        yield from _kernels(span, ns, parent)
+        is_clients = span.name == "client.deliver"
+        yield _own(span, span.name, Part.CLIENT_NETWORK if is_clients else Part.PROXY), ns
 
 
-def _attempt(
-    span: Span, ns: int, balance: Span | None, *, is_told: bool
-) -> Iterator[tuple[Contributor, int]]:
-    """Connecting and sending come first; the rest is the network's where the callee tells what it
-    worked, else the app's."""
-    service = _backend(balance) if balance is not None else span.peer
-    measured = (balance or span).service, (balance or span).name
+def _attempt(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
+    """Connecting and sending come first; of the rest see the rules above."""
+    service = called.service or span.peer
+    measured = called.measured(span)
+    is_by_spans = called.is_told and not is_observed(span)
     for phase, part in (
         ("connect", Part.CLUSTER_NETWORK),
         ("tls", Part.CLUSTER_NETWORK),
-        ("send", Part.CLUSTER_NETWORK if is_told else Part.PROXY),
-        ("receive", Part.CLUSTER_NETWORK if is_told else Part.APP),
+        ("send", Part.CLUSTER_NETWORK if is_by_spans else Part.PROXY),
+        ("receive", Part.CLUSTER_NETWORK if is_by_spans else Part.APP),
     ):
         phase_ns = min(ns, _us(span, f"spanway.phase.{phase}_us"))
         yield Contributor(service, phase, part, measured), phase_ns
         ns -= phase_ns
-    if is_told:
-        yield Contributor(service, "network", Part.CLUSTER_NETWORK, measured), ns
-    else:
-        yield Contributor(service, "wait", Part.APP, measured), ns
+    network_ns = ns if is_by_spans else min(ns, called.lost_ns) if called.is_told else 0
+    yield Contributor(service, "network", Part.CLUSTER_NETWORK, measured), network_ns
+    yield Contributor(service, "wait", Part.APP, measured), ns - network_ns
 
 
-def _kernels(span: Span, ns: int, balance: Span | None) -> Iterator[tuple[Contributor, int]]:
-    """What the kernel saw of an attempt whose callee sends no spans."""
+def _kernels(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
+    """What the kernel saw of an attempt."""
     measured = span.service, span.name
-    called = _backend(balance) if balance is not None else ""
     match span.name:
         case "net.deliver":
-            yield Contributor(called, "network", Part.CLUSTER_NETWORK, measured), ns
+            network_ns = ns
         case "app.respond":
-            yield Contributor(called, "wait", Part.APP, measured), ns
+            network_ns = min(ns, called.lost_ns)
+            yield Contributor(called.service, "wait", Part.APP, measured), ns - network_ns
         case _:
+            network_ns = 0
             yield _own(span, span.name, Part.PROXY), ns
+    yield Contributor(called.service, "network", Part.CLUSTER_NETWORK, measured), network_ns
 
 
 def _own(span: Span, operation: str, part: Part) -> Contributor:

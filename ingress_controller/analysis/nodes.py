@@ -5,7 +5,8 @@ by part (`app`, `cluster-network`; `proxy` by the node of the data plane), by th
 p99. They stand out if they take more than `RATIO_MIN` times the median of the other nodes, and
 longer by at least `EXCESS_US_MIN` and by `DEVIATIONS_MIN` scaled median absolute deviations of the
 other nodes. A node is an outlier where most of what it serves – by requests that can be compared –
-stands out in one part: one slow service on it is that service's affair, or its pod's.
+stands out in one part: one slow service on it is that service's affair, or its pod's. One whose
+network loses packets is one, too (`packet_loss`).
 """
 
 from collections import defaultdict
@@ -26,6 +27,8 @@ from ingress_controller.analysis.measures import (
     bins,
     shares,
 )
+from ingress_controller.analysis.packet_loss import RULE as LOSS_RULE
+from ingress_controller.analysis.packet_loss import Loss, losses
 from ingress_controller.analysis.queries.hops import Filters, look
 from ingress_controller.analysis.queries.nodes import (
     Cell,
@@ -34,6 +37,7 @@ from ingress_controller.analysis.queries.nodes import (
     cells,
     node_bins,
     node_groups,
+    resent,
 )
 from ingress_controller.plural import counted
 
@@ -58,7 +62,7 @@ RULE = (
     f" out if there are at least {COUNT_MIN} (for the p99: {10 * COUNT_MIN}) and they take more"
     f" than {RATIO_MIN:g} times the median of the other nodes, and longer by {EXCESS_US_MIN} µs and"
     f" {DEVIATIONS_MIN:g} scaled median absolute deviations. A node is an outlier where more than"
-    " half of its requests that can be compared stand out in one part."
+    f" half of its requests that can be compared stand out in one part. {LOSS_RULE}"
 )
 
 
@@ -75,12 +79,14 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Why a node is an outlier: `text` is a sentence, `evidence` the numbers, the largest first."""
+    """Why a node is an outlier: `text` says it in words, `evidence` are the times, the largest
+    first, and `loss` is there if its network loses packets."""
 
     node: str
     part: Part
     text: str
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[Evidence, ...] = ()
+    loss: Loss | None = None
 
 
 class NodeSeries(msgspec.Struct, frozen=True):
@@ -133,18 +139,8 @@ def nodes(
     basis = look(connection, window)
     of_bins = node_bins(connection, window, bin_count, filters) if bin_count else []
     found = node_groups(connection, filters)
-    return nodes_of(basis, found, cells(connection, filters), (bin_count, of_bins))
-
-
-def nodes_of(
-    basis: Basis,
-    found: Sequence[NodeGroup],
-    of_cells: Sequence[Cell],
-    of_bins: tuple[int, Sequence[NodeBin]],
-) -> Nodes:
-    """The report, of the answers."""
-    findings = outliers(of_cells)
-    bin_count, points = of_bins
+    of_cells = cells(connection, filters)
+    findings = with_losses(outliers(of_cells), losses(resent(connection, filters)))
     outlying = {finding.node for finding in findings}
     own_us, fleet_us = _typical(of_cells)
     # A node may have a data plane and none of the pods.
@@ -156,7 +152,7 @@ def nodes_of(
             basis,
             is_outlier=group.node in outlying,
             p50_us=(own_us[group.node], fleet_us[group.node]),
-            series=_series(group.node, bin_count, points) if bin_count else None,
+            series=_series(group.node, bin_count, of_bins) if bin_count else None,
         )
         for group in found
     )
@@ -185,6 +181,18 @@ def outliers(of_cells: Iterable[Cell]) -> tuple[Finding, ...]:
                 Finding(node, Part(part), _sentence(node, Part(part), evidence), tuple(evidence))
             )
     return tuple(sorted(findings, key=lambda one: -_excess_us(one.evidence[0])))
+
+
+def with_losses(slow: Iterable[Finding], lossy: Mapping[str, Loss]) -> tuple[Finding, ...]:
+    """These findings and, for each node once, that its network loses packets: that first."""
+    times = {(one.node, one.part): one for one in slow}
+    found = []
+    for node, loss in lossy.items():
+        known = times.pop((node, Part.CLUSTER_NETWORK), None)
+        text = f"{loss.text} {known.text}" if known else loss.text
+        evidence = known.evidence if known else ()
+        found.append(Finding(node, Part.CLUSTER_NETWORK, text, evidence, loss))
+    return (*found, *times.values())
 
 
 def _evidence(cell: Cell, others: Sequence[Cell]) -> list[Evidence]:

@@ -5,7 +5,7 @@ printable, since a name may hold whatever a client sent.
 """
 
 from ingress_controller.traces.span import Span, SpanKind, SpanStatus
-from ingress_controller.traces.tree import Branch, Tree
+from ingress_controller.traces.tree import KERNEL_LAYER, Branch, Tree, is_own_detail
 
 WIDTH_MIN = 60
 BAR_COLUMNS_MIN = 10
@@ -25,7 +25,8 @@ def draw(of: Tree, *, width: int, in_colour: bool) -> str:
     A service's bars have one colour; what failed is red, and says so without colour too.
     """
     width = max(width, WIDTH_MIN)
-    shown = of.branches[:SPANS_MAX]
+    drawn = _drawn(of)
+    shown = drawn[:SPANS_MAX]
     if not shown:
         return "no spans\n"
     services = list(dict.fromkeys(_printable(branch.span.service) for branch in shown))
@@ -50,8 +51,8 @@ def draw(of: Tree, *, width: int, in_colour: bool) -> str:
             text = f"\x1b[{_ERROR_COLOUR}m{text}\x1b[0m" if has_failed else text
             bar = f"\x1b[{_ERROR_COLOUR if has_failed else colour}m{bar}\x1b[0m"
         lines.append((text + bar).rstrip())
-    if len(of.branches) > SPANS_MAX:
-        lines.append(f"and {len(of.branches) - SPANS_MAX} more spans")
+    if len(drawn) > SPANS_MAX:
+        lines.append(f"and {len(drawn) - SPANS_MAX} more spans")
     return "\n".join(lines) + "\n"
 
 
@@ -62,6 +63,16 @@ def duration_text(duration_ns: int) -> str:
     if duration_ns < 999.5 * _MS:
         return f"{_three_digits(duration_ns / _MS)} ms"
     return f"{_three_digits(duration_ns / _S)} s"
+
+
+def _drawn(of: Tree) -> list[Branch]:
+    """What the kernel saw of an attempt only where its callee's spans do not show it."""
+    told = {branch.parent_index for branch in of.branches if not is_own_detail(branch.span)}
+    return [
+        branch
+        for branch in of.branches
+        if branch.span.name not in KERNEL_LAYER or branch.parent_index not in told
+    ]
 
 
 def _three_digits(number: float) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ingress_controller.traces.span import Span
 
-KERNEL_LAYER = frozenset({"net.deliver", "app.respond", "net.return"})
+APP_RESPOND = "app.respond"
+KERNEL_LAYER = frozenset({"net.deliver", APP_RESPOND, "net.return"})
 """What the kernel saw of an attempt: spans of Spanway below its CLIENT spans."""
 
 PHASE = "spanway.phase"
@@ -59,15 +60,15 @@ def tree(spans: Iterable[Span]) -> Tree:
     """Arranges the spans of one trace.
 
     A span whose parent is missing is a root. A circle of parents is cut above its span that
-    starts first. Of spans with the same id (a batch sent twice) the first counts. What the kernel
-    saw of an attempt is left out where the callee's spans tell of the same time.
+    starts first. Of spans with the same id (a batch sent twice) the first counts. `app.respond` is
+    left out where the callee's own spans tell of that time.
     """
     by_id: dict[str, Span] = {}
     for span in spans:
         by_id.setdefault(span.span_id, span)
-    told = {span.parent_id for span in by_id.values() if not _is_own(span)}
+    told = {span.parent_id for span in by_id.values() if not is_own_detail(span)}
     for span in tuple(by_id.values()):
-        if span.name in KERNEL_LAYER and span.parent_id in told:
+        if span.name == APP_RESPOND and span.parent_id in told:
             del by_id[span.span_id]
     in_order = sorted(by_id.values(), key=lambda span: (span.start_unix_ns, span.span_id))
     children: defaultdict[str, list[Span]] = defaultdict(list)
@@ -100,6 +101,6 @@ def is_phase(span: Span) -> bool:
     return PHASE in span.attributes
 
 
-def _is_own(span: Span) -> bool:
+def is_own_detail(span: Span) -> bool:
     """Whether Spanway tells it of an attempt, and not whom it called."""
     return span.name in KERNEL_LAYER or is_phase(span)

@@ -1,15 +1,17 @@
 """Says in one sentence where the time of a trace went.
 
-Rules: pure; no I/O. A service has what its spans worked, and what lies between the spans of two
-services is the network's (with connecting, and with waiting to be accepted).
+Rules: pure; no I/O. A service has what its spans worked. What lies between the spans of two
+services is the network's (with connecting, and with waiting to be accepted), unless the kernel was
+asked: then only what it saw there is, and the rest is the callee's, which had the request.
 """
 
 from collections import Counter
 
 from ingress_controller.traces.critical_path import critical_path
 from ingress_controller.traces.drawing import duration_text
+from ingress_controller.traces.lost_answers import NET_DELIVER, connecting_ns, is_observed, lost_ns
 from ingress_controller.traces.span import Span, SpanKind
-from ingress_controller.traces.tree import Branch, Tree, is_phase
+from ingress_controller.traces.tree import APP_RESPOND, Tree, is_own_detail
 
 SPANWAY = "spanway"
 """The service name of our own spans."""
@@ -44,24 +46,33 @@ def where(of: Tree) -> str:
 def spent_ns(of: Tree) -> Counter[str]:
     """Nanoseconds by contributor: a service, `NETWORK`, or an address that sent no spans."""
     working = critical_path(of).working_ns()
-    told = {branch.parent_index for branch in of.branches if not is_phase(branch.span)}
+    callees = {
+        branch.parent_index: branch.span.service or "a service without a name"
+        for branch in of.branches
+        if not is_own_detail(branch.span)
+    }
+    lost = lost_ns(of)
     spent: Counter[str] = Counter()
     for index, branch in enumerate(of.branches):
-        if branch.span.span_id in working:
-            spent[_contributor(of, branch, is_told=index in told)] += working[branch.span.span_id]
-    return spent
-
-
-def _contributor(of: Tree, branch: Branch, *, is_told: bool) -> str:
-    if branch.span.name in {"net.deliver", "client.deliver"}:
-        return NETWORK
-    if branch.span.name == "app.respond" and branch.parent_index is not None:
-        return _untold(of.branches[branch.parent_index].span)
-    if branch.span.kind is not SpanKind.CLIENT:
-        return branch.span.service or "a service without a name"
-    if is_told:
-        return NETWORK
-    return _untold(branch.span)
+        span = branch.span
+        if not (ns := working[span.span_id]):
+            continue
+        if span.name in {NET_DELIVER, "client.deliver"}:
+            spent[NETWORK] += ns
+        elif span.name == APP_RESPOND and branch.parent_index is not None:
+            network_ns = min(ns, lost.get(branch.parent_index, 0))
+            spent[NETWORK] += network_ns
+            spent[_untold(of.branches[branch.parent_index].span)] += ns - network_ns
+        elif span.kind is not SpanKind.CLIENT:
+            spent[span.service or "a service without a name"] += ns
+        else:
+            network_ns = ns if index in callees else 0
+            if is_observed(span):
+                lost_here_ns = lost.get(index, 0) if index in callees else 0
+                network_ns = min(ns, connecting_ns(span) + lost_here_ns)
+            spent[NETWORK] += network_ns
+            spent[callees.get(index, _untold(span))] += ns - network_ns
+    return +spent
 
 
 def _untold(call: Span) -> str:

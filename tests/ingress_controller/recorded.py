@@ -82,11 +82,13 @@ class Recording:
         trace_id: str | None = None,
         retried: tuple[str, str] | None = None,
         kernel: bool = False,
+        retransmits: int = 0,
     ) -> Span:
         """A request to `service`; returns its last attempt.
 
-        `network_ms` is in the kernel's word, `told_ms` how long the app's own span says. With
-        `retried`, pod and node of an attempt before, which failed at once.
+        `network_ms` is in the kernel's word, `told_ms` how long the app's own span says, in the
+        middle of what the app took. With `retried`, pod and node of an attempt before, which failed
+        at once.
         """
         trace_id = caller.trace_id if caller else trace_id or self.trace_id()
         total_ms = proxy_ms + connect_ms + network_ms + app_ms
@@ -145,6 +147,8 @@ class Recording:
                 attributes["http.request.resend_count"] = 1
             if kernel:
                 attributes["spanway.net.source"] = "kernel"
+            if retransmits:
+                attributes["tcp.retransmits"] = retransmits
             return self.span(
                 trace_id,
                 balance,
@@ -161,6 +165,13 @@ class Recording:
         if retried:
             attempt(*retried, (begin_ms, begin_ms), resent=False)
         last = attempt(pod, node, (begin_ms, end_ms), resent=retried is not None)
+        if kernel:
+            arrived_ms = end_ms - app_ms
+            for name, ms in (
+                ("net.deliver", (arrived_ms - network_ms, arrived_ms)),
+                ("app.respond", (arrived_ms, end_ms)),
+            ):
+                self.span(trace_id, last, "spanway", name, ms, scope="spanway")
         if told_ms is not None:
             begin_ms = end_ms - told_ms - (app_ms - told_ms) / 2
             bounds = begin_ms, begin_ms + told_ms

@@ -40,6 +40,16 @@ class Cell(msgspec.Struct, frozen=True):
     p99_us: int
 
 
+class Resent(msgspec.Struct, frozen=True):
+    """Attempts at one service's pods on a node that the kernel saw; of how many of them it had to
+    send something again."""
+
+    service: str
+    node: str
+    count: int
+    resent_count: int
+
+
 class NodeBin(msgspec.Struct, frozen=True):
     """One node in one bin: attempts, and medians by part in microseconds."""
 
@@ -64,6 +74,13 @@ def cells(connection: "DuckDBPyConnection", filters: Filters) -> list[Cell]:
     return [
         Cell(*row) for row in connection.execute(_CELLS, _parameters(filters) | limit).fetchall()
     ]
+
+
+def resent(connection: "DuckDBPyConnection", filters: Filters) -> list[Resent]:
+    """Of all attempts, whatever came of them."""
+    limit = {"limit": 100 * ROWS_MAX}
+    rows = connection.execute(_RESENT, _parameters(filters) | limit).fetchall()
+    return [Resent(*row) for row in rows]
 
 
 def node_bins(
@@ -113,6 +130,15 @@ SELECT part, service, node, count(*), quantile_disc(us, 0.5), quantile_disc(us, 
 FROM measured
 GROUP BY part, service, node
 ORDER BY 4 DESC, 1, 2, 3
+LIMIT $limit
+"""
+
+_RESENT = f"""
+SELECT coalesce(service, ''), node, count(*), count(*) FILTER (retransmits > 0)
+FROM hops
+WHERE node IS NOT NULL AND is_kernels {FILTERED}
+GROUP BY ALL
+ORDER BY 3 DESC, 1, 2
 LIMIT $limit
 """
 

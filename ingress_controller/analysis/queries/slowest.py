@@ -151,6 +151,8 @@ _ATTRIBUTES = (
     "spanway.phase.wait_us",
     "spanway.phase.receive_us",
     "spanway.time.client_network_us",
+    "spanway.time.cluster_network_us",
+    "spanway.net.source",
 )
 """What contributors are told apart by."""
 

@@ -123,6 +123,24 @@ def test_a_lock_is_found_by_its_growth_with_concurrency() -> None:
     assert "each more adds 20.0 ms" in first.text
 
 
+def test_a_busy_machine_is_not_the_networks_fault_where_the_kernel_was_asked() -> None:
+    # As the demo's shop behaves on a machine with too few cores: its node has a request at once,
+    # and the app takes it late.
+    recording = Recording()
+    for number in range(200):
+        late_ms = 60 if number % 40 == 0 else number % 3
+        recording.request(
+            250 * number, app_ms=20 + late_ms, told_ms=20, network_ms=0.1, kernel=True
+        )
+
+    [found] = report(recording).requests
+
+    first = found.bottlenecks[0]
+    assert (first.service, first.operation, first.part) == ("shop/api", "wait", Part.APP)
+    assert first.excess_share > 0.98
+    assert Part.CLUSTER_NETWORK not in {one.part for one in found.bottlenecks}
+
+
 def test_an_operation_that_is_only_busy_does_not_grow() -> None:
     chance = random.Random(3)
     recording = Recording()

@@ -7,8 +7,9 @@ from recorded import WINDOW, Recording
 
 from ingress_controller.analysis.measures import Part
 from ingress_controller.analysis.nodes import Nodes, nodes, outliers
+from ingress_controller.analysis.packet_loss import losses
 from ingress_controller.analysis.queries.hops import Filters
-from ingress_controller.analysis.queries.nodes import Cell
+from ingress_controller.analysis.queries.nodes import Cell, Resent
 
 
 def cell(
@@ -91,6 +92,38 @@ def test_the_p99_of_few_requests_says_nothing() -> None:
     assert outlying(*fleet, cell("d", 300, p99_us=204_000, count=199)) == []
 
 
+def lossy(*counted: tuple[str, int, int], service: str = "api") -> list[str]:
+    """Nodes that stand out of `(node, attempts, of these sent again)`."""
+    return list(losses(Resent(service, *one) for one in counted))
+
+
+def test_a_network_that_loses_packets_is_known_by_what_is_sent_again() -> None:
+    found = losses(
+        Resent(service, node, 100, 12 if node == "c" else 0)
+        for service in ("api", "cart")
+        for node in "abc"
+    )
+
+    assert list(found) == ["c"]
+    assert found["c"].text == (
+        "The network to c loses packets: for 24 of 200 attempts at its pods something had to be"
+        " sent again, on 2 other nodes for 0 of 400."
+    )
+
+
+def test_a_few_packets_that_are_sent_again_are_chance() -> None:
+    assert lossy(("a", 100, 0), ("b", 100, 0), ("c", 100, 4)) == []
+    assert lossy(("a", 10_000, 0), ("b", 10_000, 0), ("c", 10_000, 99)) == []
+
+
+def test_a_network_that_loses_packets_everywhere_has_no_node_that_stands_out() -> None:
+    assert lossy(("a", 100, 9), ("b", 100, 11), ("c", 100, 30)) == []
+
+
+def test_a_service_on_one_node_only_says_nothing_of_that_nodes_network() -> None:
+    assert lossy(("c", 100, 50)) == []
+
+
 def report(recording: Recording, bins: int = 0) -> Nodes:
     with recording.connection() as connection:
         return nodes(connection, WINDOW, Filters(), bins)
@@ -123,6 +156,30 @@ def test_slow_node_and_slow_network_are_told_apart() -> None:
     assert rows["node-c"].fleet_p50_us[Part.CLUSTER_NETWORK] == 200
     assert rows["node-b"].sources == {"kernel": 0, "spans": 0, "phases": 75}
     assert rows["node-a"].pod_count == 2
+
+
+def test_a_slow_node_and_one_behind_a_lossy_path_are_told_apart() -> None:
+    recording = Recording()
+    for number in range(300):
+        node = f"node-{'abc'[number % 3]}"
+        is_resent = node == "node-c" and number % 5 == 0
+        recording.request(
+            150 * number,
+            node=node,
+            app_ms=40 if node == "node-b" else 10,
+            network_ms=210 if is_resent else 0.2,
+            retransmits=int(is_resent),
+            kernel=True,
+        )
+
+    found = report(recording)
+
+    assert [(one.node, one.part) for one in found.findings] == [
+        ("node-c", Part.CLUSTER_NETWORK),
+        ("node-b", Part.APP),
+    ]
+    assert found.findings[0].loss is not None
+    assert (found.findings[0].loss.resent_count, found.findings[0].evidence) == (20, ())
 
 
 def test_the_proxys_time_is_that_of_the_node_of_the_data_plane() -> None:

@@ -1,5 +1,7 @@
 """The sentence that says where the time went."""
 
+from dataclasses import replace
+
 from ingress_controller.traces.span import AttributeValue, Span, SpanKind
 from ingress_controller.traces.tree import tree
 from ingress_controller.traces.where import where
@@ -52,19 +54,33 @@ LAYER = (
 )
 
 
+def observed(**attributes: AttributeValue) -> Span:
+    """An attempt that the kernel was asked about."""
+    known = {"spanway_net_source": "kernel", "server_address": "10.0.0.7", "server_port": 8080}
+    return span("abc", CLIENT, "spanway", (200, 267_800), **known, **attributes)
+
+
 def test_the_kernel_tells_network_and_app_apart_where_the_endpoint_sends_no_spans() -> None:
-    attempt = span(
-        "abc", CLIENT, "spanway", (200, 267_800), server_address="10.0.0.7", server_port=8080
-    )
-    assert where(tree((*EDGE[:2], attempt, *LAYER))) == (
+    assert where(tree((*EDGE[:2], observed(), *LAYER))) == (
         "10.0.0.7:8080 (which sent no spans) spent 247 ms of 268 ms;"
-        " network and connecting 20.1 ms; Spanway itself 1.20 ms"
+        " network and connecting 20.0 ms; Spanway itself 1.20 ms"
     )
 
 
-def test_the_callees_spans_tell_more_than_the_kernel() -> None:
-    callee = span("abcd", SERVER, "recommend", (350, 267_650))
-    assert where(tree((*EDGE, callee, *LAYER))) == where(tree((*EDGE, callee)))
+def test_what_the_callee_had_before_its_span_began_is_not_the_networks() -> None:
+    callee = span("abcd", SERVER, "recommend", (200_000, 266_000))
+    assert where(tree((*EDGE[:2], observed(), callee, *LAYER))) == (
+        "recommend spent 247 ms of 268 ms; network and connecting 20.0 ms; Spanway itself 1.20 ms"
+    )
+
+
+def test_an_answer_that_was_lost_is_the_networks() -> None:
+    told = {"spanway.time.cluster_network_us": 220_000}
+    server = replace(EDGE[0], attributes=told)
+    callee = span("abcd", SERVER, "recommend", (20_500, 66_000))
+    assert where(tree((server, EDGE[1], observed(), callee, *LAYER))) == (
+        "network and connecting spent 220 ms of 268 ms; recommend 46.8 ms; Spanway itself 1.20 ms"
+    )
 
 
 def test_a_call_of_nobody_knows_whom_is_its_callers() -> None:
