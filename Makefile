@@ -68,7 +68,7 @@ lint: build ## what CI checks beside the tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy --strict docs/limits.py docs/screenshots.py
-	MYPYPATH=tests/real $(BIN)/mypy --strict tests/real
+	MYPYPATH=tests/real:deploy/demo $(BIN)/mypy --strict tests/real
 	MYPYPATH=deploy/demo $(BIN)/mypy --strict deploy/demo
 	MYPYPATH=.:deploy/demo:deploy/demo-hotrod $(BIN)/mypy --strict deploy/demo-hotrod/*.py
 	$(BIN)/lint-imports

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from network.wire import Conditions
 from scene.network.shop import Shop, Told, open_shop
-from scene.network.wire import Conditions
 from scene.parts import skipped_without_part
 from scene.process import wait_until
 

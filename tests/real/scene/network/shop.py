@@ -3,15 +3,18 @@
 import contextlib
 import json
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from network.namespace import Namespace, NetworkError
+from network.wire import Wire
+
 from scene.namespace import is_listening
-from scene.network.namespaces import Namespace
-from scene.network.wire import Wire
 from scene.objects import endpoint_slice, ingress, service, write_manifests
 from scene.otlp_sink import OtlpSink
+from scene.parts import PartMissingError
 from scene.process import Process, wait_until
 from scene.spanway import Spanway
 
@@ -64,7 +67,7 @@ class Shop:
         port = self.spanway.http.rpartition(":")[2]
         arguments = (EDGE_ADDRESS, port, path, count, connections, request)
         ended = subprocess.run(
-            self.client.program("load", *arguments),
+            _program(self.client, "load", *arguments),
             check=True,
             stdout=subprocess.PIPE,
             timeout=LOAD_DEADLINE_S,
@@ -83,11 +86,8 @@ def open_shop(directory: Path, *flags: str) -> Iterator[Shop]:
     ]
     write_manifests(manifests / "shop.yaml", objects)
     with (
-        Namespace() as clients,
-        Namespace() as node,
-        Wire("client", EDGE_ADDRESS, CLIENT_ADDRESS, clients) as client_wire,
-        Wire("cluster", NODE_ADDRESS, APP_ADDRESS, node) as cluster_wire,
-        _app(node, directory / "app.log"),
+        _network() as network,
+        _app(network.node, directory / "app.log"),
         OtlpSink() as sink,
         Spanway(
             directory,
@@ -100,12 +100,37 @@ def open_shop(directory: Path, *flags: str) -> Iterator[Shop]:
         ) as spanway,
     ):
         spanway.wait_until_ready()
-        yield Shop(clients, client_wire, cluster_wire, spanway, sink)
+        yield Shop(network.client, network.client_wire, network.cluster_wire, spanway, sink)
+
+
+@dataclass(frozen=True)
+class _Network:
+    client: Namespace
+    node: Namespace
+    client_wire: Wire
+    cluster_wire: Wire
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[_Network]:
+    """Raises: PartMissingError: this machine lets nobody make one."""
+    with contextlib.ExitStack() as stack:
+        try:
+            client, node = (stack.enter_context(Namespace()) for _ in range(2))
+            client_wire = Wire("client", EDGE_ADDRESS, CLIENT_ADDRESS, client)
+            stack.enter_context(client_wire)
+            cluster_wire = Wire("cluster", NODE_ADDRESS, APP_ADDRESS, node)
+            stack.enter_context(cluster_wire)
+        except NetworkError as err:
+            raise PartMissingError(
+                f"no network path between namespaces can be made here: {err}"
+            ) from err
+        yield _Network(client, node, client_wire, cluster_wire)
 
 
 @contextlib.contextmanager
 def _app(node: Namespace, log: Path) -> Iterator[None]:
-    app = Process(node.program("app", APP_ADDRESS, APP_PORT), log=log)
+    app = Process(_program(node, "app", APP_ADDRESS, APP_PORT), log=log)
     try:
         wait_until(
             lambda: is_listening(APP_ADDRESS, APP_PORT),
@@ -115,3 +140,9 @@ def _app(node: Namespace, log: Path) -> Iterator[None]:
         yield
     finally:
         app.stop()
+
+
+def _program(where: Namespace, name: str, *arguments: str | int) -> list[str]:
+    """What runs one of the programs of this folder there."""
+    file = Path(__file__).with_name(f"{name}.py")
+    return where.inside(sys.executable, str(file), *map(str, arguments))

@@ -6,8 +6,9 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scene.network.namespaces import PROGRAMS, Namespace
-from scene.parts import PartMissingError
+from network.namespace import Namespace, NetworkError, last_line, run
+
+RELAY = Path(__file__).with_name("relay.py")
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,27 @@ class Wire:
     """Two addresses that reach each other, ours and that of `other`. A context manager."""
 
     def __init__(self, name: str, ours: str, theirs: str, other: Namespace) -> None:
-        """Raises: PartMissingError: this machine lets nobody make TUN devices."""
-        if reason := why_no_tun():
-            raise PartMissingError(reason)
+        """`name` is what its two devices begin with. Raises: NetworkError."""
         self._relay = subprocess.Popen(
-            [sys.executable, PROGRAMS / "relay.py", name],
+            [sys.executable, RELAY, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for whoever started it
         )
-        assert self._line() == "ready"
+        if self._line() != "ready":
+            raise NetworkError(last_line(self._relay.communicate()[1]))
         near, far = f"{name}-a", f"{name}-b"
-        _ip(f"link set {far} netns {other.pid}")
-        _ip(f"address add {ours} peer {theirs} dev {near}")
-        other.ip(f"address add {theirs} peer {ours} dev {far}")
-        _ip(f"link set {near} up")
-        other.ip(f"link set {far} up")
+        try:
+            _ip(f"link set {far} netns {other.pid}")
+            _ip(f"address add {ours} peer {theirs} dev {near}")
+            other.ip(f"address add {theirs} peer {ours} dev {far}")
+            _ip(f"link set {near} up")
+            other.ip(f"link set {far} up")
+        except NetworkError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> "Wire":
         return self
@@ -75,14 +81,5 @@ class Wire:
         return self._relay.stdout.readline().strip()
 
 
-def why_no_tun() -> str | None:
-    """The sentence to skip with, or None where TUN devices can be made."""
-    try:
-        Path("/dev/net/tun").open("r+b", buffering=0).close()
-    except OSError as err:
-        return f"no network path between namespaces can be made here: {err}"
-    return None
-
-
 def _ip(arguments: str) -> None:
-    subprocess.run(["ip", *arguments.split()], check=True)
+    run(["ip", *arguments.split()])
