@@ -207,6 +207,11 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
             "FILE",
             "who asks there has to know what is in it; default: nobody has to",
         ),
+        (
+            "--peers",
+            "NAME:PORT…",
+            "other replicas' --admin, to answer as one: a headless Service, or addresses",
+        ),
         ("--api", "ADDR:PORT", "the API of `kubectl get requests`, with TLS; default: none"),
         ("--api-cert", "FILE", "its certificate, PEM, of `spanway api-service` for example"),
         ("--api-key", "FILE", "the certificate's key"),

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import platform
+import secrets
 import signal
 import socket
 import uuid
@@ -33,11 +34,14 @@ from ingress_controller.aggregated.application import Resource
 from ingress_controller.aggregated.node_performances import NodePerformances
 from ingress_controller.aggregated.requests import Requests
 from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
+from ingress_controller.asking import Credentials
 from ingress_controller.configuration import configuration
 from ingress_controller.default_certificate import from_files, self_signed
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
 from ingress_controller.model.ingress import CONTROLLER
 from ingress_controller.model.problem import ObjectKey
+from ingress_controller.peers.peer import Identity
+from ingress_controller.peers.peers import Peers
 from ingress_controller.plural import counted
 from ingress_controller.reconcile import Outcome, Reconciler
 from ingress_controller.resolve import Resolver
@@ -128,6 +132,8 @@ class _Process:
         self.is_stopping = False
         self.config = configuration(settings)
         self.token = settings.admin_token.text
+        self.own = Identity(secrets.token_hex(8), settings.pod)
+        self.peers = _peers(settings, self.own)
         self.admin = AdminServer(self)
         self.admin_address = settings.admin
         self.aggregated: AggregatedServer | None = None
@@ -181,6 +187,8 @@ class _Process:
         await self.admin.stop()
         if self.aggregated is not None:
             await self.aggregated.stop()
+        if self.peers is not None:
+            await self.peers.close()
 
     @property
     def stats(self) -> Mapping[str, Any]:
@@ -664,6 +672,12 @@ def _remote_sampling(settings: Settings, builder: Builder, cache: Cache) -> Remo
     service = _resource(settings)["service.name"]
     policy, interval_s = builder.tracing.policy, sampler.interval_s
     return RemoteSampling(sampler.url, service, policy, interval_s=interval_s, on_change=change)
+
+
+def _peers(settings: Settings, own: Identity) -> Peers | None:
+    """All replicas have one token."""
+    credentials = Credentials(token=settings.admin_token)
+    return Peers(settings.peers, own, credentials) if settings.peers else None
 
 
 def _store(settings: Settings) -> "Store | None":

@@ -40,6 +40,7 @@ from ingress_controller.asking import AdminAddress, Credentials, token_from
 from ingress_controller.captured import at_most, header_name, query_key
 from ingress_controller.credentials import CertificateFiles, Secret, secret_in
 from ingress_controller.otel import RemoteSampler, sampling_url, telemetry
+from ingress_controller.peers.addresses import is_name, peer_address
 from ingress_controller.propagators import propagators
 from ingress_controller.takeover.channel import PATH_BYTES_MAX
 from ingress_controller.traces.export import url
@@ -162,6 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     admin: str = ADMIN_ADDRESS
     admin_token: Secret = Secret()
+    peers: tuple[str, ...] = ()  # IP:PORT or NAME:PORT of admin addresses
     api: Api | None = None
     trace_link: str = ""  # with {trace_id}; empty where there is nothing else
     workers: int = 1
@@ -401,6 +403,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
+        peers=_peers(given),
         api=_api(given, is_manifests=is_manifests),
         trace_link=given.one("--trace-link", _trace_link) or "",
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
@@ -450,6 +453,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         raise SettingsError(
             f"{name} trusted-proxies trusts nobody without --trusted-proxies; add it, or say none."
         )
+    _refuse_unreachable(settings, given)
     _refuse_twice(settings)
     return msgspec.structs.replace(settings, exports=_told_apart(settings.exports))
 
@@ -531,6 +535,15 @@ def _api(given: _Given, *, is_manifests: bool) -> Api | None:
             " `spanway api-service` makes a pair."
         )
     return Api(address, CertificateFiles(chain, private_key))
+
+
+def _peers(given: _Given) -> tuple[str, ...]:
+    found = given.all("--peers", _peer_addresses)
+    return tuple(dict.fromkeys(address for addresses in found for address in addresses))
+
+
+def _peer_addresses(text: str) -> tuple[str, ...]:
+    return tuple(peer_address(part.strip()) for part in text.split(","))
 
 
 def _listeners(given: _Given, *, is_manifests: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -628,6 +641,17 @@ def _publish(given: _Given) -> Publish:
     if addresses and service:
         raise SettingsError("--publish-address and --publish-service exclude each other.")
     return Publish(addresses, service)
+
+
+def _refuse_unreachable(settings: Settings, given: _Given) -> None:
+    """What a Service leads to is asked by others, so they have to reach it."""
+    host = settings.admin.rpartition(":")[0].strip("[]")
+    names = [x for x in settings.peers if is_name(x) and not x.startswith("localhost:")]
+    if names and ipaddress.ip_address(host).is_loopback:
+        raise SettingsError(
+            f"{given.texts('--peers')[0][0]} {names[0]}: replicas ask each other at --admin, and"
+            f" {settings.admin} is for this host only; listen on 0.0.0.0, with --admin-token-file."
+        )
 
 
 def _refuse_twice(settings: Settings) -> None:

@@ -5,13 +5,16 @@ Rules: names in JSON are those of the fields here, and of `crates/engine/src/liv
 escapes it. Query strings and header fields are not in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
 
 ROWS_MAX = 10_000
 """Of one answer; the engine refuses a query for more."""
+
+GROUPS_MAX = 100
+"""Of each kind in one answer: those with the most requests."""
 
 CONDITIONS_MAX = 32
 """Of one query; the engine refuses one with more."""
@@ -117,6 +120,7 @@ class Row(msgspec.Struct, frozen=True):
         client: address and port; the latter is 0 where trusted proxies do not tell it.
         listener: `ingress` or `service`.
         generation: of the table that it is served by.
+        instance: who told it, where several tell; the engine does not.
     """
 
     id: str
@@ -149,6 +153,7 @@ class Row(msgspec.Struct, frozen=True):
     protocol: str
     listener: str
     generation: int
+    instance: str = ""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -180,3 +185,20 @@ class Live(msgspec.Struct, frozen=True):
     requests: tuple[Row, ...]
     workers_silent: int
     """How many workers did not answer in time: theirs is missing."""
+
+
+def ordered(rows: Iterable[Row], query: Query) -> list[Row]:
+    """As the engine orders them."""
+
+    def key(row: Row) -> tuple[int, str]:
+        match query.sort:
+            case Sort.AGE:
+                return row.age_us, row.id
+            case Sort.PHASE_AGE:
+                return row.phase_age_us, row.id
+            case Sort.RECEIVED:
+                return row.received_bytes, row.id
+            case Sort.SENT:
+                return row.sent_bytes, row.id
+
+    return sorted(rows, key=key, reverse=not query.ascending)

@@ -1,4 +1,4 @@
-"""`/api/live`: which requests are inside this data plane now, or were at another moment.
+"""`/api/live`: which requests are inside now, or were at another moment, in all replicas.
 
 Rules: the engine filters, orders and counts; here a URL becomes its question, and a wrong one a
 sentence that names the parameter, its value and what to write instead. The past is the store's.
@@ -15,8 +15,10 @@ from aiohttp import web
 
 from ingress_controller.admin.parameters import (
     HEADERS,
+    PEERS,
     ParameterError,
     answer,
+    asks_peers,
     cut,
     duration_ns,
     given_once,
@@ -27,6 +29,9 @@ from ingress_controller.admin.parameters import (
     whole_number,
 )
 from ingress_controller.admin.traces import NO_STORE
+from ingress_controller.peers.live import SharedLive, merged
+from ingress_controller.peers.peers import Asked, Peers, Told
+from ingress_controller.peers.questions import LiveAsked
 from ingress_controller.traces.past import live_at, requests_at
 from ingress_controller.traces.store.queries import QuestionTooLargeError
 from proxy.live import ROWS_MAX, Condition, Field, Kind, Live, Phase, Query, Sort
@@ -42,25 +47,63 @@ INTERVAL_S = 1.0  # between the answers of a watch, where nothing is said
 INTERVAL_S_MIN = 0.2  # five a second: no eye is faster, and each asks every worker
 INTERVAL_S_MAX = 60.0  # a proxy in between may close what is silent for longer
 QUESTIONS_MAX = 4  # to the engine at once; more wait
+PEERS_S_MAX = 3.0  # for other replicas, whose workers have two; then the answer is without them
 
-_OTHERS = ("age_min", "sort", "order", "limit", "watch", "interval", "at")
+_OTHERS = ("age_min", "sort", "order", "limit", "watch", "interval", "at", PEERS)
 _CLOSED = {Field.PHASE: Phase, Field.KIND: Kind}
+
+
+class NoPastError(Exception):
+    """There is no store, so that only the present is known."""
 
 
 class LiveApi:
     """Serves `/api/live`; `ask` is the engine's and blocks for milliseconds. Without a store the
-    past is not known."""
+    past is not known, without `peers` nobody else is asked. `name` is this replica's."""
 
-    def __init__(self, ask: Callable[[Query], Live], store: "Store | None" = None) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Query], Live],
+        store: "Store | None" = None,
+        *,
+        peers: Peers | None = None,
+        name: str = "",
+    ) -> None:
         self._ask = ask
         self._store = store
+        self._name = name
+        self._peers = peers
         self._questions = asyncio.Semaphore(QUESTIONS_MAX)
         self._watchers = 0
 
-    async def ask(self, query: Query) -> Live:
-        """The engine's answer; the event loop goes on meanwhile."""
+    async def ask(
+        self, query: Query, at_ns: int | None = None, *, of_all: bool = True
+    ) -> SharedLive:
+        """What is inside all replicas, or was at a moment; `of_all` false: this one.
+
+        Raises:
+            NoPastError, QuestionTooLargeError: a moment cannot be told of.
+        """
+        own, others = await asyncio.gather(
+            self.ask_own(query, at_ns), self._others(LiveAsked(query, at_ns), of_all=of_all)
+        )
+        return merged(query, (Told(self._name, own), *others.told), others.peers)
+
+    async def ask_own(self, query: Query, at_ns: int | None = None) -> Live:
+        """The same of this replica; the event loop goes on meanwhile."""
         async with self._questions:
-            return await asyncio.to_thread(self._ask, query)
+            if at_ns is None:
+                return await asyncio.to_thread(self._ask, query)
+            now = await asyncio.to_thread(self._ask, Query(limit=ROWS_MAX))
+        if self._store is None:
+            raise NoPastError
+        over = await self._store.ask(lambda asked: requests_at(asked, at_ns), end_ns=at_ns)
+        return await asyncio.to_thread(live_at, query, at_ns, over, now)
+
+    async def _others(self, asked: LiveAsked, *, of_all: bool) -> Asked[Live]:
+        if self._peers is None or not of_all:
+            return Asked((), ())
+        return await self._peers.ask(asked, _read_live, PEERS_S_MAX)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One answer, or with `watch=1` one after the other as server-sent events."""
@@ -69,39 +112,33 @@ class LiveApi:
             query = read_query(parameters)
             interval_s = read_interval_s(parameters)
             at_ns = read_at_ns(parameters)
+            of_all = asks_peers(request.query)
         except ParameterError as err:
             return refused(err)
-        if at_ns is not None:
-            return await self._past(query, at_ns)
         if interval_s is None:
-            return answer(await self.ask(query))
+            try:
+                return answer(await self.ask(query, at_ns, of_all=of_all))
+            except NoPastError:
+                return refusal(404, f"at: {NO_STORE}")
+            except QuestionTooLargeError as err:
+                return refusal(503, f"at: {err}; try again later.")
         if self._watchers >= WATCHERS_MAX:
             return refusal(503, f"watch: {WATCHERS_MAX} watch already; ask without it, or later.")
         self._watchers += 1
         try:
-            return await self._watch(request, query, interval_s)
+            return await self._watch(request, query, interval_s, of_all=of_all)
         finally:
             self._watchers -= 1
 
-    async def _past(self, query: Query, at_ns: int) -> web.Response:
-        if self._store is None:
-            return refusal(404, f"at: {NO_STORE}")
-        now = await self.ask(Query(limit=ROWS_MAX))
-        try:
-            over = await self._store.ask(lambda asked: requests_at(asked, at_ns), end_ns=at_ns)
-        except QuestionTooLargeError as err:
-            return refusal(503, f"at: {err}; try again later.")
-        return answer(await asyncio.to_thread(live_at, query, at_ns, over, now))
-
     async def _watch(
-        self, request: web.Request, query: Query, interval_s: float
+        self, request: web.Request, query: Query, interval_s: float, *, of_all: bool
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
             while True:
                 # JSON has no line end in it, so that each is one line of `data`.
-                live = msgspec.json.encode(await self.ask(query))
+                live = msgspec.json.encode(await self.ask(query, of_all=of_all))
                 await response.write(b"event: live\ndata: " + live + b"\n\n")
                 await asyncio.sleep(interval_s)
         except ConnectionError:  # who watched has left
@@ -161,6 +198,9 @@ def read_at_ns(parameters: Iterable[tuple[str, str]]) -> int | None:
     if given.get("watch") == "1":
         raise ParameterError("watch", "1", "is given beside at; what is over does not change")
     return at_ns
+
+
+_read_live = msgspec.json.Decoder(Live).decode
 
 
 class _Order(StrEnum):

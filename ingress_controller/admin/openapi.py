@@ -18,8 +18,9 @@ from ingress_controller.admin.traces import COLUMNS, Found, ShownTrace, Values
 from ingress_controller.analysis.measures import BINS_MAX
 from ingress_controller.analysis.queries.groups import By
 from ingress_controller.analysis.queries.groups import Sort as GroupSort
+from ingress_controller.peers.live import SharedLive
 from ingress_controller.traces.store.queries import TRACES_MAX
-from proxy.live import Field, Kind, Live, Phase, Sort
+from proxy.live import Field, Kind, Phase, Sort
 
 _JSON = "application/json"
 _ERROR = {"$ref": "#/components/schemas/Error"}
@@ -29,7 +30,7 @@ _ERROR = {"$ref": "#/components/schemas/Error"}
 def document(version: str) -> dict[str, Any]:
     """The whole of it; `version` is Spanway's."""
     reports = [report.answer for report in REPORTS.values()]
-    answers = (Live, ShownExplanation, ShownProblems, Found, ShownTrace, Values, *reports)
+    answers = (SharedLive, ShownExplanation, ShownProblems, Found, ShownTrace, Values, *reports)
     schemas, components = msgspec.json.schema_components(
         answers, ref_template="#/components/schemas/{name}"
     )
@@ -149,6 +150,7 @@ _CLOSED = {Field.PHASE: _either(Phase), Field.KIND: _either(Kind)}
 _TEXT = {"type": "string", "maxLength": 512}
 _DURATION = {"type": "string", "pattern": r"^[0-9]{1,3}(us|ms|s|m|h)?$"}
 _WINDOW = [_parameter("since", _DURATION)]
+_PEERS = _parameter("peers", {"enum": ["true", "false"]})
 _SEARCH = [
     *(_parameter(name, _TEXT) for name in (*COLUMNS, "text")),
     _parameter("status", {"type": "string", "pattern": "^[1-5](xx|[0-9][0-9])$"}),
@@ -181,6 +183,7 @@ _LIVE = [
     _parameter("limit", {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX}),
     _parameter("at", {"type": "string", "pattern": "^1[67][0-9]{8}$"}),
     _parameter("watch", {"enum": ["0", "1"]}),
+    _PEERS,
     _parameter(
         "interval", {"type": "number", "minimum": INTERVAL_S_MIN, "maximum": INTERVAL_S_MAX}
     ),

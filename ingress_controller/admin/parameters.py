@@ -6,7 +6,7 @@ Rules: a wrong parameter is a sentence that names it, its value and what to writ
 import difflib
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
@@ -56,6 +56,9 @@ class Window(NamedTuple):
 WINDOW = ("since", "from", "to")
 """The parameters that `window` reads."""
 
+PEERS = "peers"
+"""The parameter that `asks_peers` reads."""
+
 
 def given_once(parameters: Iterable[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
     """The parameters by name.
@@ -99,6 +102,18 @@ def window(given: dict[str, str]) -> Window:
     if start_ns > end_ns:
         raise ParameterError("from", cut(given.get("from", "")), "is later than to")
     return Window(max(0, start_ns), end_ns)
+
+
+def asks_peers(given: Mapping[str, str]) -> bool:
+    """Whether other replicas are asked, too, which `peers=false` says they are not.
+
+    Raises:
+        ParameterError: it says something else.
+    """
+    text = given.get(PEERS, "true")
+    if text not in ("true", "false"):
+        raise ParameterError(PEERS, cut(text), "is neither true nor false")
+    return text == "true"
 
 
 def duration_ns(name: str, text: str, s_max: float) -> int:

@@ -19,8 +19,11 @@ from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
 from ingress_controller.admin.otlp_receiver import OtlpReceiver
 from ingress_controller.admin.page import add_page
+from ingress_controller.admin.peer import PeerApi
 from ingress_controller.admin.problems import explain, problems
 from ingress_controller.admin.traces import TracesApi
+from ingress_controller.peers.peer import Identity
+from ingress_controller.peers.peers import Peers
 from ingress_controller.reconcile import Outcome
 from ingress_controller.routing.explaining import Match
 from proxy.live import Live, Query
@@ -46,6 +49,8 @@ Spanway {version}: a browser gets the web page here
 /api/stats      counters of the data plane, the export and the cache
 /api/config     the settings in force, without secrets
 /api/openapi.json   all of this, for machines
+
+Several replicas answer as one for /api/live; peers=false is this one alone.
 """
 
 _BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
@@ -79,6 +84,14 @@ class State(Scraped, Protocol):
 
     @property
     def store(self) -> "Store | None": ...
+
+    @property
+    def own(self) -> Identity:
+        """Who this replica is."""
+
+    @property
+    def peers(self) -> Peers | None:
+        """The other ones, if it knows of any."""
 
     def live(self, query: Query) -> Live:
         """Blocks for milliseconds."""
@@ -169,7 +182,9 @@ def application(state: State) -> web.Application:
     app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
-    app.router.add_get("/api/live", LiveApi(state.live, state.store).serve)
+    live = LiveApi(state.live, state.store, peers=state.peers, name=state.own.name)
+    app.router.add_get("/api/live", live.serve)
+    PeerApi(state.own, live).add_to(app)
     store = state.store
     for api in (TracesApi(store), AnalysisApi(store), JaegerApi(store), OtlpReceiver(store)):
         api.add_to(app)

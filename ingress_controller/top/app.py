@@ -16,17 +16,18 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
+from ingress_controller.peers.live import SharedLive
 from ingress_controller.readable import printable
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
 from ingress_controller.top.text import (
     GROUPS,
-    REQUESTS,
     details,
     group_cells,
     request_cells,
+    request_columns,
     summary,
 )
-from proxy.live import Group, Live, Row, Sort
+from proxy.live import Group, Row, Sort
 
 ROWS_MAX = 200  # as many as somebody scrolls through
 
@@ -57,7 +58,7 @@ class TopApp(App[None]):
     ]
 
     def __init__(
-        self, client: AdminClient, first: Live, question: Mapping[str, str], interval_s: float
+        self, client: AdminClient, first: SharedLive, question: Mapping[str, str], interval_s: float
     ) -> None:
         super().__init__()
         self._client = client
@@ -123,10 +124,10 @@ class TopApp(App[None]):
         top = table.scroll_y
         table.clear(columns=True)
         if self._view == 0:
-            for column in REQUESTS:
+            for column in request_columns(self._live):
                 table.add_column(column.title)
-            for row in self._live.requests:
-                table.add_row(*map(_cell, request_cells(row)), key=row.id)
+            for row, cells in zip(self._live.requests, request_cells(self._live), strict=True):
+                table.add_row(*map(_cell, cells), key=row.id)
         else:
             for column in GROUPS:
                 table.add_column(column.title)

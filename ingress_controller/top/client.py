@@ -17,7 +17,7 @@ from ingress_controller.asking import (
     reason_of,
     session,
 )
-from proxy.live import Live
+from ingress_controller.peers.live import SharedLive
 
 TIMEOUT_S = 5.0  # workers have two
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a thousand rows are below 4 MiB
@@ -55,7 +55,7 @@ class AdminClient:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def live(self, question: Mapping[str, str]) -> Live:
+    async def live(self, question: Mapping[str, str]) -> SharedLive:
         """The answer to these parameters of `/api/live`.
 
         Raises:
@@ -63,7 +63,7 @@ class AdminClient:
             TopError: nobody answers, or not as Spanway does.
         """
         try:
-            return msgspec.json.decode(await self.get("/api/live", question), type=Live)
+            return msgspec.json.decode(await self.get("/api/live", question), type=SharedLive)
         except msgspec.MsgspecError as err:
             raise TopError(self._foreign(HTTPStatus.OK)) from err
 

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Mapping
 
 from ingress_controller.arguments import SettingsError, StartError
+from ingress_controller.peers.peer import missing
 from ingress_controller.readable import printable
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
-from ingress_controller.top.text import REQUESTS, request_cells, summary, table
+from ingress_controller.top.text import request_cells, request_columns, summary, table
 
 ONCE_ROWS = 100  # of the plain table, where nothing is said
 
@@ -31,8 +32,8 @@ async def _top(
     async with client:
         if once:
             live = await client.live({"limit": str(ONCE_ROWS), **question})
-            print(table(REQUESTS, map(request_cells, live.requests)))
-            print(f"\n{summary(live)}")
+            print(table(request_columns(live), request_cells(live)))
+            print("\n" + "\n".join((summary(live), *map(printable, missing(live.peers)))))
             return 0
         try:
             from ingress_controller.top.app import TopApp  # noqa: PLC0415 - an extra

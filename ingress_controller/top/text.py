@@ -4,11 +4,12 @@ Rules: pure. Names and paths are a stranger's, so whatever is shown of them is `
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ingress_controller.peers.live import SharedLive
 from ingress_controller.readable import cut, duration, printable, size
-from proxy.live import Group, Live, Phase, Row
+from proxy.live import Group, Phase, Row
 
 CELL_CHARACTERS_MAX = 120  # of one cell of the plain table
 
@@ -20,7 +21,7 @@ class Column(NamedTuple):
     is_number: bool = False
 
 
-REQUESTS = (
+_REQUESTS = (
     Column("AGE", True),
     Column("PHASE"),
     Column("METHOD"),
@@ -32,8 +33,18 @@ REQUESTS = (
 )
 
 
-def request_cells(row: Row) -> tuple[str, ...]:
-    """One for each of `REQUESTS`."""
+def request_columns(live: SharedLive) -> tuple[Column, ...]:
+    """Of a table of its requests; where several replicas may tell of some, it says which one."""
+    return (*_REQUESTS, Column("REPLICA")) if live.peers else _REQUESTS
+
+
+def request_cells(live: SharedLive) -> Iterator[tuple[str, ...]]:
+    """For each request one for each of `request_columns`."""
+    for row in live.requests:
+        yield (*_cells(row), printable(row.instance)) if live.peers else _cells(row)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
     method = row.method or row.kind
     cells = (
         duration(row.age_us),
@@ -62,13 +73,15 @@ def group_cells(group: Group, *, unnamed: str = "none") -> tuple[str, ...]:
     return (str(group.count), duration(group.age_max_us), *phases, name)
 
 
-def summary(live: Live) -> str:
+def summary(live: SharedLive) -> str:
     """One line: how many, in which phases, and what is missing of the answer."""
     phases = ", ".join(f"{count} {phase}" for phase, count in live.phases.items() if count)
     of = "" if live.matched == live.live else f" of {live.live}"
     text = f"{live.matched}{of} live" + (f": {phases}" if phases else "")
     if live.workers_silent:
         text += f"; {live.workers_silent} workers did not answer"
+    if silent := [printable(str(peer)) for peer in live.peers if peer.error]:
+        text += f"; without replica {', '.join(silent)}"
     return text
 
 

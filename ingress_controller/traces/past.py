@@ -13,16 +13,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from proxy.live import ROWS_MAX, Condition, Field, Group, Kind, Live, Phase, Query, Row, Sort
+from proxy.live import (
+    GROUPS_MAX,
+    ROWS_MAX,
+    Condition,
+    Field,
+    Group,
+    Kind,
+    Live,
+    Phase,
+    Query,
+    Row,
+    ordered,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LOOKBACK_S_MAX = 86_400.0
 """A request that began longer before the moment is not looked for."""
-
-GROUPS_MAX = 100
-"""Of each kind, as the engine tells them."""
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -59,9 +68,6 @@ def live_at(query: Query, at_ns: int, over: Iterable[PastRequest], now: Live) ->
     rows = {row.id: row for row in (_at(row, at_us) for row in now.requests) if row is not None}
     rows |= {row.id: row for row in (_row(request, at_ns) for request in over)}
     matched = [row for row in rows.values() if _matches(row, query)]
-    ordered = sorted(
-        matched, key=lambda row: (_SORTS[query.sort](row), row.id), reverse=not query.ascending
-    )
     return Live(
         live=len(rows),
         matched=len(matched),
@@ -69,7 +75,7 @@ def live_at(query: Query, at_ns: int, over: Iterable[PastRequest], now: Live) ->
         routes=_groups((row.route, row) for row in matched),
         services=_groups((row.service, row) for row in matched),
         nodes=_groups((row.node, row) for row in matched),
-        requests=tuple(ordered[: query.limit]),
+        requests=tuple(ordered(matched, query)[: query.limit]),
         workers_silent=now.workers_silent,
     )
 
@@ -245,12 +251,6 @@ _OF_ATTEMPT = (
     (Phase.WAIT, "wait"),
     (Phase.STREAM, "receive"),
 )
-_SORTS = {
-    Sort.AGE: lambda row: row.age_us,
-    Sort.PHASE_AGE: lambda row: row.phase_age_us,
-    Sort.RECEIVED: lambda row: row.received_bytes,
-    Sort.SENT: lambda row: row.sent_bytes,
-}
 
 _SERVERS = f"""
 SELECT * EXCLUDE (attributes, events, links, resource) FROM spans

@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 
-from proxy.live import Group, Kind, Live, Phase, Row
+from ingress_controller.peers.live import SharedLive
+from ingress_controller.peers.peer import Peer
+from proxy.live import Group, Kind, Phase, Row
 
 HOSTILE = "/<script>\x1b[31m\n\u202e\"'"
 """A path that would colour a terminal, break a line and turn text around."""
@@ -47,7 +49,7 @@ def row(**changes: Any) -> Row:
     return msgspec.structs.replace(ROW, **changes)
 
 
-def live(*rows: Row) -> Live:
+def live(*rows: Row, peers: tuple[Peer, ...] = ()) -> SharedLive:
     """An answer with these rows, and a group of each kind for all of them."""
     count = len(rows)
     phases = {Phase.WAIT: count}
@@ -55,7 +57,7 @@ def live(*rows: Row) -> Live:
     def group(name: str) -> tuple[Group, ...]:
         return (Group(name, count, 1_970_030, phases),)
 
-    return Live(
+    return SharedLive(
         count,
         count,
         phases,
@@ -64,4 +66,5 @@ def live(*rows: Row) -> Live:
         group("node-1"),
         rows,
         0,
+        peers,
     )

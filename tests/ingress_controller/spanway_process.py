@@ -18,12 +18,12 @@ MAIN = "import sys; from ingress_controller.cli import main; sys.exit(main())"
 _given: set[str] = set()
 
 
-def free_address() -> str:
+def free_address(host: str = "127.0.0.1") -> str:
     """One that nothing listens on now, and never the same twice."""
     while True:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+            probe.bind((host, 0))
+            address = f"{host}:{probe.getsockname()[1]}"
         if address not in _given:
             _given.add(address)
             return address
@@ -37,7 +37,9 @@ def write(directory: Path, *objects: Object) -> None:
 
 
 @asynccontextmanager
-async def spanway(*argv: str, store: str = "memory") -> AsyncIterator[asyncio.subprocess.Process]:
+async def spanway(
+    *argv: str, store: str = "memory", **variables: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """`store` is not where the traces of whoever runs the tests are, unless a test says so."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SPANWAY_"))}
     process = await asyncio.create_subprocess_exec(
@@ -46,6 +48,7 @@ async def spanway(*argv: str, store: str = "memory") -> AsyncIterator[asyncio.su
             **environment,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "SPANWAY_STORE": store,
+            **variables,
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -589,3 +589,26 @@ def test_asking_that_makes_no_sense_names_the_flag_and_the_fix(
 
     with pytest.raises(SettingsError, match=re.escape(message)):
         asked(*(text.replace("{file}", str(tmp_path / "file")) for text in argv))
+
+
+def test_peers_are_names_and_addresses_in_one_flag_or_several() -> None:
+    flags = ["--admin", "0.0.0.0:9901", "--peers", "spanway-peers.spanway:9901, 127.0.0.2:9901"]
+
+    assert run_settings(*flags, "--peers", "127.0.0.2:9901").peers == (
+        "spanway-peers.spanway:9901",
+        "127.0.0.2:9901",
+    )
+    assert run_settings(env=IN_CLUSTER | {"SPANWAY_PEERS": "[::1]:1,[::1]:2"}).peers == (
+        "[::1]:1",
+        "[::1]:2",
+    )
+
+
+def test_peers_of_a_service_have_to_reach_each_other() -> None:
+    with pytest.raises(
+        SettingsError, match=r"^--peers spanway-peers:9901: replicas ask each other"
+    ):
+        run_settings("--peers", "spanway-peers:9901")
+    with pytest.raises(SettingsError, match=r'^--peers: "spanway-peers" is not ADDR:PORT'):
+        run_settings("--peers", "spanway-peers")
+    assert run_settings("--peers", "localhost:9902").peers == ("localhost:9902",)

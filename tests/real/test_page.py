@@ -1,8 +1,10 @@
 """The web page in a real browser: what a person sees and does, page by page."""
 
 import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -494,6 +496,42 @@ def test_the_page_says_when_nobody_answers_any_more(browser: Browser, tmp_path: 
 
     expect(page.get_by_role("alert")).to_contain_text("Spanway does not answer. Is it running?")
     page.close()
+
+
+def test_a_replica_that_is_dead_is_named_on_the_page_and_the_others_are_shown(
+    browser: Browser, api: Backend, tmp_path: Path
+) -> None:
+    names = ("one", "two")
+    manifests = tmp_path / "manifests/shop.yaml"
+    objects = [service("api"), endpoint_slice("api", "127.0.0.1", port=api.port)]
+    write_manifests(manifests, [*objects, ingress(HOST, "api")])
+    with ExitStack() as running:
+        replicas = [Spanway(tmp_path / name, "--manifests", manifests.parent) for name in names]
+        peers = ",".join(replica.admin for replica in replicas)
+        for name, replica in zip(names, replicas, strict=True):
+            replica.add(f"--peers={peers}", POD_NAME=name)
+            running.enter_context(replica).wait_until_ready()
+        one, two = replicas
+        page = browser.new_page(base_url=f"http://{one.admin}")
+        with ThreadPoolExecutor(2) as clients, api.held():
+            count = len(api.received) + 2
+            for replica in replicas:
+                clients.submit(ask, replica.http, "/cart", host=HOST)
+            wait_until(lambda: len(api.received) >= count, "both wait", deadline_s=DEADLINE_S)
+            page.goto("/#/live")
+            rows = page.locator("table.requests tbody tr")
+            expect(rows).to_have_count(2)
+            expect(page.get_by_label("Replicas")).to_have_count(0)
+
+            two.process.stop(signal.SIGKILL)
+
+            expect(page.get_by_label("Replicas")).to_have_text(
+                f"What replica two ({two.admin}) knows is missing: connection refused."
+            )
+            expect(rows).to_have_count(1)
+            rows.click()
+            expect(page.get_by_label("One request", exact=True)).to_contain_text("replicaone")
+        page.close()
 
 
 def test_with_a_token_the_page_asks_for_it_and_remembers(browser: Browser, tmp_path: Path) -> None:

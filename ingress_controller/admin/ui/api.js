@@ -4,6 +4,34 @@ import { useEffect, useRef, useState } from './view.js';
 const ROOT = new URL('../', import.meta.url); // also below a path, as `kubectl proxy` has it
 const TIMEOUT_MS = 30_000; // the longest question of the store has ten seconds
 
+// What the last answer to each question of a page said of other replicas.
+const peersOf = new Map();
+const telling = new EventTarget();
+let page = '';
+
+function tell(path, answer) {
+  const now = location.hash.split('?')[0];
+  if (now !== page) peersOf.clear();
+  page = now;
+  if (Array.isArray(answer?.peers)) peersOf.set(path, answer.peers);
+  telling.dispatchEvent(new Event('peers'));
+  return answer;
+}
+
+/** The replicas of which something is missing on this page, each once. */
+export function useSilentPeers() {
+  const [silent, setSilent] = useState([]);
+  useEffect(() => {
+    const hear = () => {
+      const found = new Map([...peersOf.values()].flat().filter((peer) => peer.error).map((peer) => [peer.address, peer]));
+      setSilent((was) => (JSON.stringify(was) === JSON.stringify([...found.values()]) ? was : [...found.values()]));
+    };
+    telling.addEventListener('peers', hear);
+    return () => telling.removeEventListener('peers', hear);
+  }, []);
+  return silent;
+}
+
 export class ApiError extends Error {
   constructor(message, status = 0) {
     super(message);
@@ -42,7 +70,7 @@ export async function ask(path, params = {}, { signal, body } = {}) {
     throw new ApiError(text.trim() || `Spanway answers with status ${answer.status}.`, answer.status);
   }
   if (!answer.ok) throw new ApiError(said.error ?? `Spanway answers with status ${answer.status}.`, answer.status);
-  return said;
+  return tell(path, said);
 }
 
 /**
@@ -96,7 +124,7 @@ export function useWatch(path, params, isOn) {
     const leaving = new AbortController();
     const open = () => {
       source = new EventSource(question);
-      source.addEventListener('live', (event) => setState({ answer: JSON.parse(event.data), error: null }));
+      source.addEventListener('live', (event) => setState({ answer: tell(path, JSON.parse(event.data)), error: null }));
       source.addEventListener('error', () => {
         source.close(); // what is wrong an event source does not tell; an ordinary question does
         timer.current = setTimeout(fallBack, 500);

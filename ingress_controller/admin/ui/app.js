@@ -1,5 +1,5 @@
 // The frame: navigation, what state Spanway is in, the theme, the log-in; and the page in it.
-import { ApiError, ask, useAnswer } from './api.js';
+import { ApiError, ask, useAnswer, useSilentPeers } from './api.js';
 import { link, useLocation } from './location.js';
 import { Bottlenecks } from './pages/bottlenecks.js';
 import { Config } from './pages/config.js';
@@ -50,9 +50,19 @@ function App() {
     </header>
     <main id="main" tabindex="-1" ref=${main}>
       ${error && html`<div class="notice is-error" role="alert"><p>${error.message}</p></div>`}
+      <${Missing} />
       ${known ? html`<${known.Page} key=${name} />`
         : html`<div class="empty"><h1>There is no page “${name}”</h1><p>Go to <a href=${link(FIRST)}>${PAGES[FIRST].title}</a>.</p></div>`}
     </main>`;
+}
+
+/** Which replicas did not answer: what they know is not on the page. */
+function Missing() {
+  const silent = useSilentPeers();
+  if (!silent.length) return null;
+  return html`<div class="notice is-list" role="status" aria-label="Replicas">
+    ${silent.map(({ address, instance, error }) => html`<p key=${address}>What replica <b>${instance ? `${instance} (${address})` : address}</b> knows is missing: ${error}.</p>`)}
+  </div>`;
 }
 
 /** Whether it is reachable, and how many problems there are. */

@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from k8s_objects import Object, build, endpoint_slice, ingress, path, secret, service
 
 from ingress_controller.admin.server import AdminServer, application
+from ingress_controller.peers.peer import Identity
 from ingress_controller.reconcile import Outcome
 from proxy.engine import Match
 from proxy.live import Live, Query
@@ -25,6 +26,8 @@ class FakeState:
         self.outcome = Outcome(built.table, built.problems, built.ours)
         self.missing: tuple[str, ...] = ()
         self.store = None
+        self.own = Identity("1234", "spanway-0")
+        self.peers = None
         self.stats: Mapping[str, Any] = {"engine": {"requests": 7}}
         self.config: Sequence[msgspec.Struct] = ()
         self.token = ""

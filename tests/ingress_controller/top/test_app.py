@@ -7,9 +7,9 @@ from live_rows import HOSTILE, live, row
 from textual.widgets import DataTable, Static
 
 from ingress_controller.asking import AdminAddress
+from ingress_controller.peers.live import SharedLive
 from ingress_controller.top.app import Details, TopApp
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
-from proxy.live import Live
 
 FIRST = live(row(), row(id="00f067aa0ba902b7", path=HOSTILE))
 
@@ -22,7 +22,7 @@ class FakeClient(AdminClient):
         self.asked: list[dict[str, str]] = []
         self.error: TopError | None = None
 
-    async def live(self, question: Mapping[str, str]) -> Live:
+    async def live(self, question: Mapping[str, str]) -> SharedLive:
         self.asked.append(dict(question))
         if self.error is not None:
             raise self.error

@@ -1,12 +1,14 @@
 from live_rows import HOSTILE, ROW, live, row
 
+from ingress_controller.peers.peer import Peer
+from ingress_controller.readable import printable
 from ingress_controller.top.text import (
     GROUPS,
-    REQUESTS,
     Column,
     details,
     group_cells,
     request_cells,
+    request_columns,
     summary,
     table,
 )
@@ -14,11 +16,11 @@ from proxy.live import Group, Kind, Phase
 
 
 def test_table_is_aligned_and_cut_and_has_nothing_of_a_stranger_unescaped() -> None:
-    rows = [row(), row(age_us=20, path=HOSTILE, method="", kind=Kind.CONNECTION, node="")]
-    text = table(REQUESTS, map(request_cells, rows))
+    of = live(row(), row(age_us=20, path=HOSTILE, method="", kind=Kind.CONNECTION, node=""))
+    text = table(request_columns(of), request_cells(of))
 
     head, first, second = text.splitlines()
-    assert head.split() == [column.title for column in REQUESTS]
+    assert head.split() == [column.title for column in request_columns(of)]
     shown = "shop.example/<script>\\x1b[31m\\n\\u202e\"'"
     assert second.startswith(f"20µs  wait   connection  {shown}  shop/api:80  -  ")
     for title, cell in (("METHOD", "GET"), ("SERVICE", "shop/api:80"), ("ID", ROW.id)):
@@ -43,6 +45,16 @@ def test_group_has_a_count_for_each_phase_and_its_name_last() -> None:
 
 def test_summary_says_what_is_counted_and_what_is_missing() -> None:
     assert summary(live(ROW, ROW)) == "2 live: 2 wait"
+    peers = (Peer("192.0.2.2:9901", "b"), Peer("192.0.2.3:9901", HOSTILE, "it is gone"))
+    without = f"; without replica {printable(HOSTILE)} (192.0.2.3:9901)"
+    assert summary(live(ROW, peers=peers)) == f"1 live: 1 wait{without}"
+
+
+def test_where_several_replicas_answer_each_request_says_which_it_is_in() -> None:
+    of = live(row(instance="spanway-1"), peers=(Peer("192.0.2.2:9901"),))
+
+    assert request_columns(of)[-1].title == "REPLICA"
+    assert [cells[-1] for cells in request_cells(of)] == ["spanway-1"]
 
 
 def test_details_show_trace_phases_and_where_it_is() -> None:

@@ -74,6 +74,11 @@ class Spanway:
             self._environment = {**self._environment, "PYTHONPATH": str(CHECKOUT)}
         self._process: Process | None = None
 
+    def add(self, *flags: str | Path, **variables: str) -> None:
+        """More flags and variables, for which its addresses had to be known; before it starts."""
+        self._flags = [*self._flags, *flags]
+        self._environment = {**self._environment, **variables}
+
     def __enter__(self) -> "Spanway":
         self.log.parent.mkdir(parents=True, exist_ok=True)
         addresses = ["--http", self.http, "--admin", self.admin, "--workers", "2"]

@@ -225,7 +225,7 @@ function Opened({ id, answer, params, close }) {
           ['age', duration(row.age_us)], ['since', moment(row.start_unix_us)], ['status', row.status], ['attempts', row.attempts],
           ['service', row.service], ['endpoint', row.endpoint], ['pod', row.pod], ['node', row.node], ['zone', row.zone],
           ['route', row.route], ['ingress', row.ingress], ['rule', row.rule], ['client', row.client],
-          ['protocol', `${row.scheme} ${row.protocol}`.trim()], ['listener', row.listener], ['table', row.generation],
+          ['protocol', `${row.scheme} ${row.protocol}`.trim()], ['listener', row.listener], ['replica', row.instance], ['table', row.generation],
           ['received', row.received_bytes && bytes(row.received_bytes)], ['sent', row.sent_bytes && bytes(row.sent_bytes)],
           ['trace id', row.trace_id && html`<code>${row.trace_id}</code>`],
         ]} />

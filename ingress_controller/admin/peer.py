@@ -1,0 +1,87 @@
+"""`POST /api/peer`: what other replicas ask this one; `peers/questions.py` has all of it.
+
+Rules: whoever is asked so answers for itself, so that no question goes round. Questions, and how
+many wait, are bounded.
+"""
+
+import asyncio
+
+import msgspec
+from aiohttp import web
+
+from ingress_controller.admin.live import LiveApi, NoPastError
+from ingress_controller.admin.parameters import HEADERS, refusal
+from ingress_controller.admin.traces import NO_STORE
+from ingress_controller.peers.peer import INSTANCE_HEADER, NAME_HEADER, Identity
+from ingress_controller.peers.questions import PATH, QUESTION_BYTES_MAX, Question
+from ingress_controller.traces.store.queries import QuestionTooLargeError
+
+QUESTIONS_MAX = 64
+"""Of other replicas at once; more get a 503. One of who has given up goes on to its end."""
+
+QUESTION_S_MAX = 2.0
+"""For a question to come, which is a packet or two."""
+
+_JSON = "application/json"
+
+
+class PeerApi:
+    """Answers as `own`, of what `live` has."""
+
+    def __init__(self, own: Identity, live: LiveApi) -> None:
+        self._headers = HEADERS | {INSTANCE_HEADER: own.id, NAME_HEADER: own.name}
+        self._own = own
+        self._live = live
+        self._questions = 0
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the route."""
+        app.router.add_post(PATH, self.serve)
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """The answer, or why there is none."""
+        if request.headers.get(INSTANCE_HEADER) == self._own.id:
+            return self._answer(b"")  # it has asked itself, and wants to know just that
+        if self._questions >= QUESTIONS_MAX:
+            return refusal(503, f"{QUESTIONS_MAX} questions of replicas wait already.")
+        self._questions += 1
+        try:
+            return await self._respond(request)
+        except TimeoutError:
+            return refusal(408, f"The question did not come within {QUESTION_S_MAX:g} s.")
+        except NoPastError:
+            return refusal(404, NO_STORE)
+        except QuestionTooLargeError as err:
+            return refusal(503, f"{err}.")
+        finally:
+            self._questions -= 1
+
+    async def _respond(self, request: web.Request) -> web.Response:
+        if request.content_type != _JSON:  # a browser asks before it sends this type elsewhere
+            return refusal(415, f"Content-Type: write {_JSON}.")
+        try:
+            question = _question(await _body(request))
+        except msgspec.MsgspecError:
+            return refusal(400, "The question is not known here; another version of Spanway asks.")
+        return self._answer(await self._told(question))
+
+    async def _told(self, question: Question) -> bytes:
+        live = await self._live.ask_own(question.query, question.at_ns)
+        return await asyncio.to_thread(msgspec.json.encode, live)
+
+    def _answer(self, body: bytes) -> web.Response:
+        return web.Response(body=body, content_type=_JSON, headers=self._headers)
+
+
+_question = msgspec.json.Decoder(Question).decode
+
+
+async def _body(request: web.Request) -> bytes:
+    """Raises TimeoutError; of a body that is too long only the begin, which is no question."""
+    body = bytearray()
+    async with asyncio.timeout(QUESTION_S_MAX):
+        async for piece in request.content.iter_any():
+            body += piece
+            if len(body) > QUESTION_BYTES_MAX:
+                break
+    return bytes(body[:QUESTION_BYTES_MAX])
