@@ -125,6 +125,7 @@ async def test_request_that_waits_for_its_endpoint_is_told_whole(
         "protocol": "HTTP/1.1",
         "listener": "ingress",
         "generation": 1,
+        "instance": "",
     }
     assert row.id == (await data_plane.segment()).server.span_id
 
