@@ -32,6 +32,13 @@ async def found(search: str, count: int) -> list[Any]:
             await asyncio.sleep(0.01)  # it is behind a socket
 
 
+async def waiting(live: str) -> None:
+    """Returns once the only live request waits for its endpoint, which may have it before."""
+    async with asyncio.timeout(DEADLINE_S):
+        while (await get(live))["requests"][0]["phase"] != "wait":
+            await asyncio.sleep(0.01)  # it is behind a socket
+
+
 async def test_a_request_is_found_in_the_store_and_after_a_restart(tmp_path: Path) -> None:
     http, admin = free_address(), free_address()
     flags = ["--manifests", str(tmp_path), "--http", http, "--admin", admin]
@@ -89,6 +96,7 @@ async def test_who_was_inside_at_a_moment_is_told_while_it_is_and_when_it_is_ove
         await process.stdout.readline()
         request = asyncio.create_task(get(f"http://{http}/cart", Host="shop.example"))
         await has_come.wait()
+        await waiting(f"http://{admin}/api/live?host=shop.example")
         now = f"http://{admin}/api/live?at={time.time()}&host=shop.example"
         inside = await get(now)
         may_answer.set()
