@@ -78,6 +78,47 @@ async def test_both_bodies_flow_at_once(client: Client, upstream: Upstream) -> N
     assert (await client.get()).status == 200
 
 
+async def test_a_large_response_that_breaks_off_is_not_taken_for_a_whole_one(
+    client: Client, upstream: Upstream, data_plane: DataPlane
+) -> None:
+    async def break_off(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LARGE))
+        await exchange.send(LARGE[: len(LARGE) // 2])
+        exchange.close()
+
+    upstream.answer = break_off
+
+    await client.send(request())
+    received = await client.rest()
+    segment = await data_plane.segment()
+
+    assert received.endswith(LARGE[: len(LARGE) // 2])
+    assert segment.flag == "upstream_closed"
+    assert segment.server.attributes["http.response.body.size"] == len(LARGE) // 2
+
+
+async def test_a_client_that_leaves_a_large_response_ends_it_at_the_endpoint_too(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    async def pour(exchange: Exchange) -> None:
+        await exchange.body()
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 2**40)
+        with pytest.raises(ConnectionError):
+            while True:
+                await exchange.send(LARGE)
+
+    upstream.answer = pour
+    data_plane.serve(upstream)
+
+    async with await data_plane.client() as client:
+        await client.send(request())
+        await client.receive(len(LARGE))
+    segment = await data_plane.segment()
+
+    assert segment.flag == "client_gone"
+
+
 async def test_response_may_come_before_the_request_was_read(
     client: Client, upstream: Upstream
 ) -> None:

@@ -26,7 +26,8 @@ TRIES = 3
 LARGE_BYTES = 64 * 1024 * 1024
 """More than the kernel buffers for a connection."""
 BUFFERED_BYTES = 1024 * 1024
-"""More than the client's kernel takes at once, and less than ours does with it."""
+"""More than the client and its kernel take unasked, and less than ours does with them."""
+RECEIVE_BUFFER_BYTES = 64 * 1024
 
 
 async def test_an_attempt_is_split_into_network_app_and_waking_up(
@@ -166,7 +167,7 @@ async def test_a_worker_sleeps_while_an_observed_client_takes_nothing(
 
 
 async def test_a_request_is_over_when_the_clients_kernel_has_the_response(
-    data_plane: DataPlane, client: Client, upstream: Upstream
+    data_plane: DataPlane, upstream: Upstream
 ) -> None:
     """What the client's kernel has no room for waits in ours, long after it was written."""
 
@@ -175,11 +176,13 @@ async def test_a_request_is_over_when_the_clients_kernel_has_the_response(
         await exchange.send(bytes(BUFFERED_BYTES))
 
     upstream.answer = pour
-    await client.send(request())
-    await _assert_sleeps(data_plane)
-    read = time.time_ns()
-    answered = await client.response()
-    segment = await data_plane.segment()
+    data_plane.serve(upstream)
+    async with await data_plane.client(receive_buffer_bytes=RECEIVE_BUFFER_BYTES) as client:
+        await client.send(request())
+        await _assert_sleeps(data_plane)
+        read = time.time_ns()
+        answered = await client.response()
+        segment = await data_plane.segment()
 
     assert len(answered.body) == BUFFERED_BYTES
     (delivery,) = segment.delivery

@@ -270,7 +270,8 @@ pub async fn forward(
                 outcome.client_net = net;
             }
         }
-        outcome.client_net = outcome.client_net.or_else(|| client.look());
+        let now = || outcome.end.unwrap_or_else(Instant::now);
+        outcome.client_net = outcome.client_net.or_else(|| client.look(now()));
     }
     record(&job, policy, &found, &outcome, &workspace.response);
     after

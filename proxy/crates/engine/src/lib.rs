@@ -38,6 +38,7 @@ mod queueing;
 mod retry;
 mod server_timing;
 mod socket;
+mod splice;
 mod stable_hash;
 mod stats;
 mod stream;

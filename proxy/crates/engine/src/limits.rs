@@ -226,9 +226,31 @@ pub const BASELINE_WARM_UP_REQUESTS: u32 = 64;
 /// be slow for four minutes, then that is usual.
 pub const BASELINE_DOUBLING: Duration = Duration::from_secs(60);
 
+/// What is left of a body for which the kernel is asked to move it by itself (`splice.rs`): for less,
+/// copying costs no more. `HAProxy`: what fills a buffer, 16 KiB.
+pub const SPLICE_BYTES_MIN: u64 = 512 * 1024;
+
+/// The end of such a body, which is read and written as others are.
+pub const SPLICE_TAIL_BYTES: u64 = 128 * 1024;
+
+/// What a pipe may hold; the kernel lets everybody have that much, `fs.pipe-max-size`. `HAProxy`: 64 KiB,
+/// `tune.pipesize`.
+pub const PIPE_BYTES: usize = 1024 * 1024;
+
+/// Pipes of a worker in use; further bodies are copied. `HAProxy` `maxpipes`: a quarter of the connections.
+pub const PIPES_MAX: usize = 256;
+
+/// Pipes that a worker keeps for its next large bodies; more are closed.
+pub const SPARE_PIPES_MAX: usize = 16;
+
 /// Answers of the kernel that are taken from a socket at once: of one message there is one, and an
 /// old one or two that nobody took.
 pub const KERNEL_ANSWERS_MAX: usize = 16;
+
+/// How old the numbers of a client's connection may be in the span of a request. Whatever takes longer is
+/// looked at itself, and what is faster has no network to explain: the kernel waits for 200 ms before it
+/// sends again what nothing was heard of (`TCP_RTO_MIN`).
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A response from which on the kernel is asked when it was delivered: what is smaller leaves at once and
 /// takes one trip. Linux: ten segments, `TCP_INIT_CWND`.
@@ -417,6 +439,9 @@ pub const LIVE_CONDITIONS_MAX: usize = 32;
 pub const LIVE_GROUPS_MAX: usize = 100;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+// The end of a body is long enough for what is asked of the kernel about it.
+const _: () = assert!(SPLICE_TAIL_BYTES > DELIVERY_ASKED_BYTES_MAX);
+const _: () = assert!(SPLICE_BYTES_MIN > SPLICE_TAIL_BYTES);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(RESPONSE_HEAD_BYTES_MAX < u32::MAX as usize / 2);

@@ -23,7 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::instant::Instant;
-use crate::limits::{DELIVERY_ASKED_BYTES_MIN, DELIVERY_TAIL_BYTES, KERNEL_ANSWERS_MAX};
+use crate::limits::{
+    DELIVERY_ASKED_BYTES_MIN, DELIVERY_TAIL_BYTES, KERNEL_ANSWERS_MAX, LOOK_INTERVAL,
+};
+use crate::splice::Pipe;
 use crate::trace::Net;
 
 /// A connected socket.
@@ -49,6 +52,8 @@ struct Observed {
     arrived: Cell<Option<Instant>>,
     /// The connection, when it was last told.
     known: Cell<Statistics>,
+    /// When it was asked for last.
+    looked: Cell<Option<Instant>>,
     /// The same socket, where somebody waits until the kernel takes more.
     room: RefCell<Option<TcpStream>>,
 }
@@ -115,15 +120,22 @@ impl Socket {
         self.observed()?.known.get().handshake_us()
     }
 
-    /// The connection as it is now, against when it was looked at last.
+    /// The connection as it is at `at`, which is now, against when it was looked at last; within
+    /// [`LOOK_INTERVAL`] of that, as it was then.
     #[must_use]
-    pub fn look(&self) -> Net {
+    pub fn look(&self, at: Instant) -> Net {
         let Some(observed) = self.observed() else {
             return Net::default();
         };
         let before = observed.known.get();
-        let now = spanway_kernel::statistics(self.tcp.as_fd()).unwrap_or(before);
-        observed.known.set(now);
+        let looked = observed.looked.get();
+        let is_due = looked.is_none_or(|it| at.saturating_duration_since(it) >= LOOK_INTERVAL);
+        let mut now = before;
+        if is_due {
+            now = spanway_kernel::statistics(self.tcp.as_fd()).unwrap_or(before);
+            observed.known.set(now);
+            observed.looked.set(Some(at));
+        }
         Net {
             window_us: 0,
             ..Net::between(&before, &now)
@@ -172,6 +184,42 @@ impl Socket {
         observed.arrived.take()
     }
 
+    /// Moves up to `bytes` of what has arrived into an empty pipe. Ready with 0: the end of the stream.
+    pub fn poll_fill(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        bytes: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.tcp.poll_read_ready(context))?;
+            let fill = || pipe.fill(self.tcp.as_fd(), bytes);
+            match self.tcp.try_io(Interest::READABLE, fill) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                moved => return Poll::Ready(moved),
+            }
+        }
+    }
+
+    /// Sends what is in a pipe; ready when some of it was taken. Nothing is asked about it.
+    pub fn poll_pour(&self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let mut pour = || pipe.pour(self.tcp.as_fd());
+        if let Some(observed) = self.observed() {
+            return observed.poll_send(&self.tcp, context, || {
+                let moved = pour()?;
+                observed.count(moved, false);
+                Ok(moved)
+            });
+        }
+        loop {
+            ready!(self.tcp.poll_write_ready(context))?;
+            match self.tcp.try_io(Interest::WRITABLE, &mut pour) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                moved => return Poll::Ready(moved),
+            }
+        }
+    }
+
     /// What became of the last bytes that were asked about; `None` if none were.
     pub fn answer(&self) -> Option<Answer> {
         let observed = self.observed()?;
@@ -218,12 +266,12 @@ impl Observed {
         None
     }
 
-    /// As `poll_write_vectored`.
+    /// As `poll_write_vectored`, by what `write` does.
     fn poll_send(
         &self,
         tcp: &TcpStream,
         context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
+        mut write: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let mut room = self.room.borrow_mut();
         loop {
@@ -232,7 +280,7 @@ impl Observed {
                 ready!(room.poll_write_ready(context))?;
             }
             *room = None;
-            match self.send(tcp.as_fd(), slices) {
+            match write() {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     // An answer that nobody takes would wake us up at once, for ever.
@@ -257,13 +305,17 @@ impl Observed {
             }
             _ => (spanway_kernel::send_plain(socket, slices)?, false),
         };
+        self.count(sent, is_asked);
+        Ok(sent)
+    }
+
+    fn count(&self, sent: usize, is_asked: bool) {
         self.sent.set(self.sent.get().wrapping_add(sent as u32));
         if is_asked {
             self.asked.set(Some(self.sent.get().wrapping_sub(1)));
         } else {
             self.unasked.set(self.unasked.get() + sent);
         }
-        Ok(sent)
     }
 
     /// As `poll_read`.
@@ -348,7 +400,10 @@ impl AsyncWrite for Socket {
         let socket = self.get_mut();
         match socket.observed.get() {
             Some(Some(observed)) => {
-                observed.poll_send(&socket.tcp, context, &[IoSlice::new(bytes)])
+                let slices = [IoSlice::new(bytes)];
+                observed.poll_send(&socket.tcp, context, || {
+                    observed.send(socket.tcp.as_fd(), &slices)
+                })
             }
             _ => Pin::new(&mut socket.tcp).poll_write(context, bytes),
         }
@@ -361,7 +416,9 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
         match socket.observed.get() {
-            Some(Some(observed)) => observed.poll_send(&socket.tcp, context, slices),
+            Some(Some(observed)) => observed.poll_send(&socket.tcp, context, || {
+                observed.send(socket.tcp.as_fd(), slices)
+            }),
             _ => Pin::new(&mut socket.tcp).poll_write_vectored(context, slices),
         }
     }

@@ -3,6 +3,7 @@
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -10,10 +11,13 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::{Gone, ReadError};
 use crate::buffer::Buffer;
 use crate::http1::{BodyDecoder, Malformed, encode};
-use crate::limits::{COALESCE_BYTES_MAX, DELIVERY_ASKED_BYTES_MAX};
+use crate::limits::{
+    COALESCE_BYTES_MAX, DELIVERY_ASKED_BYTES_MAX, SPLICE_BYTES_MIN, SPLICE_TAIL_BYTES,
+};
 use crate::message::{Fields, Framing};
 use crate::pace::Pace;
 use crate::socket::Ask;
+use crate::splice::Pipe;
 use crate::stream::Shared;
 
 /// A body that is read from a connection.
@@ -65,6 +69,27 @@ impl<'a> Http1Source<'a> {
 
     pub(super) fn trailers(&self) -> Option<&Fields> {
         self.body.trailers()
+    }
+
+    /// Moves up to `bytes` of the body into an empty pipe; fewer than are left.
+    pub(super) async fn fill_pipe(&mut self, pipe: &mut Pipe, bytes: u64) -> io::Result<usize> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let filled = poll_fn(|context| {
+            let stream = self.stream;
+            stream.with_socket(|socket| socket.poll_fill(context, pipe, bytes))
+        });
+        let filled = filled.await?;
+        self.body.skip(filled as u64);
+        Ok(filled)
+    }
+
+    /// How much of the body need not be looked at on its way; 0 where all of it has to be.
+    pub(super) fn unseen(&self) -> u64 {
+        let is_plain = !self.stream.is_tls() && self.buffer.is_empty();
+        match self.body.remaining() {
+            Some(left) if left >= SPLICE_BYTES_MIN && is_plain => left - SPLICE_TAIL_BYTES,
+            _ => 0,
+        }
     }
 
     pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
@@ -153,6 +178,28 @@ impl<'a> Http1Sink<'a> {
         Ok(())
     }
 
+    /// Whether the body's bytes are what is written to the socket.
+    pub(super) fn is_verbatim(&self) -> bool {
+        matches!(self.framing, Framing::Length(_)) && !self.stream.is_tls() && self.out.is_empty()
+    }
+
+    /// Sends what is in a pipe.
+    pub(super) async fn pour(&mut self, pipe: &mut Pipe, pace: &Pace<'_>) -> Result<(), Gone> {
+        while pipe.held() > 0 {
+            let poll = |context: &mut Context<'_>| {
+                let stream = self.stream;
+                stream.with_socket(|socket| socket.poll_pour(context, pipe))
+            };
+            let (poured, waited) = timed(poll, pace).await;
+            self.waited += waited;
+            match poured {
+                Err(_) | Ok(0) => return Err(Gone),
+                Ok(poured) => self.left = self.left.saturating_sub(poured as u64),
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn flush(&mut self, pace: &Pace<'_>) -> Result<(), Gone> {
         if self.asks == Ask::Most {
             self.ask_near_end();
@@ -212,8 +259,8 @@ fn length(framing: Framing) -> u64 {
     }
 }
 
-/// Writes all of both, with one system call where the stream takes them at once, as nearly all do;
-/// that costs no look at the clock either. Returns how long it had to wait.
+/// Writes all of both, with one system call where the stream takes them at once, as nearly all do.
+/// Returns how long it had to wait.
 async fn write_all(
     mut stream: &Shared,
     [mut first, mut second]: [&[u8]; 2],
@@ -221,29 +268,44 @@ async fn write_all(
 ) -> Result<Duration, Gone> {
     let mut waited = Duration::ZERO;
     while !(first.is_empty() && second.is_empty()) {
-        let mut has_waited = false;
-        let written = poll_fn(|context| {
+        let poll = |context: &mut Context<'_>| {
             let stream = Pin::new(&mut stream);
-            let polled = match (first, second) {
+            match (first, second) {
                 (bytes, []) | ([], bytes) => stream.poll_write(context, bytes),
                 (first, second) => {
                     let both = [IoSlice::new(first), IoSlice::new(second)];
                     stream.poll_write_vectored(context, &both)
                 }
-            };
-            has_waited |= polled.is_pending();
-            polled
-        });
-        let written = match written.await {
+            }
+        };
+        let (written, this_time) = timed(poll, pace).await;
+        waited += this_time;
+        let written = match written {
             Err(_) | Ok(0) => return Err(Gone),
             Ok(written) => written,
         };
         let of_first = written.min(first.len());
         (first, second) = (&first[of_first..], &second[written - of_first..]);
-        if has_waited {
-            let before = pace.last_moved();
-            waited += pace.moved().saturating_duration_since(before);
-        }
     }
     Ok(waited)
+}
+
+/// Returns what is polled for, and how long that took; where it is there at once, that costs no look
+/// at the clock.
+async fn timed<T>(
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    pace: &Pace<'_>,
+) -> (T, Duration) {
+    let mut has_waited = false;
+    let done = poll_fn(|context| {
+        let polled = poll(context);
+        has_waited |= polled.is_pending();
+        polled
+    });
+    let done = done.await;
+    if !has_waited {
+        return (done, Duration::ZERO);
+    }
+    let before = pace.last_moved();
+    (done, pace.moved().saturating_duration_since(before))
 }

@@ -1,9 +1,11 @@
 //! Moves one body from its source to its sink.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 
 use super::{Gone, ReadError, Sink, Source};
 use crate::pace::Pace;
+use crate::splice::Pipe;
 use crate::websocket::Frames;
 
 /// One direction of an exchange.
@@ -52,13 +54,12 @@ impl From<Gone> for RelayError {
 impl Relay<'_, '_> {
     /// Runs to the end of the body. All that has arrived is put before anything is sent, so that
     /// a head and a small body leave together.
-    pub async fn run(self) -> Result<(), RelayError> {
-        let Self {
-            source, sink, pace, ..
-        } = self;
+    pub async fn run(mut self) -> Result<(), RelayError> {
+        let pace = self.pace;
+        let mut may_splice = self.frames.is_none();
         loop {
             (self.waits)(Waiting::Sink);
-            while let Some(piece) = source.next().map_err(RelayError::Read)? {
+            while let Some(piece) = self.source.next().map_err(RelayError::Read)? {
                 let moved = self.moved.get() + piece.len() as u64;
                 if moved > self.bytes_max {
                     return Err(RelayError::TooLarge);
@@ -67,16 +68,56 @@ impl Relay<'_, '_> {
                 if let Some(frames) = self.frames {
                     frames.borrow_mut().pass(piece);
                 }
-                sink.put(piece, pace).await?;
+                self.sink.put(piece, pace).await?;
             }
-            if source.is_done() {
+            if self.source.is_done() {
                 (self.waits)(Waiting::LastOfSink);
-                return Ok(sink.end(source.trailers(), pace).await?);
+                return Ok(self.sink.end(self.source.trailers(), pace).await?);
             }
-            sink.flush(pace).await?;
+            self.sink.flush(pace).await?;
+            if may_splice {
+                may_splice = self.splice().await?;
+            }
             (self.waits)(Waiting::Source);
-            source.fill().await.map_err(RelayError::Read)?;
+            self.source.fill().await.map_err(RelayError::Read)?;
             pace.moved();
         }
     }
+
+    /// Has the kernel move what is far from the end of a long body, where nobody has to look at it.
+    /// Returns whether that may be tried again.
+    async fn splice(&mut self) -> Result<bool, RelayError> {
+        let (Source::Http1(source), Sink::Http1(sink)) = (&mut *self.source, &mut *self.sink)
+        else {
+            return Ok(false);
+        };
+        let end = self.moved.get() + source.unseen();
+        if end == self.moved.get() || end > self.bytes_max || !sink.is_verbatim() {
+            return Ok(true);
+        }
+        let Some(mut pipe) = Pipe::take() else {
+            return Ok(false);
+        };
+        while self.moved.get() < end {
+            (self.waits)(Waiting::Source);
+            let filled = source.fill_pipe(&mut pipe, end - self.moved.get()).await;
+            let filled = match filled {
+                Ok(0) => return Err(RelayError::Read(ReadError::Ended)),
+                Ok(filled) => filled,
+                Err(err) if is_refusal(&err) => return Ok(false),
+                Err(err) => return Err(RelayError::Read(ReadError::Io(err))),
+            };
+            self.pace.moved();
+            self.moved.set(self.moved.get() + filled as u64);
+            (self.waits)(Waiting::Sink);
+            sink.pour(&mut pipe, self.pace).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Whether the kernel, or a sandbox, does not do it at all.
+fn is_refusal(err: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(err.kind(), InvalidInput | PermissionDenied | Unsupported)
 }

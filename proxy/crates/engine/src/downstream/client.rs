@@ -104,12 +104,12 @@ impl Client {
         };
     }
 
-    /// What the kernel knows of an observed connection.
-    pub fn look(&self) -> Option<Net> {
+    /// What the kernel knows of an observed connection at `at`, which is now.
+    pub fn look(&self, at: Instant) -> Option<Net> {
         let Side::Http1(stream) = &self.side else {
             return None;
         };
-        stream.with_socket(|socket| socket.observe().then(|| socket.look()))
+        stream.with_socket(|socket| socket.observe().then(|| socket.look(at)))
     }
 
     /// Waits until the client's kernel has most of a large response, the client asks for something

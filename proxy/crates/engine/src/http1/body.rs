@@ -128,6 +128,15 @@ impl BodyDecoder {
         matches!(self.state, State::Length | State::Done).then_some(self.remaining)
     }
 
+    /// Goes on behind `bytes` that somebody else has moved, fewer than [`BodyDecoder::remaining`].
+    pub fn skip(&mut self, bytes: u64) {
+        debug_assert!(
+            self.state == State::Length && bytes < self.remaining,
+            "the end of a body is decoded"
+        );
+        self.remaining -= bytes;
+    }
+
     fn data_run(&mut self, start: usize, end: usize) -> Step {
         if self.state == State::UntilClose {
             return Step {
