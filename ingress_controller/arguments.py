@@ -207,6 +207,13 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
             "FILE",
             "who asks there has to know what is in it; default: nobody has to",
         ),
+        ("--admin-cert", "FILE", "speak TLS there, with this certificate, PEM; default: no TLS"),
+        ("--admin-key", "FILE", "the certificate's key"),
+        (
+            "--admin-client-ca",
+            "FILE",
+            "who shows a certificate of this authority there, PEM, may ask, too; default: nobody",
+        ),
         (
             "--peers",
             "NAME:PORT…",

@@ -97,6 +97,10 @@ def _is_given(name: str) -> Callable[[Settings], str]:
     return lambda settings: "given" if getattr(settings, name).text else ""
 
 
+def _admin_file(name: str) -> Callable[[Settings], Any]:
+    return lambda settings: getattr(settings.admin_access.certificate, name, None)
+
+
 def _default_certificate(settings: Settings) -> str:
     match settings.default_certificate:
         case CertificateFiles(chain, private_key):
@@ -133,7 +137,10 @@ _READ: Mapping[str, Callable[[Settings], Any]] = {
     "--service": lambda settings: [
         f"{x.namespace}/{x.service}:{x.port}={x.address}" for x in settings.service_listeners
     ],
-    "--admin-token-file": _is_given("admin_token"),
+    "--admin-cert": _admin_file("chain"),
+    "--admin-key": _admin_file("private_key"),
+    "--admin-client-ca": lambda settings: settings.admin_access.client_ca,
+    "--admin-token-file": lambda settings: settings.admin_access.token.text and "given",
     "--api": lambda settings: settings.api and settings.api.address,
     "--api-cert": lambda settings: settings.api and settings.api.certificate.chain,
     "--api-key": lambda settings: settings.api and settings.api.certificate.private_key,

@@ -27,6 +27,27 @@ class CertificateFiles(msgspec.Struct, frozen=True):
     private_key: Path
 
 
+class AdminAccess(msgspec.Struct, frozen=True):
+    """By what an admin server is known, and what it wants of who asks; any of it will do.
+
+    Attributes:
+        certificate: its own, for TLS; None for none.
+        client_ca: whoever shows a certificate of this authority may ask; None for nobody.
+        token: who knows it may ask; empty for nobody.
+        token_file: where the token is, if it can be read again.
+    """
+
+    certificate: CertificateFiles | None = None
+    client_ca: Path | None = None
+    token: Secret = Secret()
+    token_file: Path | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whoever reaches it may ask."""
+        return not (self.token.text or self.client_ca)
+
+
 def secret_in(path: Path) -> Secret:
     """What is in the file, without spaces around it.
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ingress_controller.routing.certificates import pair_of_pem
+from ingress_controller.routing.certificates import Pair, pair_of_pem
 from proxy.table import Certificate
 
 NAME = "Spanway default certificate"
@@ -28,7 +28,12 @@ def from_files(chain: Path, private_key: Path) -> Certificate:
     Raises:
         ValueError: it cannot be used; half a sentence that says why.
     """
-    return pair_of_pem(_content(chain), _content(private_key)).certificate
+    return pair_from_files(chain, private_key).certificate
+
+
+def pair_from_files(chain: Path, private_key: Path) -> Pair:
+    """The same, with the names that it is for. Raises ValueError."""
+    return pair_of_pem(_content(chain), _content(private_key))
 
 
 def self_signed(

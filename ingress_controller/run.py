@@ -33,7 +33,7 @@ from ingress_controller.admin.server import AdminServer
 from ingress_controller.aggregated.application import Resource
 from ingress_controller.aggregated.node_performances import NodePerformances
 from ingress_controller.aggregated.requests import Requests
-from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
+from ingress_controller.aggregated.server import AggregatedServer
 from ingress_controller.asking import Credentials
 from ingress_controller.configuration import configuration
 from ingress_controller.default_certificate import from_files, self_signed
@@ -47,6 +47,7 @@ from ingress_controller.reconcile import Outcome, Reconciler
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder, Options
 from ingress_controller.routing.listening import DefaultCertificate
+from ingress_controller.serving import server_name
 from ingress_controller.settings import (
     CertificateFiles,
     ManifestsSource,
@@ -131,11 +132,11 @@ class _Process:
         self.version = version()
         self.is_stopping = False
         self.config = configuration(settings)
-        self.token = settings.admin_token.text
         self.own = Identity(secrets.token_hex(8), settings.pod)
         self.peers = _peers(settings, self.own)
-        self.admin = AdminServer(self)
+        self.admin = AdminServer(self, settings.admin_access)
         self.admin_address = settings.admin
+        self.admin_scheme = "https" if settings.admin_access.certificate else "http"
         self.aggregated: AggregatedServer | None = None
         self.api_address = ""
         self.cache = cache
@@ -307,6 +308,7 @@ async def run(settings: Settings) -> None:
 
 def _background(process: _Process) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
     """What goes on all the time, with a name each."""
+    yield "admin", process.admin.run()
     yield "source", process.source.run()
     yield "resolver", process.resolver.run()
     yield "reconciler", process.reconciler.run()
@@ -395,11 +397,10 @@ async def _aggregated(
     if settings.api is None:
         return None
     assert api is not None, "settings allow it with a cluster only"
-    files = settings.api.certificate
     server = AggregatedServer(
         api,
         partial(_resources, process, LiveApi(process.live), settings.pod),
-        ServingCertificate(files.chain, files.private_key),
+        settings.api.certificate,
     )
     process.aggregated = server
     try:
@@ -547,6 +548,8 @@ async def _start_admin(
 ) -> None:
     try:
         process.admin_address = await process.admin.start(address, listening)
+    except ValueError as err:
+        raise StartError(f"--admin: {err}; name another file.") from err
     except OSError as err:
         raise _cannot_listen("The admin server", "--admin", address, err) from err
 
@@ -582,7 +585,7 @@ def _ready_line(settings: Settings, process: _Process) -> str:
     parts += [f"https {address}" for address in settings.https]
     parts += [f"service {address}" for address in service]
     parts += [
-        f"admin http://{process.admin_address}",
+        f"admin {process.admin_scheme}://{process.admin_address}",
         *([f"api https://{process.api_address}"] if process.api_address else []),
         f"{counted(table.route_count, 'route')} for {counted(len(table.hosts), 'host')}",
         counted(len(outcome.problems), "problem"),
@@ -675,9 +678,18 @@ def _remote_sampling(settings: Settings, builder: Builder, cache: Cache) -> Remo
 
 
 def _peers(settings: Settings, own: Identity) -> Peers | None:
-    """All replicas have one token."""
-    credentials = Credentials(token=settings.admin_token)
-    return Peers(settings.peers, own, credentials) if settings.peers else None
+    """They are believed by the certificate that all replicas have, and shown it, and the token."""
+    if not settings.peers:
+        return None
+    access = settings.admin_access
+    credentials = Credentials(access.token, access.token_file)
+    if (pair := access.certificate) is not None:
+        try:
+            name = server_name(pair)
+        except ValueError as err:
+            raise StartError(f"--admin-cert: {err}; name another file.") from err
+        credentials = Credentials(access.token, access.token_file, pair, pair.chain, name)
+    return Peers(settings.peers, own, credentials)
 
 
 def _store(settings: Settings) -> "Store | None":

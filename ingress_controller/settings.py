@@ -38,7 +38,7 @@ from ingress_controller.arguments import (
 )
 from ingress_controller.asking import AdminAddress, Credentials, token_from
 from ingress_controller.captured import at_most, header_name, query_key
-from ingress_controller.credentials import CertificateFiles, Secret, secret_in
+from ingress_controller.credentials import AdminAccess, CertificateFiles, Secret, secret_in
 from ingress_controller.otel import RemoteSampler, sampling_url, telemetry
 from ingress_controller.peers.addresses import is_name, peer_address
 from ingress_controller.propagators import propagators
@@ -162,8 +162,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
     node: str = ""
     admin: str = ADMIN_ADDRESS
-    admin_token: Secret = Secret()
     peers: tuple[str, ...] = ()  # IP:PORT or NAME:PORT of admin addresses
+    admin_access: AdminAccess = AdminAccess()
     api: Api | None = None
     trace_link: str = ""  # with {trace_id}; empty where there is nothing else
     workers: int = 1
@@ -402,8 +402,8 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         zone=given.one("--zone", _label) or "",
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
-        admin_token=given.one("--admin-token-file", _secret_file) or Secret(),
         peers=_peers(given),
+        admin_access=_admin_access(given),
         api=_api(given, is_manifests=is_manifests),
         trace_link=given.one("--trace-link", _trace_link) or "",
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
@@ -516,6 +516,16 @@ def _log_path(text: str) -> str:
 def _metrics_routes(given: _Given) -> int:
     routes = given.one("--metrics-routes", _metrics_routes_of)
     return METRICS_ROUTES_MAX if routes is None else routes
+
+
+def _admin_access(given: _Given) -> AdminAccess:
+    certificate = _pair(given, "--admin-cert", "--admin-key")
+    client_ca = given.one("--admin-client-ca", _pem_file)
+    if client_ca is not None and certificate is None:
+        name = given.texts("--admin-client-ca")[0][0]
+        raise SettingsError(f"{name} has no effect without TLS; add --admin-cert and --admin-key.")
+    known = given.one("--admin-token-file", _token_file) or Credentials()
+    return AdminAccess(certificate, client_ca, known.token, known.token_file)
 
 
 def _api(given: _Given, *, is_manifests: bool) -> Api | None:

@@ -4,16 +4,17 @@ Rules: handlers read what others own and change nothing. Answers are built on re
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 from aiohttp import web
 
 from ingress_controller.admin import openapi
 from ingress_controller.admin.analysis import AnalysisApi
-from ingress_controller.admin.guard import Guard
+from ingress_controller.admin.guard import NO_WAYS, Guard, Ways
 from ingress_controller.admin.jaeger import JaegerApi
 from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
@@ -22,10 +23,22 @@ from ingress_controller.admin.page import add_page
 from ingress_controller.admin.peer import PeerApi
 from ingress_controller.admin.problems import explain, problems
 from ingress_controller.admin.traces import TracesApi
+from ingress_controller.credentials import AdminAccess, secret_in
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.reconcile import Outcome
 from ingress_controller.routing.explaining import Match
+from ingress_controller.serving import (
+    FILES_S,
+    Followed,
+    HttpServer,
+    address_of,
+    bound,
+    content_of,
+    server_context,
+    text_of,
+)
+from ingress_controller.telemetry.events import Event
 from proxy.live import Live, Query
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
 
@@ -53,9 +66,7 @@ Spanway {version}: a browser gets the web page here
 Several replicas answer as one for /api/live; peers=false is this one alone.
 """
 
-_BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
 _SCRAPES_MAX = 2  # at once; each may hold tens of megabytes, and Prometheus asks one at a time
-_SHUTDOWN_S = 2.0  # for answers under way; scrapes take milliseconds
 
 
 class State(Scraped, Protocol):
@@ -79,10 +90,6 @@ class State(Scraped, Protocol):
         """The settings in force, by group; no secret is in them."""
 
     @property
-    def token(self) -> str:
-        """What who asks has to know; empty where nobody has to."""
-
-    @property
     def store(self) -> "Store | None": ...
 
     @property
@@ -100,48 +107,91 @@ class State(Scraped, Protocol):
         """The route that the engine would take."""
 
 
-class AdminServer:
-    """Serves `state` at one address."""
+class AdminUnusable(Event, frozen=True):
+    """A file of the admin address cannot be used; what was in it before goes on."""
 
-    def __init__(self, state: State) -> None:
+    level: ClassVar[int] = logging.WARNING
+    reason: str
+
+
+class AdminUsable(Event, frozen=True):
+    """It is solved."""
+
+    address: str
+
+
+class _Terms(msgspec.Struct, frozen=True):
+    """What connections are made by: what is in the files of `AdminAccess` now."""
+
+    certificate: bytes
+    client_ca: str
+    token: str
+
+
+class AdminServer:
+    """Serves `state` at one address, to whom `access` lets in."""
+
+    def __init__(self, state: State, access: AdminAccess) -> None:
         self._state = state
-        self._runner: web.AppRunner | None = None
-        self._socket: socket.socket | None = None
+        self._access = access
+        self._http = HttpServer()
+        self._address = ""
+        self._followed = Followed[_Terms](
+            self._serve, AdminUnusable, lambda: AdminUsable(self._address)
+        )
 
     async def start(self, address: str, listening: socket.socket | None = None) -> str:
-        """Listens on `address`; returns it with the port that port 0 became.
+        """Listens on `address`; returns it with the port that port 0 became. `run` serves.
 
         Args:
             listening: a socket that is bound to it already; else one is opened.
         Raises:
-            OSError: the address cannot be bound.
+            OSError: the address cannot be bound. ValueError: a file cannot be used.
         """
-        app = application(self._state)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-        self._runner = runner
-        await runner.setup()
-        host, _, port = address.rpartition(":")
-        self._socket = listening or _bound(host.strip("[]"), int(port))
-        await web.SockSite(runner, self._socket).start()
-        return f"{host}:{runner.addresses[0][1]}"
+        await self._followed.begin(self._terms())
+        listening = listening or bound(address)
+        self._address = address_of(address, listening)
+        self._http.listen(listening)
+        return self._address
+
+    async def run(self) -> None:
+        """Serves, once it has started, and follows the files, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._http.run())
+            while True:
+                await asyncio.sleep(FILES_S)
+                if self._address:
+                    await self._followed.look(self._terms)
 
     def duplicate(self) -> socket.socket | None:
         """A duplicate of the listening socket, for another process; None if not started."""
-        return self._socket.dup() if self._socket is not None else None
+        return self._http.duplicate()
 
     async def stop(self) -> None:
         """Answers what is under way, then closes. Does nothing if not started."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = self._socket = None
+        await self._http.stop()
+
+    def _terms(self) -> _Terms:
+        """As they are now. Raises ValueError."""
+        access = self._access
+        token = secret_in(access.token_file) if access.token_file is not None else access.token
+        return _Terms(
+            content_of(access.certificate) if access.certificate is not None else b"",
+            text_of(access.client_ca) if access.client_ca is not None else "",
+            token.text,
+        )
+
+    async def _serve(self, terms: _Terms) -> None:
+        """Raises ValueError: the terms cannot be used."""
+        certificate = self._access.certificate
+        context = server_context(certificate, terms.client_ca) if certificate is not None else None
+        ways = Ways(terms.token, has_client_ca=bool(terms.client_ca))
+        await self._http.change(application(self._state, ways), context)
+        if self._state.peers is not None:
+            await self._state.peers.close()  # they have a certificate like the new one
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-
-
-def application(state: State) -> web.Application:
+def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
     """The routes, for `AdminServer` and for tests."""
 
     def json(answer: Callable[[], Any]) -> Callable[[web.Request], Any]:
@@ -174,7 +224,7 @@ def application(state: State) -> web.Application:
         return web.Response(status=503, text=text)
 
     app = web.Application()
-    Guard(state.token).add_to(app)
+    Guard(ways).add_to(app)
     add_page(app, INDEX.format(version=state.version))
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)

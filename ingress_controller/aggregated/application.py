@@ -16,6 +16,7 @@ from ingress_controller.aggregated.kinds import ROOT, Kind
 from ingress_controller.aggregated.list_options import is_watch
 from ingress_controller.aggregated.openapi import openapi
 from ingress_controller.aggregated.status_error import StatusError
+from ingress_controller.serving import kept
 
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _USER = "user"  # the key in a request under which it stands
@@ -47,6 +48,8 @@ def application(
         try:
             if request.path not in _HEALTH:
                 request[_USER] = _authenticated(request, front_proxy)
+                with kept(request):
+                    return await handler(request)
             return await handler(request)
         except StatusError as err:
             return err.response()

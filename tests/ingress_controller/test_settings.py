@@ -5,6 +5,7 @@ import pytest
 
 from ingress_controller.addresses import ServiceListener
 from ingress_controller.asking import AdminAddress, Credentials
+from ingress_controller.credentials import AdminAccess, Secret
 from ingress_controller.otel import RemoteSampler
 from ingress_controller.settings import (
     Api,
@@ -68,6 +69,29 @@ def test_api_has_an_address_and_a_certificate(tmp_path: Path) -> None:
 
     assert settings.api == Api("0.0.0.0:9443", CertificateFiles(chain, private_key))
     assert run_settings().api is None
+
+
+def test_admin_address_is_known_by_a_certificate_and_lets_in_by_another(tmp_path: Path) -> None:
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        (tmp_path / name).touch()
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    pair = ("--admin-cert", str(tmp_path / "tls.crt"), "--admin-key", str(tmp_path / "tls.key"))
+    client_ca = ("--admin-client-ca", str(tmp_path / "ca.crt"))
+    token = ("--admin-token-file", str(tmp_path / "token"))
+
+    settings = run_settings(*pair, *client_ca, *token)
+
+    assert settings.admin_access == AdminAccess(
+        CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key"),
+        tmp_path / "ca.crt",
+        Secret("0123456789abcdef"),
+        tmp_path / "token",
+    )
+    assert "0123456789abcdef" not in repr(settings)
+    with pytest.raises(SettingsError, match="--admin-client-ca has no effect without TLS; add"):
+        run_settings(*client_ca)
+    with pytest.raises(SettingsError, match="--admin-cert needs --admin-key FILE beside it"):
+        run_settings(*pair[:2])
 
 
 def test_service_of_the_api_is_that_of_the_manifests_unless_told_otherwise() -> None:
@@ -383,6 +407,11 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         (
             ["run", "--manifests", "{dir}", "--admin", "127.0.0.1:8080"],
             "--admin 127.0.0.1:8080 is already used by --http; choose another port.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--admin-client-ca", "/dev/null"],
+            '--admin-client-ca: "/dev/null" is not a file; name the certificate and the key, in PEM'
+            " form.",
         ),
         (
             ["run", "--manifests", "{dir}", "--workers", "0"],

@@ -36,7 +36,7 @@ function App() {
     document.title = `${known?.title ?? 'Not there'} · Spanway`;
     document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }, [name]);
-  if (session && !session.is_open) return html`<${LogIn} onOpen=${setSession} />`;
+  if (session && !session.is_open) return html`<${LogIn} ways=${session.ways} onOpen=${setSession} />`;
   return html`
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>To the content</a>
     <header class="top">
@@ -94,7 +94,13 @@ function Theme() {
     </select></label>`;
 }
 
-function LogIn({ onOpen }) {
+const WAYS = {
+  token: html`the token in the file of <code>--admin-token-file</code>`,
+  certificate: html`a certificate of the authority in <code>--admin-client-ca</code>, which this browser has to have`,
+};
+
+/** What is wanted of who asks; a form for what can be typed. */
+function LogIn({ ways, onOpen }) {
   const [error, setError] = useState(null);
   const send = async (event) => {
     event.preventDefault();
@@ -108,9 +114,9 @@ function LogIn({ onOpen }) {
   return html`<main class="log-in">
     <h1>Spanway</h1>
     <form onSubmit=${send}>
-      <p>Who asks here has to know the token: what is in the file of <code>--admin-token-file</code>.</p>
-      <label class="field"><span>Token</span><input name="token" type="password" autocomplete="current-password" required autofocus /></label>
-      <button type="submit" class="is-main">Open</button>
+      <p>Who asks here has to show ${ways.map((way, index) => html`${index ? ', or ' : ''}${WAYS[way]}`)}.</p>
+      ${ways.some((way) => way !== 'certificate') && html`<label class="field"><span>Token</span><input name="token" type="password" autocomplete="current-password" required autofocus /></label>
+      <button type="submit" class="is-main">Open</button>`}
       ${error && html`<p class="is-error" role="alert">${error.message}</p>`}
     </form>
   </main>`;

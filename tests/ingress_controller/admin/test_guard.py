@@ -1,12 +1,14 @@
 """Who may ask, and what browsers are told of the answers."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import CookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from ingress_controller.admin.guard import COOKIE, Guard, is_private
+from ingress_controller.admin import guard
+from ingress_controller.admin.guard import COOKIE, Guard, Ways, is_private
 
 TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
 
@@ -18,7 +20,7 @@ def application(token: str) -> web.Application:
         return web.Response(text="answer")
 
     app = web.Application()
-    Guard(token).add_to(app)
+    Guard(Ways(token)).add_to(app)
     for path in ("/", "/livez", "/metrics", "/api/live", "/ui/app.js"):
         app.router.add_get(path, answer)
     return app
@@ -133,7 +135,7 @@ async def test_logging_in_leaves_a_cookie_that_opens_and_does_not_tell_the_token
     guarded: Client,
 ) -> None:
     assert await (await guarded.get("/api/session")).json() == {
-        "token_needed": True,
+        "ways": ["token"],
         "is_open": False,
     }
 
@@ -159,3 +161,28 @@ async def test_a_wrong_log_in_is_refused_in_a_sentence(
     assert answer.status == status
     assert (await answer.json())["error"].endswith(".")
     assert COOKIE not in answer.cookies
+
+
+async def test_a_log_in_that_does_not_come_is_given_up(
+    guarded: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "LOG_IN_S_MAX", 0.01)
+    over = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"token": '
+        await over.wait()
+
+    answer = await guarded.post("/api/session", data=body())
+    over.set()
+
+    assert answer.status == 408
+
+
+async def test_a_log_in_may_come_in_pieces(guarded: Client) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for piece in (b'{"token": "', TOKEN.encode(), b'"}'):
+            yield piece
+            await asyncio.sleep(0)
+
+    assert (await guarded.post("/api/session", data=body())).status == 200

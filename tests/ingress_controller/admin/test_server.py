@@ -1,45 +1,14 @@
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import pem
 import pytest
+from admin_state import FakeState
 from aiohttp.test_utils import TestClient, TestServer
-from k8s_objects import Object, build, endpoint_slice, ingress, path, secret, service
+from k8s_objects import ingress, path, secret, service
 
 from ingress_controller.admin.server import AdminServer, application
-from ingress_controller.peers.peer import Identity
-from ingress_controller.reconcile import Outcome
-from proxy.engine import Match
-from proxy.live import Live, Query
-
-
-class FakeState:
-    """Fakes the running process: what the server shows."""
-
-    version = "1.2.3"
-
-    def __init__(self, *objects: Object) -> None:
-        default = [ingress(path("/"), path("/x", "nope")), service(), endpoint_slice("api", "::1")]
-        built = build(objects or default)
-        self.outcome = Outcome(built.table, built.problems, built.ours)
-        self.missing: tuple[str, ...] = ()
-        self.store = None
-        self.own = Identity("1234", "spanway-0")
-        self.peers = None
-        self.stats: Mapping[str, Any] = {"engine": {"requests": 7}}
-        self.config: Sequence[msgspec.Struct] = ()
-        self.token = ""
-
-    def explain(self, host: str, _: str) -> Match | None:
-        route = self.outcome.table.hosts[host].routes[-1] if host == "shop.example" else None
-        return route and Match(
-            host, route.kind, route.path, route.backend, route.namespace, route.ingress, route.rule
-        )
-
-    def live(self, _: Query) -> Live:
-        return Live(0, 0, {}, (), (), (), (), 0)
+from ingress_controller.credentials import AdminAccess
 
 
 async def asked(state: FakeState, url: str) -> tuple[int, Any]:
@@ -161,7 +130,7 @@ async def test_each_page_of_the_index_answers(url: str) -> None:
 
 
 async def test_port_0_becomes_the_port_that_the_kernel_chose() -> None:
-    server = AdminServer(FakeState())
+    server = AdminServer(FakeState(), AdminAccess())
 
     address = await server.start("127.0.0.1:0")
 

@@ -16,9 +16,11 @@ from eventually import until
 from fake_apiserver import FakeApiserver, running
 from live_rows import live, row
 
+from ingress_controller import serving
 from ingress_controller.aggregated import requests, server
 from ingress_controller.aggregated.requests import Requests
-from ingress_controller.aggregated.server import AggregatedServer, ServingCertificate
+from ingress_controller.aggregated.server import AggregatedServer
+from ingress_controller.credentials import CertificateFiles
 from proxy.live import Condition, Field, Live, Place, Query, Row
 
 ROOT = "/apis/live.spanway.io/v1"
@@ -55,7 +57,7 @@ class Rig:
         self.address = ""
         self.listening: AggregatedServer
         self.authority = trustme.CA()
-        self.certificate = ServingCertificate(directory / "tls.crt", directory / "tls.key")
+        self.certificate = CertificateFiles(directory / "tls.crt", directory / "tls.key")
         self.renew_certificate()
 
     def resources(self) -> tuple[Requests]:
@@ -340,7 +342,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told_once(
         await believing.publish()
         await until(lambda: "ApiUsable" in caplog.text)
 
-    assert "the authority of front proxies cannot be used" in caplog.text
+    assert "the authority of clients cannot be used" in caplog.text
     assert caplog.text.count("ApiUnusable") == 2
 
 
@@ -357,7 +359,7 @@ async def test_certificate_that_cannot_be_used_keeps_it_from_starting(
 async def test_connections_are_bounded_and_one_that_ends_makes_room(
     believing: Rig, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 1)
     async with client.get(f"{ROOT}/requests?watch=1&resourceVersion=0"):
         assert await believing.status(ROOT) == 0
 
@@ -370,11 +372,14 @@ async def test_next_process_listens_before_this_one_stops_and_then_has_all(
 ) -> None:
     async with running() as (_, api):
         following = AggregatedServer(api, believing.resources, believing.certificate)
-        assert await following.start(believing.address) == believing.address
-        await believing.listening.stop()
+        async with asyncio.TaskGroup() as group:
+            assert await following.start(believing.address) == believing.address
+            running_ = group.create_task(following.run())
+            await believing.listening.stop()
 
-        assert await believing.status(ROOT) == 503  # it has not heard yet whom to believe
-        await following.stop()
+            assert await believing.status(ROOT) == 503  # it has not heard yet whom to believe
+            await following.stop()
+            running_.cancel()
 
     assert await believing.status(ROOT) == 0
     await believing.publish(uid="is no event for who has stopped")

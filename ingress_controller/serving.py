@@ -1,0 +1,323 @@
+"""An HTTP server on one socket: bounded, with terms that may change while it serves.
+
+Terms are what is served, by which certificate, and whose certificates clients may show. A change
+ends the connections that were made under the old ones, and with them all trust in what they showed.
+Rules: connections are bounded in number, heads in size, both in time. When all places are taken,
+whoever waits for the longest gives way, unless it is being `kept`: so a probe always gets in.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ingress_controller.credentials import CertificateFiles
+from ingress_controller.default_certificate import from_files, pair_from_files
+from ingress_controller.telemetry.events import Event, emit
+
+CONNECTIONS_MAX = 256  # with handshakes: anybody may connect, and requests need descriptors, too
+IDLE_S = 120.0  # of a connection, or for a head to come; kube-apiserver's own are closed after 90 s
+HANDSHAKE_S = 10.0  # for TLS; asyncio: 60 s
+FIELD_BYTES_MAX = 8_190  # of the request line, or of a field with its name; aiohttp's own value
+FIELDS_MAX = 64  # of a head, which so has half a MiB at most; aiohttp: 128
+LINGER_S = 2.0  # for the rest of a body that nobody reads; aiohttp: 10 s
+STALLED_S = 30.0  # for whoever takes nothing of an answer; nginx send_timeout: 60 s
+SHUTDOWN_S = 2.0  # for answers under way
+FILES_S = 10.0  # between two looks at files of certificates; a kubelet renews them in a minute
+
+_BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
+_RETRY_S = 1.0  # after there was no descriptor; asyncio's own value
+_T = TypeVar("_T")
+
+Stop = Callable[[], object]
+
+
+class HttpServer:
+    """See the module. `change` says what is served, `listen` where; `run` accepts from then on."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._serving: _Serving | None = None
+        self._listens = asyncio.Event()
+        self._is_over = False
+        self._changing = asyncio.Lock()
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}  # the oldest first
+
+    def listen(self, listening: socket.socket) -> None:
+        """Takes the socket over."""
+        listening.setblocking(False)
+        # Sockets that are accepted have it from this one: tcp(7), TCP_USER_TIMEOUT.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_S * 1_000))
+        self._socket = listening
+        self._listens.set()
+
+    async def change(
+        self,
+        app: web.Application,
+        context: ssl.SSLContext | None = None,
+        *,
+        stop: Stop | None = None,
+    ) -> None:
+        """Serves by these terms from now on, unless it has stopped; `stop` is called when they are
+        over, and ends answers that would go on."""
+        async with self._changing:
+            if self._is_over:
+                return
+            before, self._serving = self._serving, await _serving(app, context, stop)
+            await self._end(before)
+
+    async def run(self) -> None:
+        """Accepts connections until it stops."""
+        await self._listens.wait()
+        async with asyncio.TaskGroup() as group:
+            self._accepting = group.create_task(self._accept(group))
+
+    async def stop(self) -> None:
+        """Accepts no more, answers what is under way, then closes. Twice is harmless."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait((self._accepting,))
+        self._is_over = True
+        async with self._changing:
+            serving, self._serving = self._serving, None
+            await self._end(serving)
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def duplicate(self) -> socket.socket | None:
+        """A duplicate of the socket, for another process; None if there is none."""
+        return self._socket.dup() if self._socket is not None else None
+
+    async def _end(self, serving: "_Serving | None") -> None:
+        while self._handshakes:
+            self._end_handshake()
+        if serving is not None:
+            if serving.stop is not None:
+                serving.stop()
+            await serving.runner.cleanup()
+
+    async def _accept(self, group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while self._socket is not None:
+            try:
+                accepted, _ = await loop.sock_accept(self._socket)
+            except ConnectionAbortedError:
+                continue
+            except OSError:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if self._serving is None or not self._makes_room(self._serving):
+                accepted.close()
+                continue
+            handshake = group.create_task(self._connect(accepted, self._serving))
+            self._handshakes[handshake] = accepted
+            handshake.add_done_callback(lambda over: self._handshakes.pop(over, None))
+
+    async def _connect(self, accepted: socket.socket, serving: "_Serving") -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                serving.protocol,
+                accepted,
+                ssl=serving.context,
+                ssl_handshake_timeout=HANDSHAKE_S if serving.context is not None else None,
+            )
+        except Exception:  # noqa: BLE001 - whatever a stranger does to its handshake ends with it
+            return
+
+    def _makes_room(self, serving: "_Serving") -> bool:
+        """There is a place, perhaps that of one who had to go for it."""
+        open_ = [one for one in serving.connections if one.transport is not None]
+        if len(open_) + len(self._handshakes) < CONNECTIONS_MAX:
+            return True
+        for one in open_:
+            if not serving.keeps(one):
+                one.force_close()
+                return True
+        if self._handshakes:
+            self._end_handshake()
+            return True
+        return False
+
+    def _end_handshake(self) -> None:
+        """The oldest one, by its socket: a task that is cancelled before its handshake has begun
+        would leave it open."""
+        accepted = self._handshakes.pop(next(iter(self._handshakes)))
+        with suppress(OSError):  # whoever came has left
+            accepted.shutdown(socket.SHUT_RDWR)
+
+
+class _Serving:
+    """One application that is served, and its connections."""
+
+    def __init__(
+        self, runner: web.AppRunner, context: ssl.SSLContext | None, stop: Stop | None
+    ) -> None:
+        assert runner.server is not None, "it is set up"
+        self.runner = runner
+        self.context = context
+        self.stop = stop
+        self.protocol = runner.server
+        self._kept = runner.app[_KEPT]
+
+    @property
+    def connections(self) -> Sequence[web.RequestHandler]:
+        """Those whose handshake is over, the oldest first."""
+        return self.protocol.connections
+
+    def keeps(self, one: web.RequestHandler) -> bool:
+        """It is answered now."""
+        transport = one.transport
+        assert isinstance(transport, asyncio.Transport), "it is open"
+        return one in self._kept or transport.get_write_buffer_size() > 0
+
+
+_KEPT = web.AppKey("kept", set[web.RequestHandler])
+
+
+async def _serving(
+    app: web.Application, context: ssl.SSLContext | None, stop: Stop | None
+) -> _Serving:
+    app[_KEPT] = set()
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_LOGGER,
+        shutdown_timeout=SHUTDOWN_S,
+        keepalive_timeout=IDLE_S,
+        lingering_time=LINGER_S,
+        max_line_size=FIELD_BYTES_MAX,
+        max_field_size=FIELD_BYTES_MAX,
+        max_headers=FIELDS_MAX,
+    )
+    await runner.setup()
+    return _Serving(runner, context, stop)
+
+
+@contextmanager
+def kept(request: web.Request) -> Iterator[None]:
+    """Meanwhile its connection does not give way to others: who asks may do so."""
+    connections = request.config_dict.get(_KEPT, set())
+    connections.add(request.protocol)
+    try:
+        yield
+    finally:
+        connections.discard(request.protocol)
+
+
+class _Ours(logging.Filter):
+    """What strangers send is answered, and is no line of the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_LOGGER = logging.getLogger("aiohttp.server")
+_LOGGER.addFilter(_Ours())
+
+
+def bound(address: str, *, reuse_port: bool = False) -> socket.socket:
+    """A socket that listens on `ADDR:PORT`. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server(
+        (host.strip("[]"), int(port)), family=family, backlog=_BACKLOG, reuse_port=reuse_port
+    )
+
+
+def address_of(address: str, listening: socket.socket) -> str:
+    """`address` with the port that port 0 became."""
+    return f"{address.rpartition(':')[0]}:{listening.getsockname()[1]}"
+
+
+def content_of(files: CertificateFiles) -> bytes:
+    """What is in them now. Raises ValueError: it is of no use; half a sentence that says why."""
+    try:
+        pair = from_files(files.chain, files.private_key)
+    except ValueError as err:
+        raise ValueError(f"the serving certificate cannot be used: {err}") from err
+    return (pair.chain + pair.private_key).encode()
+
+
+def server_name(files: CertificateFiles) -> str:
+    """Whom the certificate is for, if that is a name; else empty. Raises ValueError."""
+    names = pair_from_files(files.chain, files.private_key).names
+    return next((name for name in names if "*" not in name), "")
+
+
+def server_context(files: CertificateFiles, client_ca: str = "") -> ssl.SSLContext:
+    """TLS from 1.2 on. A client may show a certificate of `client_ca` (PEM), but need not: one with
+    a certificate of somebody else's gets no connection.
+
+    Raises:
+        ValueError: something cannot be used; half a sentence that says what.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(files.chain, files.private_key)
+    except OSError as err:  # ssl.SSLError is one
+        raise ValueError(f"the serving certificate cannot be used: {err}") from err
+    if client_ca:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(cadata=client_ca)
+        except (ssl.SSLError, ValueError) as err:
+            raise ValueError(f"the authority of clients cannot be used: {err}") from err
+    return context
+
+
+class Followed(Generic[_T]):
+    """Terms that are taken over when they change; what cannot be used changes nothing, and is told
+    once, as `unusable` of why, as is that it is `usable` again."""
+
+    def __init__(
+        self,
+        take: Callable[[_T], Awaitable[None]],
+        unusable: Callable[[str], Event],
+        usable: Callable[[], Event],
+    ) -> None:
+        self._take = take
+        self._unusable = unusable
+        self._usable = usable
+        self._taken: _T | None = None
+        self._trouble = ""
+
+    async def begin(self, terms: _T) -> None:
+        """Takes the first ones. Raises ValueError: they cannot be used."""
+        await self._take(terms)
+        self._taken = terms
+
+    async def look(self, read: Callable[[], _T]) -> None:
+        """Takes over what `read` gives, if that is new; it raises ValueError for what is of no
+        use."""
+        try:
+            terms = read()
+            if terms != self._taken:
+                await self.begin(terms)
+        except ValueError as err:
+            if (trouble := str(err)) != self._trouble:
+                emit(self._unusable(trouble))
+                self._trouble = trouble
+        else:
+            if self._trouble:
+                emit(self._usable())
+            self._trouble = ""
+
+
+def text_of(path: Path) -> str:
+    """What is in a file of certificates. Raises ValueError."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is not PEM"
+        raise ValueError(f'"{path}" cannot be read: {reason}') from err

@@ -1,0 +1,277 @@
+"""What slow and hostile clients of a server of ours get, over real sockets."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+import uvloop
+from admin_rig import certificate
+from aiohttp import web
+from eventually import until
+
+from ingress_controller import serving
+from ingress_controller.serving import HttpServer, bound, kept, server_context
+from ingress_controller.telemetry.events import Event
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Rig:
+    """A server that answers `/`, holds `/held` until told otherwise, and sends much at `/large`."""
+
+    def __init__(self) -> None:
+        self.server = HttpServer()
+        self.held = asyncio.Event()
+        self.waiting = 0
+        self.sent = asyncio.Event()
+        self.port = 0
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_route("*", "/", self._answer)
+        app.router.add_get("/held", self._hold)
+        app.router.add_get("/large", self._send)
+        return app
+
+    async def _answer(self, _: web.Request) -> web.Response:
+        return web.Response(text="answer")
+
+    async def _hold(self, request: web.Request) -> web.Response:
+        self.waiting += 1
+        with kept(request):
+            await self.held.wait()
+        return web.Response(text="held")
+
+    async def _send(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        try:
+            await response.prepare(request)
+            while True:
+                await response.write(bytes(1024 * 1024))
+        finally:
+            self.sent.set()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def ask(self, sent: bytes = GET) -> bytes:
+        """The first part of what comes back on a connection of its own; empty if it is closed."""
+        reader, writer = await self.connect()
+        writer.write(sent)
+        try:
+            async with asyncio.timeout(10):
+                return await reader.read(64 * 1024)
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def running(context: ssl.SSLContext | None = None) -> AsyncIterator[Rig]:
+    rig = Rig()
+    listening = bound("127.0.0.1:0")
+    rig.port = listening.getsockname()[1]
+    await rig.server.change(rig.app(), context)
+    rig.server.listen(listening)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.server.run())
+        try:
+            yield rig
+        finally:
+            rig.held.set()
+            await rig.server.stop()
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with running() as rig:
+        yield rig
+
+
+async def test_connection_that_waits_for_the_longest_gives_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 2)
+    first, first_writer = await rig.connect()
+    second, second_writer = await rig.connect()
+    for reader, writer in ((first, first_writer), (second, second_writer)):
+        writer.write(GET)
+        assert await reader.read(64 * 1024)
+
+    assert b"answer" in await rig.ask()
+
+    assert await first.read() == b""
+    second_writer.write(GET)
+    assert b"answer" in await second.read(64 * 1024)
+    for writer in (first_writer, second_writer):
+        writer.close()
+
+
+async def test_connection_that_is_being_answered_does_not_give_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 1)
+    reader, writer = await rig.connect()
+    writer.write(GET.replace(b"/ ", b"/held "))
+    await until(lambda: rig.waiting)
+
+    with pytest.raises((ConnectionResetError, AssertionError)):
+        assert await rig.ask()
+
+    rig.held.set()
+    assert b"held" in await reader.read(64 * 1024)
+    writer.close()
+
+
+async def silent_handshakes(directory: Path) -> None:
+    authority = trustme.CA()
+    context = server_context(certificate(authority, directory, "127.0.0.1"))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with running(context) as rig:
+        silent = [await rig.connect() for _ in range(10)]
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port, ssl=trusting)
+        writer.write(GET)
+        assert b"answer" in await reader.read(64 * 1024)
+
+        for each, _ in silent[:8]:
+            assert await each.read() == b""
+        last, _ = silent[9]
+        await rig.server.change(rig.app(), context)  # and with them the old terms
+        assert await last.read() == b""
+        for _, each_writer in (*silent, (reader, writer)):
+            each_writer.close()
+
+
+async def test_handshakes_that_do_not_come_give_way_to_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
+    await silent_handshakes(tmp_path)
+
+
+def test_so_they_do_on_uvloop_on_which_spanway_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
+    uvloop.run(silent_handshakes(tmp_path))
+
+
+async def test_head_that_does_not_come_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "IDLE_S", 0.05)
+    async with running() as rig:
+        assert await rig.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ") == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 9_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Many: a\r\n" * 65 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+    ids=["long line", "long field", "many fields", "TLS where there is none", "two lengths"],
+)
+async def test_head_that_is_too_large_or_no_head_is_a_400_and_no_line_of_the_log(
+    rig: Rig, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert (await rig.ask(head)).startswith(b"HTTP/1.0 400 ")
+
+    assert [record.message for record in caplog.records] == []
+
+
+async def test_body_that_nobody_reads_and_that_does_not_end_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "LINGER_S", 0.05)
+    async with running() as rig:
+        reader, writer = await rig.connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1")
+
+        assert b"answer" in await reader.read()
+        writer.close()
+
+
+async def test_client_that_takes_nothing_of_an_answer_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "STALLED_S", 0.5)
+    async with running() as rig:
+        reader, writer = await rig.connect()
+        transport = writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        writer.write(GET.replace(b"/ ", b"/large "))
+        await reader.read(1)
+        transport.pause_reading()
+
+        async with asyncio.timeout(30):
+            await rig.sent.wait()
+        writer.transport.abort()
+
+
+async def test_other_terms_end_connections_that_were_made_before(rig: Rig) -> None:
+    reader, writer = await rig.connect()
+    writer.write(GET)
+    assert b"answer" in await reader.read(64 * 1024)
+
+    await rig.server.change(rig.app())
+
+    assert await reader.read() == b""
+    assert b"answer" in await rig.ask()
+    writer.close()
+
+
+async def test_answer_under_way_is_finished_when_it_stops(rig: Rig) -> None:
+    reader, writer = await rig.connect()
+    writer.write(GET.replace(b"/ ", b"/held "))
+    await until(lambda: rig.waiting)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.server.stop())
+        asyncio.get_running_loop().call_soon(rig.held.set)
+
+    assert b"held" in await reader.read()
+    with pytest.raises(ConnectionRefusedError):
+        await rig.connect()
+    writer.close()
+
+
+class Told(Event, frozen=True):
+    reason: str = ""
+
+
+async def test_what_cannot_be_used_changes_nothing_and_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken: list[int] = []
+
+    async def take(terms: int) -> None:
+        if terms < 0:
+            raise ValueError("negative")
+        taken.append(terms)
+
+    def unreadable() -> int:
+        raise ValueError("gone")
+
+    followed = serving.Followed(take, Told, Told)
+    await followed.begin(1)
+    with caplog.at_level(logging.INFO, "spanway"):
+        for read in (lambda: 1, lambda: -1, lambda: -1, unreadable, lambda: 2, lambda: 2):
+            await followed.look(read)
+
+    assert taken == [1, 2]
+    assert [record.message for record in caplog.records] == [
+        "Told reason=negative",
+        "Told reason=gone",
+        'Told reason=""',
+    ]
