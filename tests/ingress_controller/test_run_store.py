@@ -35,7 +35,7 @@ async def found(search: str, count: int) -> list[Any]:
 async def waiting(live: str) -> None:
     """Returns once the only live request waits for its endpoint, which may have it before."""
     async with asyncio.timeout(DEADLINE_S):
-        while (await get(live))["requests"][0]["phase"] != "wait":
+        while (await get(live))["requests"][0]["phase"] != "wait":  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # it is behind a socket
 
 
