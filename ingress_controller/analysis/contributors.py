@@ -6,7 +6,8 @@ that they carry say whose it was. Where a service sends no spans, its Service is
 What lies between a call and the callee's span is the network's as far as anybody can tell who has
 spans alone: a request may lie on the callee's node for long before a busy app takes it. Where the
 kernel was asked its word counts: the network has `net.deliver`, and what lies beside it is the
-app's `wait`, as if it had sent no spans for that time.
+app's `wait`, as if it had sent no spans for that time. Of a call to Spanway the network has two
+round trips, and the caller the rest.
 """
 
 from collections import Counter
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ingress_controller.analysis.measures import NS_PER_US, Part
+from ingress_controller.traces.between import call_to_spanway, is_observed, lost_ns
 from ingress_controller.traces.critical_path import CriticalPath, critical_path
-from ingress_controller.traces.lost_answers import is_observed, lost_ns
 from ingress_controller.traces.span import Span, SpanKind
 from ingress_controller.traces.tree import KERNEL_LAYER, Branch, Tree, is_own_detail
 
@@ -41,12 +42,16 @@ class Contributions(NamedTuple):
 
 
 class _Called(NamedTuple):
-    """What is known of an attempt beside its own span: the span above it, which names the Service;
-    whether the callee has told of it; how long its answer was lost."""
+    """What is known of a call beside its own span: the span above it, which names the Service of
+    an attempt; the callee's span, if it has told; how long the answer was lost."""
 
     balance: Span | None
-    is_told: bool
+    callee: Span | None
     lost_ns: int
+
+    @property
+    def is_told(self) -> bool:
+        return self.callee is not None
 
     @property
     def service(self) -> str:
@@ -61,7 +66,11 @@ def contributions(of: Tree) -> Contributions:
     """Of one trace."""
     path = critical_path(of)
     working_ns = path.working_ns()
-    told = {branch.parent_index for branch in of.branches if not _is_own_detail(branch.span)}
+    callees = {
+        branch.parent_index: branch.span
+        for branch in of.branches
+        if not _is_own_detail(branch.span)
+    }
     lost = lost_ns(of)
     found: Counter[Contributor] = Counter()
     for index, branch in enumerate(of.branches):
@@ -73,7 +82,7 @@ def contributions(of: Tree) -> Contributions:
             balance = _above(of, of.branches[attempt_index])
             called = _Called(
                 balance.span if balance else None,
-                attempt_index in told,
+                callees.get(attempt_index),
                 lost.get(attempt_index, 0),
             )
             for contributor, part_ns in _divided(span, ns, called):
@@ -92,10 +101,12 @@ def _is_own_detail(span: Span) -> bool:
 
 def _divided(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
     if span.scope != SCOPE:
-        # What a call took beyond the callee's spans is between the two.
-        is_between = span.kind is SpanKind.CLIENT and called.is_told
-        part = Part.CLUSTER_NETWORK if is_between else Part.APP
-        yield Contributor(span.service, span.name, part, (span.service, span.name)), ns
+        network_ns = proxy_ns = 0
+        if span.kind is SpanKind.CLIENT and called.callee is not None:
+            network_ns, proxy_ns = call_to_spanway(called.callee, ns)
+            yield _own(called.callee, "wake-up", Part.PROXY), proxy_ns
+        yield _own(span, span.name, Part.CLUSTER_NETWORK), network_ns
+        yield _own(span, span.name, Part.APP), ns - network_ns - proxy_ns
     elif span.kind is SpanKind.SERVER:
         client_ns = min(ns, _us(span, "spanway.time.client_network_us"))
         yield _own(span, "client", Part.CLIENT_NETWORK), client_ns

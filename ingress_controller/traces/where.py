@@ -7,9 +7,15 @@ asked: then only what it saw there is, and the rest is the callee's, which had t
 
 from collections import Counter
 
+from ingress_controller.traces.between import (
+    NET_DELIVER,
+    call_to_spanway,
+    connecting_ns,
+    is_observed,
+    lost_ns,
+)
 from ingress_controller.traces.critical_path import critical_path
 from ingress_controller.traces.drawing import duration_text
-from ingress_controller.traces.lost_answers import NET_DELIVER, connecting_ns, is_observed, lost_ns
 from ingress_controller.traces.span import Span, SpanKind
 from ingress_controller.traces.tree import APP_RESPOND, Tree, is_own_detail
 
@@ -47,9 +53,7 @@ def spent_ns(of: Tree) -> Counter[str]:
     """Nanoseconds by contributor: a service, `NETWORK`, or an address that sent no spans."""
     working = critical_path(of).working_ns()
     callees = {
-        branch.parent_index: branch.span.service or "a service without a name"
-        for branch in of.branches
-        if not is_own_detail(branch.span)
+        branch.parent_index: branch.span for branch in of.branches if not is_own_detail(branch.span)
     }
     lost = lost_ns(of)
     spent: Counter[str] = Counter()
@@ -64,15 +68,25 @@ def spent_ns(of: Tree) -> Counter[str]:
             spent[NETWORK] += network_ns
             spent[_untold(of.branches[branch.parent_index].span)] += ns - network_ns
         elif span.kind is not SpanKind.CLIENT:
-            spent[span.service or "a service without a name"] += ns
-        else:
-            network_ns = ns if index in callees else 0
-            if is_observed(span):
-                lost_here_ns = lost.get(index, 0) if index in callees else 0
-                network_ns = min(ns, connecting_ns(span) + lost_here_ns)
+            spent[_service(span)] += ns
+        elif (callee := callees.get(index)) is None:
+            network_ns = min(ns, connecting_ns(span)) if is_observed(span) else 0
             spent[NETWORK] += network_ns
-            spent[callees.get(index, _untold(span))] += ns - network_ns
+            spent[_untold(span)] += ns - network_ns
+        elif is_observed(span):
+            network_ns = min(ns, connecting_ns(span) + lost.get(index, 0))
+            spent[NETWORK] += network_ns
+            spent[_service(callee)] += ns - network_ns
+        else:
+            network_ns, proxy_ns = call_to_spanway(callee, ns)
+            spent[NETWORK] += network_ns
+            spent[SPANWAY] += proxy_ns
+            spent[_service(span)] += ns - network_ns - proxy_ns
     return +spent
+
+
+def _service(span: Span) -> str:
+    return span.service or "a service without a name"
 
 
 def _untold(call: Span) -> str:

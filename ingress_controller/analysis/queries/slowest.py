@@ -153,6 +153,9 @@ _ATTRIBUTES = (
     "spanway.time.client_network_us",
     "spanway.time.cluster_network_us",
     "spanway.net.source",
+    "spanway.net.wakeup_us",
+    "tcp.min_rtt_us",
+    "tcp.retransmits",
 )
 """What contributors are told apart by."""
 

@@ -105,3 +105,31 @@ def test_a_response_that_is_under_way_to_the_client_is_its_networks() -> None:
         ("spanway", "GET /", Part.PROXY): 20,
         ("spanway", "client.deliver", Part.CLIENT_NETWORK): 180,
     }
+
+
+def call(server: dict[str, str | int]) -> list[Span]:
+    """An app's call of 200 µs to Spanway, whose span of it is the 100 µs in the middle."""
+    ns = 0, 200_000
+    return [
+        Span("t", "call", "", "GET", CLIENT, "page", *ns, {}, scope="app"),
+        span("GET /", "call", 50, 150, SERVER, server),
+    ]
+
+
+def test_of_a_call_to_spanway_the_network_has_two_round_trips_and_the_caller_the_rest() -> None:
+    assert told(call({"tcp.min_rtt_us": 10, "spanway.net.wakeup_us": 5})) == {
+        ("page", "GET", Part.CLUSTER_NETWORK): 20,
+        ("page", "GET", Part.APP): 75,
+        ("spanway", "wake-up", Part.PROXY): 5,
+        ("spanway", "GET /", Part.PROXY): 100,
+    }
+
+
+@pytest.mark.parametrize("server", [{}, {"tcp.min_rtt_us": 10, "tcp.retransmits": 1}])
+def test_a_call_is_the_networks_where_little_is_known_or_packets_were_lost(
+    server: dict[str, str | int],
+) -> None:
+    assert told(call(server)) == {
+        ("page", "GET", Part.CLUSTER_NETWORK): 100,
+        ("spanway", "GET /", Part.PROXY): 100,
+    }

@@ -83,6 +83,15 @@ def test_an_answer_that_was_lost_is_the_networks() -> None:
     )
 
 
+def test_of_a_call_to_spanway_the_caller_has_what_is_beyond_round_trips() -> None:
+    known = {"tcp.min_rtt_us": 100, "spanway.net.wakeup_us": 50}
+    call = span("a", CLIENT, "page", (0, 20_000))
+    server = replace(span("ab", SERVER, "spanway", (9_000, 19_000)), attributes=known)
+    assert where(tree((call, server))) == (
+        "Spanway itself spent 10.1 ms of 20.0 ms; page 9.75 ms; network and connecting 0.20 ms"
+    )
+
+
 def test_a_call_of_nobody_knows_whom_is_its_callers() -> None:
     spans = span("a", SERVER, "spanway", (0, 100)), span("ab", CLIENT, "mysql", (10, 100))
     assert where(tree(spans)) == "mysql spent 90.0 µs of 0.10 ms; Spanway itself 10.0 µs"

@@ -1,7 +1,13 @@
-"""What Spanway blames on the network although no span of its own shows it: answers that were lost.
+"""Whose the time of a call is that its callee's span does not cover: what Spanway knows of it.
 
-Rules: pure; no I/O. An answer that is sent again looks, from outside, like an app that takes long;
-the engine tells by other losses of the path, in `spanway.time.cluster_network_us` (docs/SPANS.md).
+Rules: pure; no I/O. Whoever has spans alone can only call it the network's. Where the kernel was
+asked, a call of Spanway's has its spans (`tree.KERNEL_LAYER`), and two more things are known:
+
+- An answer that is sent again looks, from outside, like an app that takes long; the engine tells by
+  other losses of the path, in `spanway.time.cluster_network_us` (docs/SPANS.md).
+- Of a call to Spanway itself the round trip is known (`tcp.min_rtt_us` of its SERVER span), and
+  that nothing was lost. What the caller took beyond that, it took before it had sent the request
+  or after it had the answer: for a free connection, for its turn on a busy event loop.
 """
 
 from collections import Counter
@@ -12,6 +18,10 @@ from ingress_controller.traces.tree import Tree
 
 NS_PER_US = 1_000
 NET_DELIVER = "net.deliver"
+
+
+TRIPS = 2
+"""A new connection's, and the request's with its answer."""
 
 
 def is_observed(attempt: Span) -> bool:
@@ -41,6 +51,15 @@ def lost_ns(of: Tree) -> Mapping[int, int]:
         index: max(0, _ns(of.branches[request].span, _TIME) - shown_ns[request])
         for index, request in requests.items()
     }
+
+
+def call_to_spanway(server: Span, ns: int) -> tuple[int, int]:
+    """Of `ns` that an app's call took beside Spanway's SERVER span: what was the network's, and
+    Spanway's own before it read the request. The rest is the caller's."""
+    if "tcp.min_rtt_us" not in server.attributes or "tcp.retransmits" in server.attributes:
+        return ns, 0
+    proxy_ns = min(ns, _ns(server, "spanway.net.wakeup_us"))
+    return min(ns - proxy_ns, TRIPS * _ns(server, "tcp.min_rtt_us")), proxy_ns
 
 
 _TIME = "spanway.time.cluster_network_us"
