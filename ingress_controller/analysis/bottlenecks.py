@@ -4,11 +4,12 @@ Rule. Of each kind of request the slowest hundredth (at least 5 traces) is compa
 around the median: how long each contributor works on the critical path, on average. What it works
 longer in slow ones is its excess; excesses sum to how much longer slow ones take. A contributor
 *grows with concurrency* where its spans take longer the more of them are in flight when one begins:
-a queue, a lock, a pool, a machine that is full.
+a queue, a lock, a pool, a machine that is full. Who takes a good part of a usual request is a
+*contender*, and looked at in the same way: it may be what comes next.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -39,6 +40,9 @@ CONTRIBUTORS_MAX = 10
 EXCESS_SHARE_MIN = 0.02
 """Of the whole excess, below which a contributor is not looked at for concurrency."""
 
+CONTENDER_SHARE_MIN = 0.05
+"""Of a usual request, from which on a contributor is shown, whatever slow ones wait for."""
+
 FLIGHT_COUNT_MIN = 5
 """Spans at a level of concurrency, below which its median says nothing."""
 
@@ -53,6 +57,7 @@ RULE = (
     " excess. It grows with concurrency if its spans take at least"
     f" {GROWTH_RATIO_MIN:g} times as long with the most in flight as with the fewest, and how long"
     f" they take correlates with how many are in flight by at least {CORRELATION_MIN:g}."
+    f" Whatever else takes {CONTENDER_SHARE_MIN:.0%} of a usual request is a contender."
 )
 
 
@@ -98,7 +103,7 @@ class Bottleneck(msgspec.Struct, frozen=True):
 
 class Slowness(msgspec.Struct, frozen=True):
     """One kind of request. `usual_us` and `slow_us` are means of the traces that were looked at;
-    `others_excess_us` is that of contributors that are not shown."""
+    `others_excess_us` is what is not `bottlenecks`. `contenders` by their usual time."""
 
     service: str
     operation: str
@@ -111,6 +116,7 @@ class Slowness(msgspec.Struct, frozen=True):
     slow_us: int
     others_excess_us: int
     bottlenecks: tuple[Bottleneck, ...]
+    contenders: tuple[Bottleneck, ...]
     slow_trace_ids: tuple[str, ...]
 
 
@@ -166,7 +172,11 @@ def bottlenecks(
         looked_at([trace for trace in traces if trace.entry == (group.service, group.operation)])
         for group in groups
     ]
-    operations = {one.contributor.measured for found in looked for one in worth_measuring(found)}
+    operations = {
+        one.contributor.measured
+        for found in looked
+        for one in (*worth_measuring(found), *contenders(found))
+    }
     growths = {
         operation: growth(operation, concurrency(connection, window, operation))
         for operation in sorted(operations)
@@ -205,6 +215,14 @@ def worth_measuring(found: Looked) -> tuple[Excess, ...]:
     return tuple(one for one in found.excesses[:CONTRIBUTORS_MAX] if one.excess_ns >= least_ns)
 
 
+def contenders(found: Looked) -> tuple[Excess, ...]:
+    """Those that take a good part of usual requests, but for what makes slow ones slow."""
+    making_slow = set(worth_measuring(found))
+    least_ns = max(1.0, CONTENDER_SHARE_MIN * found.usual_ns)
+    others = [one for one in found.excesses if one.usual_ns >= least_ns and one not in making_slow]
+    return tuple(sorted(others, key=lambda one: (-one.usual_ns, one.contributor)))
+
+
 def growth(operation: tuple[str, str], counted: Concurrency) -> Growth:
     """By the rule."""
     service, name = operation
@@ -229,10 +247,14 @@ def slowness(
     group: EntryGroup, found: Looked, growths: Mapping[tuple[str, str], Growth]
 ) -> Slowness:
     """The report of one kind of request."""
-    shown = [
-        _bottleneck(one, found, growths.get(one.contributor.measured))
+    shown = tuple(
+        _bottleneck(one, found, growths[one.contributor.measured], _makes_slow)
         for one in worth_measuring(found)
-    ]
+    )
+    beside = tuple(
+        _bottleneck(one, found, growths[one.contributor.measured], _takes)
+        for one in contenders(found)
+    )
     return Slowness(
         group.service,
         group.operation,
@@ -244,7 +266,8 @@ def slowness(
         round(found.usual_ns / NS_PER_US),
         round(found.slow_ns / NS_PER_US),
         round(found.excess_ns / NS_PER_US) - sum(one.excess_us for one in shown),
-        tuple(shown),
+        shown,
+        beside,
         found.slow_trace_ids,
     )
 
@@ -254,15 +277,10 @@ def _level(flight: Flight) -> Level:
     return Level(flight.in_flight_min, flight.in_flight_max, flight.count, p50_us)
 
 
-def _bottleneck(one: Excess, found: Looked, grown: Growth | None) -> Bottleneck:
+def _bottleneck(
+    one: Excess, found: Looked, grown: Growth, say: Callable[[Excess, Looked, Growth], str]
+) -> Bottleneck:
     of = one.contributor
-    text = (
-        f"{of.service} {of.operation} takes {_time(one.slow_ns)} of a slow request where it takes"
-        f" {_time(one.usual_ns)} of a usual one: {one.excess_ns / found.excess_ns:.0%} of what"
-        " makes it slow."
-    )
-    if grown is not None and grown.grows:
-        text += f" {_growing(grown)}"
     return Bottleneck(
         of.service,
         of.operation,
@@ -270,20 +288,47 @@ def _bottleneck(one: Excess, found: Looked, grown: Growth | None) -> Bottleneck:
         round(one.usual_ns / NS_PER_US),
         round(one.slow_ns / NS_PER_US),
         round(one.excess_ns / NS_PER_US),
-        one.excess_ns / found.excess_ns,
-        text,
+        one.excess_ns / found.excess_ns if found.excess_ns else 0.0,
+        say(one, found, grown),
         grown,
     )
 
 
-def _growing(grown: Growth) -> str:
-    telling = [level for level in grown.levels if level.count >= FLIGHT_COUNT_MIN]
-    first, last = telling[0], telling[-1]
-    return (
-        f"It grows with concurrency: {_time(first.p50_us * NS_PER_US)} with"
-        f" {_span(first)} in flight, {_time(last.p50_us * NS_PER_US)} with {_span(last)};"
-        f" each more adds {_time((grown.per_request_us or 0) * NS_PER_US)}."
+def _makes_slow(one: Excess, found: Looked, grown: Growth) -> str:
+    # Others may take less time in slow ones.
+    share = min(1.0, one.excess_ns / found.excess_ns)
+    text = (
+        f"{one.contributor.service} {one.contributor.operation} takes {_time(one.slow_ns)} of a"
+        f" slow request where it takes {_time(one.usual_ns)} of a usual one: {share:.0%} of what"
+        " makes it slow."
     )
+    return f"{text} {_growing(grown)}" if grown.grows else text
+
+
+def _takes(one: Excess, _: Looked, grown: Growth) -> str:
+    text = (
+        f"{one.contributor.service} {one.contributor.operation} takes {_time(one.usual_ns)} of a"
+        f" usual request, {_time(one.slow_ns)} of a slow one."
+    )
+    return f"{text} {_growing(grown)}".strip()
+
+
+def _growing(grown: Growth) -> str:
+    """A sentence, or nothing where too few were in flight together to tell."""
+    if grown.levels and grown.levels[-1].in_flight_max == 1:
+        return "No two were ever in flight."
+    telling = [level for level in grown.levels if level.count >= FLIGHT_COUNT_MIN]
+    if len(telling) < 2:  # noqa: PLR2004 - two to compare
+        return ""
+    first, last = telling[0], telling[-1]
+    times = (
+        f"{_time(first.p50_us * NS_PER_US)} with {_span(first)} in flight,"
+        f" {_time(last.p50_us * NS_PER_US)} with {_span(last)}"
+    )
+    if not grown.grows:
+        return f"It does not grow with concurrency: {times}."
+    more = _time((grown.per_request_us or 0) * NS_PER_US)
+    return f"It grows with concurrency: {times}; each more adds {more}."
 
 
 def _span(level: Level) -> str:

@@ -179,7 +179,10 @@ def _slowness(of: Slowness, width: int) -> str:
         + f" p50 {duration(of.p50_us)}, p99 {duration(of.p99_us)}"
     ]
     if not of.bottlenecks:
-        return f"{lines[0]}\nSlow ones take no longer than usual ones."
+        lines.append("Slow ones take no longer than usual ones.")
+    shown = (*of.bottlenecks, *of.contenders)
+    if not shown:
+        return "\n".join(lines)
     columns = (*map(_number, ("USUAL", "SLOW", "SHARE")), Column("WHOSE"), Column("WHAT"))
     rows = [
         (
@@ -190,15 +193,15 @@ def _slowness(of: Slowness, width: int) -> str:
             printable(f"{one.service} {one.operation}")
             + (" ← grows" if one.growth and one.growth.grows else ""),
         )
-        for one in of.bottlenecks
+        for one in shown
     ]
     lines.append(_table(columns, rows, width))
-    lines.append(_wrapped(printable(of.bottlenecks[0].text), width))
-    lines += [
-        _wrapped(printable(one.text), width)
-        for one in of.bottlenecks[1:]
-        if one.growth and one.growth.grows
+    told = [
+        one
+        for one in of.bottlenecks
+        if one is of.bottlenecks[0] or (one.growth and one.growth.grows)
     ]
+    lines += [_wrapped(printable(one.text), width) for one in (*told, *of.contenders)]
     return "\n".join(lines)
 
 

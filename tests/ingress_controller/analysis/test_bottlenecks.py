@@ -154,6 +154,26 @@ def test_an_operation_that_is_only_busy_does_not_grow() -> None:
     assert not found.bottlenecks[0].growth.grows
 
 
+def test_who_takes_a_good_part_of_usual_requests_is_named_with_its_growth() -> None:
+    recording = Recording()
+    for number in range(200):
+        at_ms = 250 * (number - number % 2)  # by twos
+        shop(recording, at_ms, query_ms=10, render_ms=300 if number % 40 == 0 else 5)
+
+    [found] = report(recording).requests
+
+    assert [one.service for one in found.bottlenecks] == ["page"]
+    query, own = found.contenders
+    assert own.service == "spanway"
+    assert (query.service, query.operation, query.usual_us) == ("mysql", "SQL SELECT", 10_000)
+    assert query.growth is not None
+    assert not query.growth.grows
+    assert query.text == (
+        "mysql SQL SELECT takes 10.0 ms of a usual request, 10.0 ms of a slow one."
+        " It does not grow with concurrency: 10.0 ms with 1 in flight, 10.0 ms with 2."
+    )
+
+
 def test_kinds_of_requests_are_looked_at_each_for_itself() -> None:
     recording = Recording()
     for number in range(20):
@@ -177,6 +197,10 @@ def test_requests_that_are_all_alike_have_no_bottleneck() -> None:
 
     [found] = report(recording).requests
     assert (found.bottlenecks, found.slow_us, found.usual_us) == ((), 11_000, 11_000)
+    assert [(one.service, one.excess_share) for one in found.contenders] == [
+        ("shop/api", 0),
+        ("spanway", 0),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))

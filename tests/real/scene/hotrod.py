@@ -46,9 +46,15 @@ class Hotrod:
     """HotROD's four services. `listening` are their own addresses."""
 
     def __init__(
-        self, directory: Path, listening: Addresses, *, otlp_url: str, jaeger_url: str
+        self,
+        directory: Path,
+        listening: Addresses,
+        *,
+        otlp_url: str,
+        jaeger_url: str,
+        flags: Sequence[str] = (),
     ) -> None:
-        """Starts nothing yet. `jaeger_url` is for the links in its page.
+        """Starts nothing yet. `jaeger_url` is for the links in its page, `flags` of all services.
 
         Raises:
             PartMissingError: it is not built.
@@ -58,6 +64,7 @@ class Hotrod:
         self.listening = listening
         self._otlp_url = otlp_url
         self._jaeger_url = jaeger_url
+        self._flags = flags
         self._running = contextlib.ExitStack()
 
     def start(
@@ -109,7 +116,13 @@ class Hotrod:
 
     def _start(self, service: str, addresses: Addresses) -> None:
         process = Process(
-            [self._program, service, *_address_flags(addresses), f"--jaeger-ui={self._jaeger_url}"],
+            [
+                self._program,
+                service,
+                *_address_flags(addresses),
+                f"--jaeger-ui={self._jaeger_url}",
+                *self._flags,
+            ],
             log=self.directory / f"hotrod-{service}.log",
             environment={"OTEL_EXPORTER_OTLP_ENDPOINT": self._otlp_url},
         )

@@ -80,7 +80,7 @@ function StandsOut({ times, every }) {
 
 /** Who takes most of a usual request, if that is most of it. */
 function most(request, times) {
-  const [largest] = [...request.bottlenecks].sort((a, b) => b.usual_us - a.usual_us);
+  const [largest] = [...request.bottlenecks, ...request.contenders].sort((a, b) => b.usual_us - a.usual_us);
   if (!largest || largest.usual_us < request.usual_us / 2) return [];
   return [{
     part: largest.part, to: link('bottlenecks', times),
