@@ -24,7 +24,7 @@ HTTP, HTTPS, ADMIN = "127.0.0.1:28080", "127.0.0.1:28443", "127.0.0.1:29901"
 SIZE = ViewportSize(width=1180, height=740)
 TRAFFIC_S = 60.0
 CLIENTS = 6
-READY = b"Running with light traffic"
+READY = b"Ctrl-C ends everything"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`make demo`: Spanway before a small traced shop, one request followed, and what to try.
+"""`make demo`: Spanway before a small traced shop in which one thing after the other goes wrong.
 
 Needs nothing but this virtual environment. Ends cleanly on Ctrl-C.
 """
@@ -8,13 +8,17 @@ import asyncio
 import os
 import shlex
 import sys
+import tempfile
 import webbrowser
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from children import Child, Children, DemoError, require_free
 from console import Console
+from pods import LOOPBACK, NODES, PODS, Cluster, Pod, cluster, write_manifests
+from scenes import SCENE_S, Director, Faults
 from stage import (
     SPANWAY,
     TRACE_S,
@@ -34,22 +38,21 @@ from ingress_controller.traces.where import SPANWAY as SPANWAY_SERVICE
 HERE = Path(__file__).parent
 HOST = "shop.localhost"
 
-CALLEES = {"catalog": "http://127.0.0.1:18081", "recommend": "http://127.0.0.1:18082"}
-"""Spanway's service listeners, as shop.yaml asks for them."""
-
-PODS = {
-    "storefront-0": 18101,
-    "catalog-0": 18102,
-    "catalog-1": 18103,
-    "recommend-0": 18104,
-}
-"""The endpoints in shop.yaml."""
+CALLEES = {"catalog": 18081, "recommend": 18082}
+"""The ports of Spanway's service listeners, as shop.yaml asks for them."""
 
 WARM_UP_COUNT = 5
 """Requests before the one that is drawn, so that it does not show first connections."""
 
 RESTART_S = 15.0
-TRAFFIC_INTERVAL_S = 2.0
+
+TRAFFIC_PER_S = 12.0
+"""Requests for the shop's page. Each service then has some four a second on each node, and what is
+wrong with one shows within seconds; it costs a fifth of a core."""
+
+TRAFFIC_MAX = 60
+"""Requests at once, beyond which none is begun."""
+
 STRANGERS_TRACE_S = 2.0
 """A trace of somebody's request is reported after this even if a span is missing."""
 
@@ -61,6 +64,20 @@ def options_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--http", default="127.0.0.1:8080", metavar="ADDR:PORT")
     parser.add_argument("--https", default="127.0.0.1:8443", metavar="ADDR:PORT")
     parser.add_argument("--admin", default="127.0.0.1:9901", metavar="ADDR:PORT")
+    parser.add_argument(
+        "--nodes",
+        choices=("auto", "namespaces", "simulated"),
+        default="auto",
+        help="what nodes are: network namespaces (needs root), only names, or what this machine"
+        " lets us have, which is the default",
+    )
+    parser.add_argument(
+        "--scene-seconds",
+        type=float,
+        default=SCENE_S,
+        metavar="S",
+        help=f"how long something goes wrong; default {SCENE_S:g}",
+    )
     parser.add_argument("--once", action="store_true", help="end after the first trace")
     return parser.parse_args(argv)
 
@@ -69,57 +86,84 @@ class Demo:
     """The scene: who was started, and the traces that are known already."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
         self._http: str = options.http
-        self._https: str = options.https
         self._admin: str = options.admin
-        self._is_once: bool = options.once
         self._console = Console()
         self._known: OrderedDict[str, None] = OrderedDict()
         self._strangers: asyncio.Queue[str] = asyncio.Queue(maxsize=20)
         self._collector = Collector(on_spans=self._note_strangers)
 
     async def play(self) -> None:
-        require_free(
-            self._http,
-            self._https,
-            self._admin,
-            *(url.removeprefix("http://") for url in CALLEES.values()),
-        )
-        require_free(*(f"127.0.0.1:{port}" for port in PODS.values()))
-        self._console.say("Starting a shop of three services and Spanway before it …")
-        async with (
-            receiving(self._collector) as traces_url,
-            Children(self._console.say) as children,
-        ):
-            shop = [await children.start(pod(name, traces_url, self._admin)) for name in PODS]
-            spanway = await children.start(self._spanway(traces_url))
-            for child in shop:
-                await children.ready(child, f"http://127.0.0.1:{PODS[child.name]}/healthz")
-            await children.ready(spanway, f"http://{self._admin}/readyz")
-            self._introduce([spanway, *shop])
-            await self._follow_one_request()
-            if self._is_once:
-                return
-            open_page(f"http://{self._admin}/")
-            self._suggest(next(child for child in shop if child.name == "recommend-0"))
-            children.is_loud = True
-            async with asyncio.TaskGroup() as group:
-                group.create_task(children.first_end(spanway))
-                group.create_task(self._send_traffic())
-                group.create_task(self._report_strangers())
+        async with AsyncExitStack() as stack:
+            require_free(self._http, self._options.https, self._admin)
+            directory = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="spanway-demo-"))
+            )
+            nodes = stack.enter_context(cluster(self._options.nodes))
+            require_free(*(f"{nodes.gateway}:{port}" for port in CALLEES.values()))
+            if nodes.why_simulated:
+                require_free(*(f"{LOOPBACK}:{pod.port}" for pod in PODS))
+            self._console.say("Starting a shop of three services and Spanway before it …")
+            to_store = f"http://{self._admin}/v1/traces"
+            port = await stack.enter_async_context(
+                receiving(self._collector, to_store, nodes.gateway)
+            )
+            children = await stack.enter_async_context(Children(self._console.say))
+            await self._play(Scenery(nodes, directory, port), children)
 
-    def _spanway(self, traces_url: str) -> Child:
-        argv = [SPANWAY, "run", "--store", "memory", "--manifests", str(HERE)]
-        argv += ["--http", self._http, "--https", self._https]
-        return Child("spanway", [*argv, "--admin", self._admin, "--otlp-endpoint", traces_url])
+    async def _play(self, of: "Scenery", children: Children) -> None:
+        manifest = of.write()
+        spanway = await children.start(self._spanway(of))
+        shop = {pod.name: await children.start(of.process(pod)) for pod in PODS}
+        for pod in PODS:
+            url = f"http://{of.nodes.address(pod)}/healthz"
+            await children.ready(shop[pod.name], url)
+        await children.ready(spanway, f"http://{self._admin}/readyz")
+        self._introduce(of.nodes, [spanway, *shop.values()])
+        await self._follow_one_request()
+        if self._options.once:
+            return
+        self._suggest(manifest, shop["recommend-0"])
+        page = f"http://{self._admin}/#/overview?since=1m"
+        self._console.say(f"\nSpanway's page is {page}\nCtrl-C ends everything.")
+        open_page(page)
+        children.is_loud = True
+        director = Director(self._console, self._admin, self._options.scene_seconds)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(children.first_end(spanway))
+            group.create_task(self._send_traffic())
+            group.create_task(self._report_strangers())
+            group.create_task(director.play(of.faults(shop).scenes()))
 
-    def _introduce(self, children: list[Child]) -> None:
+    def _spanway(self, of: "Scenery") -> Child:
+        argv = [SPANWAY, "run", "--store", "memory", "--manifests", str(of.manifests)]
+        argv += ["--http", self._http, "--https", self._options.https, "--admin", self._admin]
+        argv += ["--otlp-endpoint", f"http://{LOOPBACK}:{of.traces_port}/v1/traces"]
+        if of.nodes.why_simulated:
+            # The kernel would know that a bad path, which pods only play, is none.
+            argv += ["--kernel-timestamps", "off"]
+        return Child("spanway", argv)
+
+    def _introduce(self, nodes: Cluster, children: list[Child]) -> None:
         self._console.heading("What runs where")
+        kind = (
+            f"names only, and what is wrong with them is simulated ({nodes.why_simulated})"
+            if nodes.why_simulated
+            else "a network namespace each, behind a path that can lose packets"
+        )
+        processes = {child.name: f"{child.name} {child.pid}" for child in children}
+        on = {
+            node: ", ".join(processes[pod.name] for pod in PODS if pod.node == node)
+            for node in NODES
+        }
         self._console.facts(
             [
                 ("the shop, through Spanway", self._url),
                 ("Spanway's page", f"http://{self._admin}/"),
-                ("processes", ", ".join(f"{child.name} {child.pid}" for child in children)),
+                ("nodes", kind),
+                *on.items(),
+                ("here", processes["spanway"]),
                 ("started as", shlex.join(children[0].argv)),
             ]
         )
@@ -137,16 +181,12 @@ class Demo:
         self._console.heading(f"One request, followed: GET {self._url} · trace {trace_id}")
         self._console.trace(spans)
 
-    def _suggest(self, slow: Child) -> None:
-        manifest = HERE / "shop.yaml"
-        if manifest.is_relative_to(Path.cwd()):
-            manifest = manifest.relative_to(Path.cwd())
-        secure = f"https://{HOST}:{self._https.rpartition(':')[2]}/"
+    def _suggest(self, manifest: Path, one: Child) -> None:
+        secure = f"https://{HOST}:{self._options.https.rpartition(':')[2]}/"
         own = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         self._console.heading("What to try; each request of yours is a line below")
         self._console.facts(
             [
-                ("look where time goes", f"http://{self._admin}/"),
                 ("click", self._url),
                 ("a request", f"curl -i {self._url}"),
                 ("as part of your own trace", f"curl -H 'traceparent: {own}' {self._url}"),
@@ -158,11 +198,9 @@ class Demo:
                 ("break something", f"in {manifest}, make `number: 80` `number: 81`; /items"),
                 ("", "is a 503 then, all else is served, and what is wrong is said by"),
                 ("", f"curl http://{self._admin}/api/problems"),
-                ("kill a service", f"kill {slow.pid}  # recommend: 502 until it starts again"),
-                ("undo your changes", f"git checkout {manifest}"),
+                ("kill a pod", f"kill {one.pid}  # {one.name}: the others go on"),
             ]
         )
-        self._console.say("\nRunning with light traffic. Ctrl-C ends everything.")
 
     @property
     def _url(self) -> str:
@@ -174,10 +212,18 @@ class Demo:
         return await get(f"http://{self._http}/", self._url.split("/")[2], trace_id), trace_id
 
     async def _send_traffic(self) -> None:
-        while True:
-            await asyncio.sleep(TRAFFIC_INTERVAL_S)
-            with suppress(DemoError):  # Spanway itself having ended is said elsewhere
-                await self._get()
+        """Whoever waits keeps nobody else from asking."""
+        async with asyncio.TaskGroup() as group:
+            asking: set[asyncio.Task[None]] = set()
+            while True:
+                if len(asking) < TRAFFIC_MAX:
+                    asking.add(task := group.create_task(self._ask()))
+                    task.add_done_callback(asking.discard)
+                await asyncio.sleep(1 / TRAFFIC_PER_S)
+
+    async def _ask(self) -> None:
+        with suppress(DemoError):  # that Spanway has ended is said elsewhere
+            await self._get()
 
     def _note_strangers(self, spans: list[Span]) -> None:
         for span in spans:
@@ -198,20 +244,41 @@ class Demo:
             self._console.line(self._collector.trace(trace_id))
 
 
-def pod(name: str, traces_url: str, admin: str) -> Child:
-    """One process of the shop; `catalog-1` is a second one of the service `catalog`."""
-    service = name.rpartition("-")[0]
-    argv = [sys.executable, str(HERE / "shop.py"), service, str(PODS[name])]
-    if service == "storefront":
-        argv += [f"{callee}={url}" for callee, url in CALLEES.items()]
-    environment = {
-        "OTEL_SERVICE_NAME": service,
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces_url,
-        "SHOP_TRACES_TOO": f"http://{admin}/v1/traces",  # for Spanway's page
-        "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; the default of 5 s is long to wait for a drawing
-        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
-    }
-    return Child(name, argv, environment, restart_after_s=RESTART_S)
+@dataclass(frozen=True)
+class Scenery:
+    """What the shop's processes stand on. `traces_port` takes their spans."""
+
+    nodes: Cluster
+    directory: Path
+    traces_port: int
+
+    @property
+    def manifests(self) -> Path:
+        return self.directory / "manifests"
+
+    def faults(self, shop: dict[str, Child]) -> Faults:
+        return Faults(self.nodes, shop, self.directory / "faults")
+
+    def write(self) -> Path:
+        """Makes the directories; returns the manifest that may be edited."""
+        (self.directory / "faults").mkdir()
+        self.manifests.mkdir()
+        return write_manifests(HERE / "shop.yaml", self.manifests, self.nodes)
+
+    def process(self, pod: Pod) -> Child:
+        node = self.nodes.nodes[pod.node]
+        argv = [sys.executable, str(HERE / "shop.py"), pod.service, node.address, str(pod.port)]
+        if pod.service == "storefront":
+            argv += [f"{name}=http://{self.nodes.gateway}:{port}" for name, port in CALLEES.items()]
+        traces = f"http://{self.nodes.gateway}:{self.traces_port}/apps/v1/traces"
+        environment = {
+            "OTEL_SERVICE_NAME": pod.service,
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; 5 s are long to wait for a drawing
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+            "SHOP_FAULT": str(self.directory / "faults" / pod.name),
+        }
+        return Child(pod.name, node.inside(argv), environment, restart_after_s=RESTART_S)
 
 
 def open_page(url: str) -> None:

@@ -1,11 +1,12 @@
 """Starts child processes, passes their lines on, and ends exactly those, by their pid.
 
-Rules: a child never outlives `Children`; the driver alone gets the terminal's Ctrl-C, so that it
-can end them in order.
+Rules: a child never outlives `Children`, nor, where there is setpriv (Linux), a driver that is
+killed; the driver alone gets the terminal's Ctrl-C, so that it can end them in order.
 """
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 from collections import deque
@@ -17,6 +18,9 @@ import aiohttp
 
 STOP_S = 10.0
 """A child that has not ended by then after SIGTERM is killed."""
+
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+"""How a child ends when we are killed, also one that is stopped."""
 
 READY_S = 30.0
 READY_POLL_S = 0.05
@@ -45,6 +49,12 @@ class Child:
     @property
     def is_running(self) -> bool:
         return self.process is not None and self.process.returncode is None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the process, if it runs."""
+        if self.process is not None and self.is_running:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
 
 
 class Children:
@@ -136,30 +146,29 @@ def require_free(*addresses: str) -> None:
 
 
 async def _spawn(child: Child) -> None:
-    try:
-        child.process = await asyncio.create_subprocess_exec(
-            *child.argv,
-            env={**_inherited_environment(), **child.environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except FileNotFoundError as err:
-        raise DemoError(f"{child.argv[0]} is missing: `make build` makes it.") from err
+    if not shutil.which(child.argv[0]):
+        raise DemoError(f"{child.argv[0]} is missing: `make build` makes it.")
+    child.process = await asyncio.create_subprocess_exec(
+        *_DIES_WITH_US,
+        *child.argv,
+        env={**_inherited_environment(), **child.environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _inherited_environment() -> dict[str, str]:
     """What is set for other programs (where spans go, which proxy to use) stays out."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SPANWAY_"))}
-    return {**kept, "NO_PROXY": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1"}
+    return {**kept, "NO_PROXY": "*", "PYTHONUNBUFFERED": "1"}
 
 
 async def _end(child: Child) -> None:
     if child.process is None or not child.is_running:
         return
-    with suppress(ProcessLookupError):
-        child.process.terminate()
+    child.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_S):
             await child.process.communicate()

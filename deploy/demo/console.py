@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -34,11 +35,24 @@ class Console:
         for name, value in rows:
             self.say(f"  {name.ljust(columns)}  {value}")
 
+    def item(self, text: str, *, mark: str = "") -> None:
+        """A paragraph that is indented, with a mark before it."""
+        first = f"  {mark} " if mark else "  "
+        width = self._width
+        self.say(
+            textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * len(first))
+        )
+
+    @property
+    def _width(self) -> int:
+        if not self._is_terminal:
+            return WIDTH_WITHOUT_TERMINAL
+        return shutil.get_terminal_size().columns
+
     def trace(self, spans: Iterable[Span]) -> None:
         """The drawing, and where the time went."""
         of = tree(spans)
-        width = shutil.get_terminal_size().columns if self._is_terminal else WIDTH_WITHOUT_TERMINAL
-        self.say(draw(of, width=width, in_colour=self._in_colour))
+        self.say(draw(of, width=self._width, in_colour=self._in_colour))
         self.say(f"Where the time went: {where(of)}.")
 
     def line(self, spans: Iterable[Span]) -> None:

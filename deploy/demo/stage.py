@@ -5,7 +5,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from children import DemoError
 
 from ingress_controller.traces.collector import Collector
 from ingress_controller.traces.span import Span, SpanKind, SpanStatus
-from ingress_controller.traces.tree import Branch, tree
+from ingress_controller.traces.tree import is_own_detail, tree
 from ingress_controller.traces.where import SPANWAY as SPANWAY_SERVICE
 from proxy.table import ListenerKind
 
@@ -61,17 +61,34 @@ async def _interruptible(scene: Coroutine[None, None, None]) -> None:
 
 
 @asynccontextmanager
-async def receiving(collector: Collector) -> AsyncIterator[str]:
-    """The traces URL of the collector, on a free port."""
-    runner = web.AppRunner(collector.app(), access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1)
-        await site.start()
-        port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}/v1/traces"
-    finally:
-        await runner.cleanup()
+async def receiving(collector: Collector, forward_to: str, *addresses: str) -> AsyncIterator[int]:
+    """The port at which the collector takes spans, on loopback and these addresses.
+
+    What applications send to `/apps/v1/traces` goes on to `forward_to`, too: Spanway's store.
+    """
+    async with aiohttp.ClientSession() as session:
+
+        async def receive_and_forward(request: web.Request) -> web.Response:
+            answer = await collector.receive(request)
+            headers = {"Content-Type": request.content_type}
+            with suppress(aiohttp.ClientError):  # it has ended, which is said elsewhere
+                body = await request.read()
+                async with session.post(forward_to, data=body, headers=headers):
+                    pass
+            return answer
+
+        app = collector.app()
+        app.router.add_post("/apps/v1/traces", receive_and_forward)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            port = 0  # a free one, then the same on the others
+            for address in dict.fromkeys(("127.0.0.1", *addresses)):
+                await web.TCPSite(runner, address, port, shutdown_timeout=1).start()
+                port = runner.addresses[0][1]
+            yield port
+        finally:
+            await runner.cleanup()
 
 
 async def get(url: str, host: str, trace_id: str) -> Answer:
@@ -92,12 +109,14 @@ def is_complete(spans: list[Span]) -> bool:
     """One tree, at whose ends are no calls that the callee has yet to tell of."""
     branches = tree(spans).branches
     root_count = sum(branch.depth == 0 for branch in branches)
-    return root_count == 1 and not any(is_open_call(branch) for branch in branches)
-
-
-def is_open_call(branch: Branch) -> bool:
-    is_call = branch.span.kind is SpanKind.CLIENT and branch.span.status is not SpanStatus.ERROR
-    return is_call and not branch.child_count
+    told = {branch.parent_index for branch in branches if not is_own_detail(branch.span)}
+    open_calls = (
+        index
+        for index, branch in enumerate(branches)
+        if branch.span.kind is SpanKind.CLIENT and branch.span.status is not SpanStatus.ERROR
+        if index not in told
+    )
+    return root_count == 1 and next(open_calls, None) is None
 
 
 def is_edge(span: Span) -> bool:

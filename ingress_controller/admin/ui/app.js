@@ -13,18 +13,18 @@ import { html, render, useEffect, useRef, useState } from './view.js';
 const STATE_MS = 5_000; // between two looks at whether it is ready, and at problems
 
 const PAGES = {
-  overview: { title: 'Overview', Page: Overview },
+  overview: { title: 'Overview', Page: Overview, hasTimes: true },
   live: { title: 'Live', Page: Live },
-  traces: { title: 'Traces', Page: Traces },
-  nodes: { title: 'Nodes', Page: Nodes },
-  bottlenecks: { title: 'Bottlenecks', Page: Bottlenecks },
+  traces: { title: 'Traces', Page: Traces, hasTimes: true },
+  nodes: { title: 'Nodes', Page: Nodes, hasTimes: true },
+  bottlenecks: { title: 'Bottlenecks', Page: Bottlenecks, hasTimes: true },
   routes: { title: 'Routes', Page: Routes },
   config: { title: 'Config', Page: Config },
 };
 const FIRST = Object.keys(PAGES)[0];
 
 function App() {
-  const { page } = useLocation();
+  const { page, params } = useLocation();
   const [session, setSession] = useState(null);
   const [error, setError] = useState(null);
   const main = useRef();
@@ -32,6 +32,7 @@ function App() {
   useEffect(() => void look(), []);
   const name = page || FIRST;
   const known = PAGES[name];
+  const times = { since: params.since, from: params.from, to: params.to }; // what one looks at stays the same
   useEffect(() => {
     document.title = `${known?.title ?? 'Not there'} · Spanway`;
     document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
@@ -42,7 +43,7 @@ function App() {
     <header class="top">
       <a class="brand" href=${link(FIRST)}><img src="ui/icon.svg" alt="" width="22" height="22" />Spanway</a>
       <nav aria-label="Pages">
-        ${Object.entries(PAGES).map(([key, { title }]) => html`<a key=${key} href=${link(key)}
+        ${Object.entries(PAGES).map(([key, { title, hasTimes }]) => html`<a key=${key} href=${link(key, hasTimes ? times : {})}
           aria-current=${key === name ? 'page' : undefined}>${title}</a>`)}
       </nav>
       <${State} />

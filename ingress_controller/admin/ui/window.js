@@ -6,7 +6,7 @@ import { Choice, Field } from './parts.js';
 import { VERDICTS } from './phases.js';
 import { html, useState } from './view.js';
 
-const SINCE = [['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour'], ['6h', 'last 6 hours'], ['1d', 'last day'], ['3d', 'last 3 days']];
+const SINCE = [['1m', 'last minute'], ['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour'], ['6h', 'last 6 hours'], ['1d', 'last day'], ['3d', 'last 3 days']];
 export const SINCE_FIRST = '5m';
 
 /** The window's parameters for the API. */
