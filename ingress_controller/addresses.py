@@ -61,6 +61,11 @@ def address_or_any_port(text: str) -> str:
     return f"[{address}]:{port}" if is_bracketed else f"{address}:{port}"
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches the `ADDR:PORT`, in canonical form."""
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+
+
 def admin_url(text: str, scheme: str) -> str:
     """Where an admin address is asked, with a slash at its end, by `ADDR:PORT` or by a URL, which
     may have a name and, behind another proxy, a path. `scheme` is of what has none.

@@ -214,6 +214,7 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
             "FILE",
             "who shows a certificate of this authority there, PEM, may ask, too; default: nobody",
         ),
+        ("--admin-audience", "NAME", "for whom tokens of --admin-kubernetes-auth have to be"),
         (
             "--peers",
             "NAME:PORT…",
@@ -225,6 +226,18 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
         ("--workers", "N", "threads that move requests; default: one per core"),
         ("--head-timeout", "S", "for a client to send a request's head; default: 60"),
         ("--idle-timeout", "S", "for a client's connection without a request; default: 75"),
+    )
+    run.add_argument(
+        "--admin-kubernetes-auth",
+        action="store_const",
+        const="true",
+        help="who has a token of this cluster may ask at --admin for what RBAC lets it",
+    )
+    run.add_argument(
+        "--admin-open",
+        action="store_const",
+        const="true",
+        help="let everybody ask who reaches --admin, also on another address than loopback",
     )
     run.add_argument(
         "--forwarded-header",

@@ -141,6 +141,7 @@ _READ: Mapping[str, Callable[[Settings], Any]] = {
     "--admin-key": _admin_file("private_key"),
     "--admin-client-ca": lambda settings: settings.admin_access.client_ca,
     "--admin-token-file": lambda settings: settings.admin_access.token.text and "given",
+    "--admin-audience": lambda settings: settings.admin_access.audience,
     "--api": lambda settings: settings.api and settings.api.address,
     "--api-cert": lambda settings: settings.api and settings.api.certificate.chain,
     "--api-key": lambda settings: settings.api and settings.api.certificate.private_key,

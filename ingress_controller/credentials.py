@@ -35,17 +35,26 @@ class AdminAccess(msgspec.Struct, frozen=True):
         client_ca: whoever shows a certificate of this authority may ask; None for nobody.
         token: who knows it may ask; empty for nobody.
         token_file: where the token is, if it can be read again.
+        has_kubernetes: who has a token of the cluster's may ask for what it has the right to.
+        audience: for whom such a token has to be; empty for the API server itself.
     """
 
     certificate: CertificateFiles | None = None
     client_ca: Path | None = None
     token: Secret = Secret()
     token_file: Path | None = None
+    has_kubernetes: bool = False
+    audience: str = ""
 
     @property
     def is_open(self) -> bool:
         """Whoever reaches it may ask."""
-        return not (self.token.text or self.client_ca)
+        return not (self.token.text or self.client_ca or self.has_kubernetes)
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whoever listens on the way would learn one, without TLS."""
+        return bool(self.token.text or self.has_kubernetes)
 
 
 def secret_in(path: Path) -> Secret:

@@ -96,6 +96,13 @@ class OptionIgnored(Event, frozen=True):
     reason: str
 
 
+class TokensInTheClear(Event, frozen=True):
+    """Whoever sees the packets of the admin address learns what lets in; --admin-cert ends that."""
+
+    level: ClassVar[int] = logging.WARNING
+    admin: str
+
+
 class Waiting(Event, frozen=True):
     """The start takes long."""
 
@@ -120,7 +127,7 @@ class Stopping(Event, frozen=True):
 class _Process:
     """The parts, and what the admin server shows of them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that is made before it meets here
         self,
         settings: Settings,
         engine: Engine,
@@ -128,13 +135,14 @@ class _Process:
         cache: Cache,
         *,
         resource: Mapping[str, str],
+        api: KubernetesApi | None,
     ) -> None:
         self.version = version()
         self.is_stopping = False
         self.config = configuration(settings)
         self.own = Identity(secrets.token_hex(8), settings.pod)
         self.peers = _peers(settings, self.own)
-        self.admin = AdminServer(self, settings.admin_access)
+        self.admin = AdminServer(self, settings.admin_access, api)
         self.admin_address = settings.admin
         self.admin_scheme = "https" if settings.admin_access.certificate else "http"
         self.aggregated: AggregatedServer | None = None
@@ -251,8 +259,7 @@ async def run(settings: Settings) -> None:
     """
     stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     _on_signals(stop)
-    for reason in settings.warnings:
-        emit(OptionIgnored(reason))
+    _warn(settings)
     async with AsyncExitStack() as stack:
         cache = Cache()
         api = await _api(settings, stack)
@@ -263,7 +270,7 @@ async def run(settings: Settings) -> None:
         stack.callback(engine.stop, deadline_s=0)
         # Who renamed the access log says so by this, as to nginx.
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, engine.reopen_access_log)
-        process = _Process(settings, engine, source, cache, resource=resource)
+        process = _Process(settings, engine, source, cache, resource=resource, api=api)
         stack.push_async_callback(process.stop_answering)
         if taken is None:
             await _start_admin(process, settings.admin)
@@ -304,6 +311,13 @@ async def run(settings: Settings) -> None:
             await releasing
             for task in tasks:
                 task.cancel()
+
+
+def _warn(settings: Settings) -> None:
+    for reason in settings.warnings:
+        emit(OptionIgnored(reason))
+    if settings.sends_tokens_in_the_clear:
+        emit(TokensInTheClear(settings.admin))
 
 
 def _background(process: _Process) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:

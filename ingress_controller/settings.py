@@ -23,6 +23,7 @@ from ingress_controller.addresses import (
     ServiceListener,
     address_or_any_port,
     admin_url,
+    is_loopback,
     listen_address,
     service_listener,
 )
@@ -201,6 +202,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     span_detail: SpanDetail = SpanDetail()
     kernel_timestamps: KernelTimestamps = KernelTimestamps.SAMPLED
     warnings: tuple[str, ...] = ()
+
+    @property
+    def sends_tokens_in_the_clear(self) -> bool:
+        """Who asks from another machine sends its token without TLS."""
+        access = self.admin_access
+        return access.takes_tokens and not access.certificate and not is_loopback(self.admin)
 
 
 class CheckSettings(msgspec.Struct, frozen=True):
@@ -403,7 +410,7 @@ def _run_settings(given: _Given, env: Mapping[str, str]) -> Settings:
         node=given.one("--node", _object_name) or "",
         admin=given.one("--admin", address_or_any_port) or ADMIN_ADDRESS,
         peers=_peers(given),
-        admin_access=_admin_access(given),
+        admin_access=_admin_access(given, is_manifests=is_manifests),
         api=_api(given, is_manifests=is_manifests),
         trace_link=given.one("--trace-link", _trace_link) or "",
         workers=given.one("--workers", _workers) or len(os.sched_getaffinity(0)),
@@ -518,14 +525,43 @@ def _metrics_routes(given: _Given) -> int:
     return METRICS_ROUTES_MAX if routes is None else routes
 
 
-def _admin_access(given: _Given) -> AdminAccess:
+def _admin_access(given: _Given, *, is_manifests: bool) -> AdminAccess:
     certificate = _pair(given, "--admin-cert", "--admin-key")
     client_ca = given.one("--admin-client-ca", _pem_file)
     if client_ca is not None and certificate is None:
         name = given.texts("--admin-client-ca")[0][0]
         raise SettingsError(f"{name} has no effect without TLS; add --admin-cert and --admin-key.")
     known = given.one("--admin-token-file", _token_file) or Credentials()
-    return AdminAccess(certificate, client_ca, known.token, known.token_file)
+    has_kubernetes = given.one("--admin-kubernetes-auth", _switch) or False
+    audience = given.one("--admin-audience", str) or ""
+    if has_kubernetes and is_manifests:
+        name = given.texts("--admin-kubernetes-auth")[0][0]
+        raise SettingsError(f"{name} is for a cluster and --manifests is none.")
+    if audience and not has_kubernetes:
+        name = given.texts("--admin-audience")[0][0]
+        raise SettingsError(f"{name} has no effect without --admin-kubernetes-auth; add it.")
+    access = AdminAccess(
+        certificate, client_ca, known.token, known.token_file, has_kubernetes, audience
+    )
+    _refuse_open(given, access)
+    return access
+
+
+def _refuse_open(given: _Given, access: AdminAccess) -> None:
+    """Who listens for others than this machine's has to say whom it lets in."""
+    is_meant = given.one("--admin-open", _switch) or False
+    if is_meant and not access.is_open:
+        name = given.texts("--admin-open")[0][0]
+        raise SettingsError(
+            f"{name} lets everybody in, and another flag says who may ask; drop one of them."
+        )
+    address = given.one("--admin", address_or_any_port) or ADMIN_ADDRESS
+    if access.is_open and not is_meant and not is_loopback(address):
+        name = given.texts("--admin")[0][0]
+        raise SettingsError(
+            f"{name} {address} would answer whoever reaches it; add --admin-kubernetes-auth,"
+            " --admin-token-file or --admin-client-ca, or --admin-open if that is meant."
+        )
 
 
 def _api(given: _Given, *, is_manifests: bool) -> Api | None:

@@ -114,7 +114,7 @@ def _get(
     errors: Iterable[int] = (),
 ) -> dict[str, Any]:
     responses = {"200": {"description": summary, "content": {_JSON: {"schema": schema}}}}
-    for status in (401, 403, *errors):
+    for status in (401, 403, 503, *errors):
         responses[str(status)] = {
             "description": "A sentence that says what to do instead.",
             "content": {_JSON: {"schema": _ERROR}},

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ingress_controller.admin import openapi
 from ingress_controller.admin.analysis import AnalysisApi
-from ingress_controller.admin.guard import NO_WAYS, Guard, Ways
+from ingress_controller.admin.guard import NO_WAYS, Guard, Kubernetes, Ways
 from ingress_controller.admin.jaeger import JaegerApi
 from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
@@ -22,8 +22,13 @@ from ingress_controller.admin.otlp_receiver import OtlpReceiver
 from ingress_controller.admin.page import add_page
 from ingress_controller.admin.peer import PeerApi
 from ingress_controller.admin.problems import explain, problems
+from ingress_controller.admin.sealing import Seal
 from ingress_controller.admin.traces import TracesApi
 from ingress_controller.credentials import AdminAccess, secret_in
+from ingress_controller.delegated.access import Access
+from ingress_controller.delegated.reviews import Reviewer
+from ingress_controller.delegated.tokens import Tokens
+from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.reconcile import Outcome
@@ -129,11 +134,14 @@ class _Terms(msgspec.Struct, frozen=True):
 
 
 class AdminServer:
-    """Serves `state` at one address, to whom `access` lets in."""
+    """Serves `state` at one address, to whom `access` lets in; with an `api`, also who is known to
+    its server and may, as `access` says."""
 
-    def __init__(self, state: State, access: AdminAccess) -> None:
+    def __init__(self, state: State, access: AdminAccess, api: KubernetesApi | None = None) -> None:
         self._state = state
         self._access = access
+        self._reviewer = Reviewer(api, "deploy/kubernetes/admin.yaml") if api is not None else None
+        self._own_seal = Seal()
         self._http = HttpServer()
         self._address = ""
         self._followed = Followed[_Terms](
@@ -185,10 +193,19 @@ class AdminServer:
         """Raises ValueError: the terms cannot be used."""
         certificate = self._access.certificate
         context = server_context(certificate, terms.client_ca) if certificate is not None else None
-        ways = Ways(terms.token, has_client_ca=bool(terms.client_ca))
+        ways = Ways(terms.token, bool(terms.client_ca), self._kubernetes(terms))
         await self._http.change(application(self._state, ways), context)
         if self._state.peers is not None:
             await self._state.peers.close()  # they have a certificate like the new one
+
+    def _kubernetes(self, terms: _Terms) -> Kubernetes | None:
+        """Answers that it has begin anew with the terms."""
+        if self._reviewer is None or not self._access.has_kubernetes:
+            return None
+        seal = Seal(terms.token) if terms.token else self._own_seal
+        return Kubernetes(
+            Tokens(self._reviewer, self._access.audience), Access(self._reviewer), seal
+        )
 
 
 def application(state: State, ways: Ways = NO_WAYS) -> web.Application:

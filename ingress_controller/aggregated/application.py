@@ -9,15 +9,27 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ingress_controller.aggregated.access import Access, Asked
 from ingress_controller.aggregated.discovery import Document, discovery
-from ingress_controller.aggregated.front_proxy import FrontProxy, User
+from ingress_controller.aggregated.front_proxy import FrontProxy
 from ingress_controller.aggregated.kinds import ROOT, Kind
 from ingress_controller.aggregated.list_options import is_watch
 from ingress_controller.aggregated.openapi import openapi
-from ingress_controller.aggregated.status_error import StatusError
+from ingress_controller.aggregated.status_error import (
+    GROUP,
+    VERSION,
+    StatusError,
+    forbidden,
+    undecided,
+)
+from ingress_controller.delegated.access import Access, Asked, NotAllowedError
+from ingress_controller.delegated.reviews import UndecidedError
+from ingress_controller.delegated.user import User
 from ingress_controller.serving import kept
 
+_ANSWERED = (
+    *(StatusError, NotAllowedError, UndecidedError),
+    *(web.HTTPNotFound, web.HTTPMethodNotAllowed),
+)
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _USER = "user"  # the key in a request under which it stands
 
@@ -51,13 +63,8 @@ def application(
                 with kept(request):
                     return await handler(request)
             return await handler(request)
-        except StatusError as err:
-            return err.response()
-        except web.HTTPNotFound:
-            return StatusError(404, "NotFound", f"there is nothing at {request.path}").response()
-        except web.HTTPMethodNotAllowed:
-            message = f"this is for looking at: {request.method} is not possible"
-            return StatusError(405, "MethodNotAllowed", message).response()
+        except _ANSWERED as err:
+            return _status(request, err).response()
 
     async def health(_: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -83,17 +90,20 @@ def application(
 def _add_objects(app: web.Application, resource: Resource, access: Access) -> None:
     plural = resource.kind.plural
 
+    def wanted(verb: str, namespace: str, name: str = "") -> Asked:
+        return Asked(verb, plural, namespace, name, group=GROUP, version=VERSION)
+
     async def objects(request: web.Request) -> web.StreamResponse:
         namespace = request.match_info.get("namespace", "")
         verb = "watch" if is_watch(request.query) else "list"
-        await access.check(request[_USER], Asked(verb, plural, namespace))
+        await access.check(request[_USER], wanted(verb, namespace))
         if verb not in resource.kind.verbs:
             raise StatusError(405, "MethodNotAllowed", f"{plural} cannot be watched; list them")
         return await resource.list(request, namespace)
 
     async def one(request: web.Request) -> web.StreamResponse:
         namespace, name = request.match_info.get("namespace", ""), request.match_info["name"]
-        await access.check(request[_USER], Asked("get", plural, namespace, name))
+        await access.check(request[_USER], wanted("get", namespace, name))
         return await resource.get(request, namespace, name)
 
     scopes = ("", "/namespaces/{namespace}") if resource.kind.is_namespaced else ("",)
@@ -109,6 +119,21 @@ def _authenticated(request: web.Request, front_proxy: FrontProxy | None) -> User
     if user is None:
         raise StatusError(401, "Unauthorized", "ask by way of the API server: kubectl get requests")
     return user
+
+
+def _status(request: web.Request, err: Exception) -> StatusError:
+    """What one of `_ANSWERED` is to Kubernetes."""
+    match err:
+        case StatusError():
+            return err
+        case NotAllowedError():
+            return forbidden(err)
+        case UndecidedError():
+            return undecided(err)
+        case web.HTTPNotFound():
+            return StatusError(404, "NotFound", f"there is nothing at {request.path}")
+    message = f"this is for looking at: {request.method} is not possible"
+    return StatusError(405, "MethodNotAllowed", message)
 
 
 def _common_name(request: web.Request) -> str | None:

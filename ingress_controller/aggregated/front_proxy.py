@@ -15,21 +15,14 @@ from urllib.parse import unquote
 import msgspec
 from multidict import CIMultiDictProxy
 
+from ingress_controller.delegated.user import User
+
 AUTHENTICATED = "system:authenticated"
 _UNAUTHENTICATED = "system:unauthenticated"
 _ANONYMOUS = "system:anonymous"
 
 CONFIG_MAP = ("kube-system", "extension-apiserver-authentication")
 """Namespace and name of the ConfigMap in which a cluster says whom to believe."""
-
-
-class User(msgspec.Struct, frozen=True):
-    """Somebody whom the API server has authenticated. `extra` are names, each with its values."""
-
-    name: str
-    uid: str = ""
-    groups: tuple[str, ...] = ()
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class FrontProxy(msgspec.Struct, frozen=True):

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import msgspec
 
-from ingress_controller.aggregated.access import Access
 from ingress_controller.aggregated.application import Resource, application
 from ingress_controller.aggregated.front_proxy import CONFIG_MAP, FrontProxy, front_proxy
 from ingress_controller.credentials import CertificateFiles
+from ingress_controller.delegated.access import Access
+from ingress_controller.delegated.reviews import Reviewer
 from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.serving import (
@@ -69,7 +70,7 @@ class AggregatedServer:
     ) -> None:
         self._resources = resources
         self._certificate = certificate
-        self._access = Access(api)
+        self._access = Access(Reviewer(api, "deploy/kubernetes/api.yaml"))
         self._cache = Cache()
         self._reflector = Reflector(api, _TRUST, _NAMESPACE, self._cache)
         self._http = HttpServer()

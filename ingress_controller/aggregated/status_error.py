@@ -10,6 +10,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from ingress_controller.delegated.access import NotAllowedError
+from ingress_controller.delegated.reviews import UndecidedError
+
 GROUP = "live.spanway.io"
 VERSION = "v1"
 
@@ -59,3 +62,21 @@ def not_found(resource: str, name: str, hint: str) -> StatusError:
 def expired(message: str) -> StatusError:
     """What was told is forgotten; clients ask for all anew."""
     return StatusError(410, "Expired", message)
+
+
+def forbidden(err: NotAllowedError) -> StatusError:
+    """Whoever asks may not."""
+    asked = err.asked
+    if not asked.resource:
+        return StatusError(403, "Forbidden", f"forbidden: {err}")
+    name = f' "{asked.name}"' if asked.name else ""
+    message = f"{asked.resource}.{asked.group}{name} is forbidden: {err}"
+    return StatusError(
+        403, "Forbidden", message, group=asked.group, kind=asked.resource, name=asked.name
+    )
+
+
+def undecided(err: UndecidedError) -> StatusError:
+    """Whether it may, nobody knows."""
+    message = f"whether this is allowed cannot be found out now: {err}"
+    return StatusError(503, "ServiceUnavailable", message)

@@ -94,6 +94,27 @@ def test_admin_address_is_known_by_a_certificate_and_lets_in_by_another(tmp_path
         run_settings(*pair[:2])
 
 
+def test_on_another_address_than_loopback_it_is_said_who_may_ask(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef")
+    token = ("--admin-token-file", str(tmp_path / "token"))
+    everywhere = ("--admin", "[::]:9901")
+
+    of_kubernetes = run_settings(
+        *everywhere, "--admin-kubernetes-auth", "--admin-audience", "spanway"
+    )
+    known, open_ = run_settings(*everywhere, *token), run_settings(*everywhere, "--admin-open")
+
+    assert of_kubernetes.admin_access == AdminAccess(has_kubernetes=True, audience="spanway")
+    assert of_kubernetes.sends_tokens_in_the_clear
+    assert known.sends_tokens_in_the_clear
+    assert not open_.sends_tokens_in_the_clear
+    assert not run_settings(*token).sends_tokens_in_the_clear
+    with pytest.raises(SettingsError, match=r"SPANWAY_ADMIN 0\.0\.0\.0:1 would answer whoever"):
+        run_settings(env=IN_CLUSTER | {"SPANWAY_ADMIN": "0.0.0.0:1"})
+    with pytest.raises(SettingsError, match="--admin-open lets everybody in, and another flag"):
+        run_settings("--admin-open", *token)
+
+
 def test_service_of_the_api_is_that_of_the_manifests_unless_told_otherwise() -> None:
     assert read_settings(["api-service"], {}) == ApiServiceSettings("spanway", "spanway-api")
     assert read_settings(["api-service", "a/b"], {}) == ApiServiceSettings("a", "b")
@@ -414,6 +435,19 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             " form.",
         ),
         (
+            ["run", "--manifests", "{dir}", "--admin", "0.0.0.0:9901"],
+            "--admin 0.0.0.0:9901 would answer whoever reaches it; add --admin-kubernetes-auth,"
+            " --admin-token-file or --admin-client-ca, or --admin-open if that is meant.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--admin-kubernetes-auth"],
+            "--admin-kubernetes-auth is for a cluster and --manifests is none.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--admin-audience", "spanway"],
+            "--admin-audience has no effect without --admin-kubernetes-auth; add it.",
+        ),
+        (
             ["run", "--manifests", "{dir}", "--workers", "0"],
             '--workers: "0" is not a whole number from 1 to 256.',
         ),
@@ -621,7 +655,8 @@ def test_asking_that_makes_no_sense_names_the_flag_and_the_fix(
 
 
 def test_peers_are_names_and_addresses_in_one_flag_or_several() -> None:
-    flags = ["--admin", "0.0.0.0:9901", "--peers", "spanway-peers.spanway:9901, 127.0.0.2:9901"]
+    flags = ["--admin", "0.0.0.0:9901", "--admin-open"]
+    flags += ["--peers", "spanway-peers.spanway:9901, 127.0.0.2:9901"]
 
     assert run_settings(*flags, "--peers", "127.0.0.2:9901").peers == (
         "spanway-peers.spanway:9901",

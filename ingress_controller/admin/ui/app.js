@@ -97,6 +97,7 @@ function Theme() {
 
 const WAYS = {
   token: html`the token in the file of <code>--admin-token-file</code>`,
+  kubernetes: html`a token of this Kubernetes (<code>kubectl create token NAME</code>)`,
   certificate: html`a certificate of the authority in <code>--admin-client-ca</code>, which this browser has to have`,
 };
 

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ingress_controller.aggregated.front_proxy import FrontProxy, User, front_proxy
+from ingress_controller.aggregated.front_proxy import FrontProxy, front_proxy
+from ingress_controller.delegated.user import User
 
 DATA = {
     "requestheader-client-ca-file": "PEM",
