@@ -9,13 +9,24 @@ SETUP  := $(VENV)/.set-up
 # PROFILE=quick builds the engine in seconds after a change, several times slower at run time.
 PROFILE ?= release
 ENGINE := $(VENV)/.engine-$(PROFILE)
-SOURCES := Cargo.toml Cargo.lock $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
+# What the engine usually does, for the compiler to lay out its code by; `make profile` writes it. Only the
+# compiler that it was made by finds its functions in it, and only as new a one can read it.
+PROFDATA := proxy/crates/engine.profdata
+LLVM_OF_PROFDATA := 22
+LLVM := $(shell rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+USE_PROFILE := $(shell test $(PROFILE) = release -a "$(LLVM)" -ge $(LLVM_OF_PROFDATA) 2>/dev/null && \
+  echo -Cprofile-use=$(CURDIR)/$(PROFDATA))
+SOURCES := Cargo.toml Cargo.lock $(PROFDATA) $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-hotrod test test-rust test-python test-real fuzz lint format bench outage lock clean
+.PHONY: help build demo demo-hotrod test test-rust test-python test-real fuzz lint format bench profile outage lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+INSTALL_ENGINE = PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked --profile $(PROFILE)" \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+  --no-deps --no-build-isolation --editable .
 
 build: $(ENGINE) ## set up .venv and build the engine, optimised
 
@@ -30,9 +41,7 @@ $(SETUP): requirements.lock pyproject.toml
 $(ENGINE): $(SETUP) $(SOURCES)
 	@command -v cargo >/dev/null || { echo "spanway: Rust is needed; see https://rustup.rs"; exit 1; }
 	@echo "spanway: building the engine, profile $(PROFILE) (2 to 4 minutes the first time)"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked --profile $(PROFILE)" \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-deps --no-build-isolation --editable .
+	@RUSTFLAGS="$(USE_PROFILE) $$RUSTFLAGS" $(INSTALL_ENGINE)
 	@rm -f $(VENV)/.engine-*
 	@touch $@
 
@@ -86,6 +95,18 @@ bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 15 minu
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks
+
+PROFRAW := $(TARGET)/profiled/raw
+PROFDATA_TOOL ?= $(firstword $(wildcard $(addsuffix /llvm-profdata-$(LLVM),$(subst :, ,$(PATH)))) llvm-profdata)
+
+profile: $(SETUP) ## count what the engine usually does, for the compiler; needs llvm-profdata, and what bench needs
+	@rm -rf $(PROFRAW) && mkdir -p $(PROFRAW)
+	@RUSTFLAGS="-Cprofile-generate=$(PROFRAW)" CARGO_TARGET_DIR=$(TARGET)/profiled LLVM_PROFILE_FILE=/dev/null \
+	  $(INSTALL_ENGINE)
+	@rm -f $(VENV)/.engine-*
+	@LLVM_PROFILE_FILE=$(PROFRAW)/shown-%p.profraw $(BIN)/python -m benchmarks.train
+	@LLVM_PROFILE_FILE=$(PROFRAW)/tested-%p.profraw $(BIN)/pytest -q tests/proxy
+	@$(PROFDATA_TOOL) merge -sparse -o $(PROFDATA) $(PROFRAW)/*.profraw
 
 outage: build ## a tracing backend that is away for a minute and a half: what traffic and memory make of it
 	@$(BIN)/python -m benchmarks.outage
