@@ -12,6 +12,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from ingress_controller.readable import printable
+
 EXIT_CLEAN = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -74,7 +76,8 @@ def foreign_proxy() -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"spanway: {message}", file=sys.stderr)
+    """A message may hold what a stranger's server or file said."""
+    print(f"spanway: {printable(message)}", file=sys.stderr)
     return code
 
 

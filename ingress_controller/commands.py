@@ -5,6 +5,7 @@ import time
 from ingress_controller.model.problem import Problem, Severity
 from ingress_controller.model.values import Values
 from ingress_controller.plural import counted
+from ingress_controller.readable import printable
 from ingress_controller.routing.builder import Builder, Built, Options
 from ingress_controller.routing.explaining import UrlError, explained, host_and_path
 from ingress_controller.settings import (
@@ -63,10 +64,10 @@ def check(settings: CheckSettings) -> int:
     """Prints each Problem; 1 if one of them is an error, since warnings are served."""
     built, problems = _built(Directory(settings.directory), settings.ingress_class)
     for problem in problems:
-        print(f"{problem.severity}: {problem}")
+        _say(f"{problem.severity}: {problem}")
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     table = built.table
-    print(
+    _say(
         f"{counted(len(built.ours), 'Ingress', 'es')}, {counted(table.route_count, 'route')} for"
         f" {counted(len(table.hosts), 'host')}: {counted(errors, 'error')},"
         f" {counted(len(problems) - errors, 'warning')}"
@@ -92,25 +93,30 @@ def explain(settings: ExplainSettings) -> int:
     found = explained(built.table, problems, asked, match)
     route = found.route
     if route is None:
-        print(f"{settings.url}: no rule matches, the answer is 404")
+        _say(f"{settings.url}: no rule matches, the answer is 404")
         return 1
-    print(settings.url)
-    print(f"  host       {'any' if route.host == '*' else route.host}")
-    print(f"  path       {route.kind} {route.path}")
-    print(f"  rule       Ingress {route.ingress}, {route.rule}")
+    _say(settings.url)
+    _say(f"  host       {'any' if route.host == '*' else route.host}")
+    _say(f"  path       {route.kind} {route.path}")
+    _say(f"  rule       Ingress {route.ingress}, {route.rule}")
     if found.policy:
-        print(f"  policy     {', '.join(found.policy)}")
+        _say(f"  policy     {', '.join(found.policy)}")
     if found.tracing:
-        print(f"  tracing    {', '.join(found.tracing)}")
-    print(f"  backend    {route.backend}")
+        _say(f"  tracing    {', '.join(found.tracing)}")
+    _say(f"  backend    {route.backend}")
     for endpoint in found.endpoints:
         of = ", ".join(filter(None, (endpoint.pod, endpoint.node, endpoint.zone)))
-        print(f"  endpoint   {endpoint.address} port {endpoint.port}{f' ({of})' if of else ''}")
+        _say(f"  endpoint   {endpoint.address} port {endpoint.port}{f' ({of})' if of else ''}")
     if not found.endpoints:
-        print(f"  endpoint   none, the answer is 503. {found.missing}".rstrip())
+        _say(f"  endpoint   none, the answer is 503. {found.missing}".rstrip())
     for problem in found.problems:
-        print(f"  {problem.severity:10} {problem}")
+        _say(f"  {problem.severity:10} {problem}")
     return 0
+
+
+def _say(line: str) -> None:
+    """Whose manifests these are need not be who reads this."""
+    print(printable(line))
 
 
 def _built(directory: Directory, ingress_class: str) -> tuple[Built, tuple[Problem, ...]]:

@@ -4,12 +4,22 @@ Rules: pure. What is not printable is shown escaped, so that no byte of a strang
 terminal as anything but a character.
 """
 
+import json
+
 
 def printable(text: str) -> str:
     """With escapes for what is no character to look at: controls, and what turns text around."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable_json(text: str) -> str:
+    """The same JSON: what is not printable, of which only strings can have something, is escaped
+    there; line ends stay."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def duration(us: int) -> str:

@@ -18,7 +18,7 @@ from ingress_controller.analysis.latency import Latency
 from ingress_controller.analysis.nodes import Nodes
 from ingress_controller.analysis.path import Path
 from ingress_controller.arguments import SettingsError, StartError
-from ingress_controller.readable import printable
+from ingress_controller.readable import printable_json
 from ingress_controller.report.text import (
     WIDTH_MIN,
     bottlenecks_text,
@@ -69,11 +69,11 @@ def report(client: AdminClient, name: str, question: Mapping[str, str], *, is_js
     try:
         body = asyncio.run(_asked(client, path, others))
     except QuestionError as err:
-        raise SettingsError(printable(str(err))) from err
+        raise SettingsError(str(err)) from err
     except TopError as err:
-        raise StartError(printable(str(err))) from err
+        raise StartError(str(err)) from err
     if is_json:
-        print(body.decode().rstrip())
+        print(printable_json(body.decode().rstrip()))
         return 0
     kind, text = _TEXTS[name]
     width = max(WIDTH_MIN, shutil.get_terminal_size((COLUMNS, 24)).columns)

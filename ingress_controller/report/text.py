@@ -77,7 +77,7 @@ def graph_text(of: Graph, width: int) -> str:
             duration(arrow.p50_us),
             duration(arrow.p99_us),
             _largest(arrow.shares),
-            printable(f"{names[arrow.source]} → {names[arrow.target]}"),
+            f"{names[arrow.source]} → {names[arrow.target]}",
         )
         for arrow in of.arrows
     ]
@@ -92,7 +92,7 @@ def path_text(of: Path, width: int) -> str:
             duration(part.time_us),
             _percent(part.share),
             part.part,
-            printable(f"{part.service} {part.operation}"),
+            f"{part.service} {part.operation}",
         )
         for part in of.parts
     ]
@@ -134,7 +134,7 @@ def _trace_comparison(of: TraceComparison, width: int) -> str:
             duration(row.after_us),
             _signed(row.change_us),
             row.part,
-            printable(f"{row.service} {row.operation}"),
+            f"{row.service} {row.operation}",
         )
         for row in of.rows
     ]
@@ -150,7 +150,7 @@ def _latency_cells(row: LatencyRow) -> Sequence[str]:
         _rate(row.rate_per_s),
         _percent(row.error_share),
         *map(duration, times),
-        printable(row.name),
+        row.name,
     )
 
 
@@ -169,7 +169,7 @@ def _node_cells(row: NodeRow) -> Sequence[str]:
         part(own, Part.APP),
         part(fleet, Part.APP),
         part(own, Part.PROXY),
-        printable(row.name) + (" ← outlier" if row.is_outlier else ""),
+        row.name + (" ← outlier" if row.is_outlier else ""),
     )
 
 
@@ -190,7 +190,7 @@ def _slowness(of: Slowness, width: int) -> str:
             duration(one.slow_us),
             _percent(one.excess_share),
             one.part,
-            printable(f"{one.service} {one.operation}")
+            f"{one.service} {one.operation}"
             + (" ← grows" if one.growth and one.growth.grows else ""),
         )
         for one in shown
@@ -201,7 +201,7 @@ def _slowness(of: Slowness, width: int) -> str:
         for one in of.bottlenecks
         if one is of.bottlenecks[0] or (one.growth and one.growth.grows)
     ]
-    lines += [_wrapped(printable(one.text), width) for one in (*told, *of.contenders)]
+    lines += [_wrapped(one.text, width) for one in (*told, *of.contenders)]
     return "\n".join(lines)
 
 
@@ -216,7 +216,7 @@ def _changed_cells(row: Changed) -> Sequence[str]:
         *(cell(lambda side: duration(side.spread.p50_us), side) for side in sides),
         *(cell(lambda side: duration(side.spread.p99_us), side) for side in sides),
         *(cell(lambda side: str(side.count), side) for side in sides),
-        printable(row.name),
+        row.name,
     )
 
 
@@ -266,4 +266,4 @@ def _shares(of: Shares) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    return textwrap.fill(text, width)
+    return textwrap.fill(printable(text), width)

@@ -2,6 +2,7 @@
 
 Rules: an event class is defined where it happens. ERROR: data is lost or a person must act; WARN:
 odd, but recovered; INFO: an operator's action took effect. No bodies, queries, headers or keys.
+A terminal may read it, so no byte of a stranger's is anything but a character.
 """
 
 import json
@@ -11,6 +12,8 @@ import time
 from typing import Any, ClassVar
 
 import msgspec
+
+from ingress_controller.readable import printable
 
 _LOGGER = logging.getLogger("spanway")
 _LEVELS = {logging.WARNING: "WARN", logging.CRITICAL: "ERROR"}
@@ -47,7 +50,7 @@ class _OneLine(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             text += f" error={_shown(repr(record.exc_info[1]))}"
         origin = "" if record.name == _LOGGER.name else f"{record.name}: "
-        return f"{at}.{int(record.msecs):03d}Z {level:5} {origin}{text}".replace("\n", "\\n")
+        return printable(f"{at}.{int(record.msecs):03d}Z {level:5} {origin}{text}")
 
 
 def _shown(value: Any) -> str:

@@ -21,9 +21,9 @@ def top(client: AdminClient, question: Mapping[str, str], *, once: bool, interva
     try:
         return asyncio.run(_top(client, question, once=once, interval_s=interval_s))
     except QuestionError as err:
-        raise SettingsError(printable(str(err))) from err
+        raise SettingsError(str(err)) from err
     except TopError as err:
-        raise StartError(printable(str(err))) from err
+        raise StartError(str(err)) from err
 
 
 async def _top(

@@ -115,7 +115,7 @@ def _endpoint(row: Row) -> str:
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
     """Aligned columns with their titles; the last one is as wide as it is."""
-    shown = [[cut(cell, CELL_CHARACTERS_MAX) for cell in row] for row in rows]
+    shown = [[cut(printable(cell), CELL_CHARACTERS_MAX) for cell in row] for row in rows]
     titles = [column.title for column in columns]
     widths = [max(map(_width, cells)) for cells in zip(titles, *shown, strict=True)]
     lines = []

@@ -45,6 +45,24 @@ def test_check_prints_each_problem_and_fails(
     assert capsys.readouterr().out.startswith("error: File bad.yaml, line 1: It is not YAML: ")
 
 
+def test_what_a_stranger_wrote_reaches_a_terminal_as_characters_only(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = {"spanway.io/read-timeout": "\x1b[31m\u202e", "spanway.io/\x9b2J": "5s"}
+    asks = ingress(path("/b"), name="b", annotations=annotations)
+    (manifests / "b.json").write_text(json.dumps(asks))
+
+    cli.main(["check", "--manifests", str(manifests)])
+    cli.main(["explain", "--manifests", str(manifests), "http://shop.example/b\x1b[2J"])
+    cli.main(["run", "--manifests", "/\x1b[2J"])
+
+    captured = capsys.readouterr()
+    assert r"\x1b[31m" in captured.out
+    assert captured.out.replace("\n", "").isprintable()
+    assert captured.err.replace("\n", "").isprintable()
+    assert r"/\x1b[2J" in captured.err
+
+
 def test_check_reads_annotations_and_certificates(
     manifests: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

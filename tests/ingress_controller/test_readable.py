@@ -1,7 +1,9 @@
+import json
+
 import pytest
 from live_rows import HOSTILE
 
-from ingress_controller.readable import duration, printable, size
+from ingress_controller.readable import duration, printable, printable_json, size
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,14 @@ def test_size_has_binary_units() -> None:
 def test_what_is_not_printable_is_escaped() -> None:
     assert printable(HOSTILE) == "/<script>\\x1b[31m\\n\\u202e\"'"
     assert printable("/münchen/日本") == "/münchen/日本"
+
+
+def test_json_is_the_same_with_nothing_in_it_that_a_terminal_takes_for_more() -> None:
+    strange = {"path": HOSTILE, "c1": "\x9b31m\x7f", "name": "日本 \U000e0001", "n": [1, None]}
+    text = json.dumps(strange, ensure_ascii=False, indent=2)
+
+    shown = printable_json(text)
+
+    assert json.loads(shown) == strange
+    assert shown.replace("\n", "").isprintable()
+    assert "日本" in shown

@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
+from scene.browser import DEADLINE_S, chromium
 from scene.http import HttpError, Json, request
 from scene.kubernetes import Kubernetes
 from scene.objects import ingress_class
+from scene.parts import skipped_without_part
 from scene.process import wait_until
 from scene.spanway import Spanway, command
 
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes"
 AUDIENCE = "spanway.example"
-DEADLINE_S = 30.0
 NOTHING = "nothing"
+
+expect.set_options(timeout=DEADLINE_S * 1_000)
 
 
 class Admin:
@@ -115,6 +119,29 @@ def test_terminal_asks_with_a_token_in_a_file_and_is_told_what_is_missing(
     code, said = top(NOTHING)
     assert code == 2
     assert 'cannot get path "/spanway/api/live"' in said
+
+
+def test_person_logs_in_to_the_page_with_a_token_of_an_account(admin: Admin) -> None:
+    viewer = admin.token("viewer")
+    with skipped_without_part(), chromium() as browser:
+        page = browser.new_page(base_url=f"http://{admin.spanway.admin}")
+        page.goto("/#/config")
+        expect(page.locator("form")).to_contain_text("kubectl create token")
+
+        page.get_by_label("Token").fill(admin.token(NOTHING))
+        page.get_by_role("button", name="Open").click()
+        expect(page.get_by_role("alert")).to_contain_text('cannot get path "/spanway/api/session"')
+
+        page.get_by_label("Token").fill(viewer)
+        page.get_by_role("button", name="Open").click()
+        expect(page.locator("table.settings").first).to_be_visible()
+        page.reload()
+        expect(page.locator("table.settings").first).to_be_visible()
+        (cookie,) = page.context.cookies()
+
+    assert (cookie.get("httpOnly"), cookie.get("sameSite")) == (True, "Strict")
+    assert viewer not in cookie["value"]
+    assert viewer.split(".")[2] not in cookie["value"]
 
 
 def test_token_for_another_audience_is_nobodys(

@@ -12,10 +12,11 @@ from urllib.parse import quote
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
-from scene import large_trace
+from scene import hostile_traces, large_trace
 from scene.backend import Backend
 from scene.browser import DEADLINE_S, Said, chromium
 from scene.client import ask
+from scene.http import request
 from scene.objects import endpoint_slice, ingress, service, write_manifests
 from scene.parts import skipped_without_part
 from scene.process import wait_until
@@ -167,6 +168,41 @@ def test_markup_in_objects_and_addresses_is_shown_as_text(page: Page, address: s
     expect(page.locator("main")).to_contain_text(re.compile(r"<img src=x|Conditions"))
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spanway]:
+    """One that was sent spans whose every name would like to be markup, and nothing else."""
+    directory = tmp_path_factory.mktemp("strange")
+    write_manifests(directory / "manifests/shop.yaml", [ingress(HOST, "api")])
+    with Spanway(directory, "--manifests", directory / "manifests") as running:
+        url = f"http://{running.wait_until_ready().admin}"
+        request("POST", f"{url}/v1/traces", hostile_traces.export(MARKUP))
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        ("#/overview", ".map"),
+        ("#/overview", "table"),
+        ("#/traces", "table.traces"),
+        (f"#/traces/{hostile_traces.trace_id(0)}", "main"),
+        ("#/nodes", "main"),
+        ("#/bottlenecks", ".bottlenecks"),
+    ],
+)
+def test_markup_in_any_name_of_a_span_is_shown_as_text(
+    browser: Browser, strange: Spanway, address: str, where: str
+) -> None:
+    with browser.new_context(base_url=f"http://{strange.admin}") as context:
+        opened = context.new_page()
+        said = Said(opened)
+        opened.goto(f"/{address}")
+
+        expect(opened.locator(where).first).to_contain_text("<img src=x onerror=alert(1)>")
+        assert opened.locator("img[src=x]").count() == 0
+        assert (said.errors, said.foreign) == ([], [])
 
 
 @pytest.mark.usefixtures("held")
@@ -543,7 +579,7 @@ def test_with_a_token_the_page_asks_for_it_and_remembers(browser: Browser, tmp_p
         page.goto("/#/config")
         page.get_by_label("Token").fill("wrong")
         page.get_by_role("button", name="Open").click()
-        expect(page.get_by_role("alert")).to_contain_text("it is another one")
+        expect(page.get_by_role("alert")).to_contain_text("nobody here knows it")
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Open").click()
         row = row_of(page, "--admin-token-file")

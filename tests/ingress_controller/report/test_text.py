@@ -70,6 +70,19 @@ def test_no_line_is_longer_than_the_terminal_and_none_is_a_strangers(
         assert text.replace("\n", "").isprintable(), f"{name}\n{text}"
 
 
+def test_name_of_an_outlier_is_a_strangers_in_sentences_too() -> None:
+    made = Recording()
+    for number in range(300):
+        node = ("node-a", "node-b", HOSTILE)[number % 3]
+        app_ms = 30 if node is HOSTILE else 10
+        made.request(number * 200, app_ms=app_ms, told_ms=app_ms - 1, node=node)
+    with made.connection() as connection:
+        text = nodes_text(nodes(connection, WINDOW, Filters(), 0), 120)
+
+    assert "On \\x1b[31m" in text
+    assert text.replace("\n", "").isprintable()
+
+
 def test_each_report_says_what_it_is_about(recording: Recording) -> None:
     said = texts(recording, 80)
     assert "shop.example / shop/web" in said["latency by route"]

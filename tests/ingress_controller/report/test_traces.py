@@ -79,7 +79,11 @@ async def test_a_trace_is_found_and_drawn_by_asking_a_running_process(tmp_path: 
     async with spanway(*flags) as process:
         assert process.stdout is not None
         await process.stdout.readline()
-        await _post(f"http://{admin}/v1/traces", request(2).SerializeToString())
+        sent = request(2)
+        sent.resource_spans[0].scope_spans[0].spans[0].attributes.add(
+            key="note", value={"string_value": HOSTILE + "\x9b31m"}
+        )
+        await _post(f"http://{admin}/v1/traces", sent.SerializeToString())
         asked = ["--admin", admin]
         found = await command("traces", *asked, "from=1700000000", "to=1700000001", "service=shop")
         drawn = await command("trace", *asked, TRACE_ID.hex())
@@ -90,6 +94,8 @@ async def test_a_trace_is_found_and_drawn_by_asking_a_running_process(tmp_path: 
     assert (found[0], TRACE_ID.hex() in found[1]) == (0, True)
     assert drawn[1].count("GET / 503 ✗ no endpoints") == 2
     assert json.loads(as_json[1])["trace_id"] == TRACE_ID.hex()
+    assert json.loads(as_json[1])["spans"][0]["attributes"]["note"] == HOSTILE + "\x9b31m"
+    assert as_json[1].replace("\n", "").isprintable()
     assert (wrong[0], wrong[2]) == (2, 'spanway: status: "x" is no status; write 503 or 5xx.\n')
     assert missing[0] == 1
     assert missing[2].startswith("spanway: No span of trace ffff")
