@@ -43,6 +43,7 @@ LIMIT = 100  # rows where nothing is said
 LIMIT_MAX = 1_000  # rows: some 800 KiB of JSON; the counts are always of all
 AGE_S_MAX = 86_400.0 * 365  # of what is asked for; nothing lives longer
 WATCHERS_MAX = 16  # at once; more get 503
+WATCH_S_MAX = 600.0  # then who watches asks anew, as who it is by then; kube-apiserver: 30 min
 INTERVAL_S = 1.0  # between the answers of a watch, where nothing is said
 INTERVAL_S_MIN = 0.2  # five a second: no eye is faster, and each asks every worker
 INTERVAL_S_MAX = 60.0  # a proxy in between may close what is silent for longer
@@ -135,14 +136,17 @@ class LiveApi:
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS | {"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + WATCH_S_MAX
         try:
-            while True:
+            while loop.time() < until_s:
                 # JSON has no line end in it, so that each is one line of `data`.
                 live = msgspec.json.encode(await self.ask(query, of_all=of_all))
                 await response.write(b"event: live\ndata: " + live + b"\n\n")
                 await asyncio.sleep(interval_s)
         except ConnectionError:  # who watched has left
-            return response
+            pass
+        return response
 
 
 def read_query(parameters: Iterable[tuple[str, str]]) -> Query:

@@ -43,7 +43,7 @@ def document(version: str) -> dict[str, Any]:
             "description": "What a running Spanway shows of itself. Nothing can be changed by it.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{}, {"token": []}],
+        "security": [{}, {"token": []}, {"certificate": []}],
         "paths": {
             "/api/live": _get(
                 "The requests that are inside now, or were at a moment.",
@@ -95,7 +95,10 @@ def document(version: str) -> dict[str, Any]:
                     "properties": {"error": {"type": "string"}},
                 },
             },
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "certificate": {"type": "mutualTLS"},
+            },
         },
     }
 

@@ -16,6 +16,7 @@ from admin_rig import authority_file, certificate
 from admin_state import FakeState
 from eventually import until
 
+from ingress_controller import serving
 from ingress_controller.admin import server
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.asking import INTERRUPTIONS, Credentials, is_closed, session
@@ -107,6 +108,23 @@ async def test_token_lets_in_beside_certificates(tmp_path: Path) -> None:
 
     assert [status for status, _ in answers] == [200, 401, 200]
     assert "in the file of --admin-token-file; or show a certificate" in answers[1][1]
+
+
+async def test_probe_gets_in_when_strangers_have_taken_all_connections(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
+    context = ssl.create_default_context(cafile=rig.trusting.ca_file)
+    host, _, port = rig.address.rpartition(":")
+    strangers = []
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+        writer.write(b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{")
+        strangers.append(writer)
+
+    assert (await rig.ask("/livez", rig.trusting))[0] == 200
+    for writer in strangers:
+        writer.close()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")

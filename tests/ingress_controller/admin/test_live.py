@@ -170,6 +170,15 @@ async def test_watch_sends_one_answer_after_the_other(
     assert second["matched"] == 1
 
 
+async def test_watch_ends_after_a_while_so_that_it_is_asked_anew_who_watches(
+    client: TestClient[Request, Application], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "WATCH_S_MAX", 0.1)
+
+    async with client.get("/api/live?watch=1&interval=0.2") as answer:
+        assert (await answer.content.read()).count(b"event: live") == 1
+
+
 async def test_watchers_are_bounded_and_one_that_left_makes_room(
     client: TestClient[Request, Application], monkeypatch: pytest.MonkeyPatch
 ) -> None:
