@@ -26,7 +26,7 @@ import msgspec
 from aiohttp import ClientSession, TCPConnector, web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ingress_controller.traces.store.finding import find
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import Field, Search, spans_of, values
 from ingress_controller.traces.store.segments import Segments
@@ -216,7 +216,11 @@ async def ask(store: Store, start_ns: int, end_ns: int) -> dict[str, Any]:
 
     def searching(**changes: Any) -> Callable[[], Awaitable[list[Any]]]:
         wanted = msgspec.structs.replace(every, **changes)
-        return lambda: find(store, wanted)
+
+        async def found() -> list[Any]:
+            return list((await Stores(store).find(wanted)).answer.traces)
+
+        return found
 
     [newest] = await searching(limit=1)()
     questions: dict[str, Callable[[], Awaitable[list[Any]]]] = {

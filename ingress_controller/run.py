@@ -42,6 +42,7 @@ from ingress_controller.model.ingress import CONTROLLER
 from ingress_controller.model.problem import ObjectKey
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
+from ingress_controller.peers.stores import Stores
 from ingress_controller.plural import counted
 from ingress_controller.reconcile import Outcome, Reconciler
 from ingress_controller.resolve import Resolver
@@ -140,8 +141,6 @@ class _Process:
         self.version = version()
         self.is_stopping = False
         self.config = configuration(settings)
-        self.own = Identity(secrets.token_hex(8), settings.pod)
-        self.peers = _peers(settings, self.own)
         self.admin = AdminServer(self, settings.admin_access, api)
         self.admin_address = settings.admin
         self.admin_scheme = "https" if settings.admin_access.certificate else "http"
@@ -151,6 +150,9 @@ class _Process:
         self.source = source
         self.engine = engine
         self.store = _store(settings)
+        store_id = self.store.id if self.store is not None else ""
+        self.own = Identity(secrets.token_hex(8), settings.pod, store_id)
+        self.peers = _peers(settings, self.own)
         self.exporters = _exporters(settings, engine, self.store)
         self.tracer: Tracer = NoOpTracer()
         if self.exporters is not None:
@@ -430,7 +432,8 @@ def _resources(process: _Process, live: LiveApi, instance: str) -> list[Resource
     """What the API of `kubectl get requests` has: nodes only with traces to judge them by."""
     resources: list[Resource] = [Requests(live.ask, instance)]
     if process.store is not None:
-        resources.append(NodePerformances(process.store, instance))
+        stores = Stores(process.store, process.peers)
+        resources.append(NodePerformances(stores, instance))
     return resources
 
 

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from ingress_controller.admin.parameters import (
+    PEERS,
     WINDOW,
     ParameterError,
     answer,
@@ -23,7 +24,7 @@ from ingress_controller.admin.parameters import (
     whole_number,
     window,
 )
-from ingress_controller.admin.traces import NO_STORE
+from ingress_controller.admin.traces import NO_STORE, asked_stores, no_span
 from ingress_controller.analysis.bottlenecks import Bottlenecks, bottlenecks
 from ingress_controller.analysis.compare import Comparison, TraceComparison, compare, compare_traces
 from ingress_controller.analysis.graph import Graph, graph
@@ -33,13 +34,13 @@ from ingress_controller.analysis.nodes import Nodes, nodes
 from ingress_controller.analysis.path import Path, path
 from ingress_controller.analysis.queries.groups import ROWS_MAX, By, Question, Sort
 from ingress_controller.analysis.queries.hops import SLACK_NS, Filters
+from ingress_controller.peers.peer import Answer
+from ingress_controller.peers.stores import Answered, Stores
 from ingress_controller.traces.span import Span
 from ingress_controller.traces.store.queries import QuestionTooLargeError, spans_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from ingress_controller.traces.store.store import Store
 
 LIMIT = 20  # groups where nothing is said: a screen of them
 KINDS = 5  # kinds of requests whose bottlenecks are looked for, where nothing is said
@@ -47,26 +48,28 @@ KINDS_MAX = 20  # each is some hundred traces
 EARLIER_S_MAX = 86_400.0 * 365  # from one window of a comparison to the other
 
 _FILTERS = tuple(Filters.__struct_fields__)
-_UNIX_NS_MAX = 2**63 - 1
 
 
-class NotHereError(Exception):
-    """A 404: the store does not have it; the message says what is missing."""
+class NotHere(Answer, frozen=True):
+    """There is no span of that trace."""
+
+    trace_id: str
 
 
 class Asked(NamedTuple):
-    """A report that is wanted: what to ask, and the time whose spans it needs."""
+    """A report that is wanted: what to ask, and the time, or the traces, whose spans it needs."""
 
-    report: Callable[["DuckDBPyConnection"], msgspec.Struct]
+    report: Callable[["DuckDBPyConnection"], Answer]
     start_ns: int = 0
-    end_ns: int = _UNIX_NS_MAX
+    end_ns: int = 0
+    trace_ids: tuple[str, ...] = ()
 
 
 class AnalysisApi:
-    """Serves the reports from `store`, if there is one."""
+    """Serves the reports from `stores`, if there is one here."""
 
-    def __init__(self, store: "Store | None") -> None:
-        self._store = store
+    def __init__(self, stores: Stores | None) -> None:
+        self._stores = stores
 
     def add_to(self, app: web.Application) -> None:
         """Adds a route for each of `REPORTS`."""
@@ -79,20 +82,24 @@ class AnalysisApi:
             return refusal(
                 404, f'There is no report "{cut(name)}"; there are {", ".join(REPORTS)}.'
             )
-        if self._store is None:
+        if self._stores is None:
             return refusal(404, NO_STORE)
         try:
             asked = read(name, list(request.query.items()))
-            found = await self._store.ask(
-                asked.report, start_ns=asked.start_ns, end_ns=asked.end_ns
-            )
+            found, peers = await _asked(asked_stores(self._stores, request.query), asked)
         except ParameterError as err:
             return refused(err)
-        except NotHereError as err:
-            return refusal(404, str(err))
         except QuestionTooLargeError as err:
             return refusal(503, f"{err}; ask for a shorter time.")
-        return answer(found)
+        if isinstance(found, NotHere):
+            return refusal(404, no_span(found.trace_id, peers))
+        return answer(msgspec.structs.replace(found, peers=peers))
+
+
+async def _asked(stores: Stores, asked: Asked) -> Answered[Answer]:
+    if asked.trace_ids:
+        return await stores.of_traces(asked.report, asked.trace_ids)
+    return await stores.report(asked.report, asked.start_ns, asked.end_ns)
 
 
 def read(name: str, parameters: Sequence[tuple[str, str]]) -> Asked:
@@ -102,7 +109,7 @@ def read(name: str, parameters: Sequence[tuple[str, str]]) -> Asked:
         ParameterError: one of them is unknown, is there twice, or cannot be read.
     """
     report = REPORTS[name]
-    return report.read(given_once(parameters, report.parameters))
+    return report.read(given_once(parameters, (*report.parameters, PEERS)))
 
 
 def _latency(given: dict[str, str]) -> Asked:
@@ -130,9 +137,8 @@ def _compare(given: dict[str, str]) -> Asked:
     if "before" in given or "after" in given:
         before, after = _trace_id(given, "before"), _trace_id(given, "after")
         return Asked(
-            lambda connection: compare_traces(
-                *(_spans(connection, trace_id) for trace_id in (before, after))
-            )
+            lambda connection: _of_traces(connection, compare_traces, before, after),
+            trace_ids=(before, after),
         )
     question, now = _question(given), _window(given)
     by_ns = now.end_ns - now.start_ns
@@ -145,7 +151,7 @@ def _compare(given: dict[str, str]) -> Asked:
 
 def _path(given: dict[str, str]) -> Asked:
     trace_id = _trace_id(given, "trace")
-    return Asked(lambda connection: path(_spans(connection, trace_id)))
+    return Asked(lambda connection: _of_traces(connection, path, trace_id), trace_ids=(trace_id,))
 
 
 class Report(NamedTuple):
@@ -182,7 +188,7 @@ REPORTS: Mapping[str, Report] = {
 """By their name in the URL; docs/ANALYSIS.md says what each is."""
 
 
-def _within(times: Window, report: Callable[["DuckDBPyConnection"], msgspec.Struct]) -> Asked:
+def _within(times: Window, report: Callable[["DuckDBPyConnection"], Answer]) -> Asked:
     return Asked(report, times.start_ns - SLACK_NS, times.end_ns + SLACK_NS)
 
 
@@ -213,8 +219,14 @@ def _trace_id(given: Mapping[str, str], name: str) -> str:
     return trace_id_of(name, given.get(name, ""))
 
 
-def _spans(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
-    spans = spans_of(connection, trace_id)
-    if not spans:
-        raise NotHereError(f"No span of trace {trace_id} is here: not recorded, or too old.")
-    return spans
+def _of_traces(
+    connection: "DuckDBPyConnection", report: Callable[..., Answer], *trace_ids: str
+) -> Answer:
+    """`report` of the spans of each of the traces."""
+    of_all: list[list[Span]] = []
+    for trace_id in trace_ids:
+        spans = spans_of(connection, trace_id)
+        if not spans:
+            return NotHere(trace_id)
+        of_all.append(spans)
+    return report(*of_all)

@@ -7,8 +7,8 @@ stable API (jaeger-idl, api_v3/query_service.proto).
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -23,31 +23,26 @@ from ingress_controller.admin.parameters import (
     trace_id_of,
     whole_number,
 )
-from ingress_controller.admin.traces import DURATION_S_MAX, NO_STORE
+from ingress_controller.admin.traces import DURATION_S_MAX, NO_STORE, asked_stores
+from ingress_controller.peers.peer import Peer, together, warnings
+from ingress_controller.peers.stores import Answered, Stores
 from ingress_controller.traces.jaeger_json import jaeger_trace, otlp_traces
 from ingress_controller.traces.span import Span, SpanKind
-from ingress_controller.traces.store.finding import find
 from ingress_controller.traces.store.queries import (
     TRACES_MAX,
     Field,
     QuestionTooLargeError,
     Search,
     calls,
-    operations,
-    services,
     spans_of,
 )
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-    from ingress_controller.traces.store.store import Store
 
 PREFIX = "/jaeger"
 LIMIT = 20  # traces where nothing is said, as there
 SPANS_MAX = 20_000  # of all traces of one answer; of those that do not fit the summaries are wrong
 
 _TAG = "query.attributes["
+_PEERS = web.RequestKey("peers", tuple[Peer, ...])
 _T = TypeVar("_T")
 _Handler = Callable[[web.Request], Any]
 
@@ -57,10 +52,10 @@ class NotFoundError(Exception):
 
 
 class JaegerApi:
-    """Answers from `store`, if there is one."""
+    """Answers from `stores`, if there is one here."""
 
-    def __init__(self, store: "Store | None") -> None:
-        self._store = store
+    def __init__(self, stores: Stores | None) -> None:
+        self._stores = stores
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -76,33 +71,39 @@ class JaegerApi:
         get(f"{PREFIX}/api/v3/traces", self._v3(self.traces_v3))
         get(f"{PREFIX}/api/v3/traces/{{id}}", self._v3(self.trace_v3))
 
-    async def services(self, _: web.Request) -> list[Any]:
-        return list(await self._ask(services))
+    async def services(self, request: web.Request) -> list[Any]:
+        return await self._ask(request, lambda stores: stores.services())
 
     async def operation_names(self, request: web.Request) -> list[Any]:
         service = request.match_info["service"]
-        found = await self._ask(lambda asked: operations(asked, service))
+        found = await self._ask(request, lambda stores: stores.operations(service))
         return sorted({name for name, _ in found})
 
     async def operations(self, request: web.Request) -> list[Any]:
         return await self._operations(request, "spanKind")
 
     async def traces(self, request: web.Request) -> list[Any]:
-        if ids := request.query.getall("traceID", []):
-            found = [await self._spans(text) for text in ids[:TRACES_MAX]]
+        if texts := request.query.getall("traceID", []):
+            ids = [trace_id_of("traceID", text) for text in texts[:TRACES_MAX]]
+            found = await self._traces(request, ids)
+            if not all(found):
+                raise NotFoundError("trace not found")
         else:
-            found = await self._search(read_search(request.query))
+            found = await self._search(request, read_search(request.query))
         return [jaeger_trace(spans) for spans in found]
 
     async def trace(self, request: web.Request) -> list[Any]:
-        return [jaeger_trace(await self._spans(request.match_info["id"]))]
+        return [jaeger_trace(await self._spans(request, request.match_info["id"]))]
 
     async def dependencies(self, request: web.Request) -> list[Any]:
         end_ns = _unix_ns(request.query, "endTs", 1_000_000, time.time_ns())
         text = request.query.get("lookback", str(int(SINCE_S * 1_000)))
         lookback_ms = whole_number("lookback", text, 0, 999_999_999)
         start_ns = max(0, end_ns - lookback_ms * 1_000_000)
-        found = await self._ask(lambda asked: calls(asked, start_ns, end_ns), start_ns, end_ns)
+        found = await self._ask(
+            request,
+            lambda stores: stores.report(lambda of: calls(of, start_ns, end_ns), start_ns, end_ns),
+        )
         return [
             {"parent": caller, "child": callee, "callCount": count}
             for caller, callee, count in found
@@ -115,10 +116,10 @@ class JaegerApi:
         return {"operations": await self._operations(request, "span_kind")}
 
     async def trace_v3(self, request: web.Request) -> Any:
-        return {"result": otlp_traces(await self._spans(request.match_info["id"]))}
+        return {"result": otlp_traces(await self._spans(request, request.match_info["id"]))}
 
     async def traces_v3(self, request: web.Request) -> Any:
-        found = await self._search(read_search_v3(request.query))
+        found = await self._search(request, read_search_v3(request.query))
         if not found:
             raise NotFoundError("No traces found")
         return {"result": otlp_traces(span for spans in found for span in spans)}
@@ -126,37 +127,45 @@ class JaegerApi:
     async def _operations(self, request: web.Request, kind_parameter: str) -> list[Any]:
         service = _required(request.query, "service")
         kind = request.query.get(kind_parameter, "")
-        found = await self._ask(lambda asked: operations(asked, service))
+        found = await self._ask(request, lambda stores: stores.operations(service))
         named = [{"name": name, "spanKind": _kind(kind)} for name, kind in found]
         return [one for one in named if kind in ("", one["spanKind"])]
 
-    async def _spans(self, text: str) -> list[Span]:
-        wanted = trace_id_of("traceID", text)
-        if spans := await self._ask(lambda asked: spans_of(asked, wanted)):
-            return spans
-        raise NotFoundError("trace not found")
+    async def _spans(self, request: web.Request, text: str) -> list[Span]:
+        [spans] = await self._traces(request, [trace_id_of("traceID", text)])
+        if not spans:
+            raise NotFoundError("trace not found")
+        return spans
 
-    async def _search(self, wanted: Search) -> list[list[Span]]:
-        if self._store is None:
-            raise NotFoundError(NO_STORE)
-        found, room = await find(self._store, wanted), SPANS_MAX
-        traces: list[list[Span]] = []
-        for summary in found:
+    async def _search(self, request: web.Request, wanted: Search) -> list[list[Span]]:
+        found = await self._ask(request, lambda stores: stores.find(wanted))
+        room = SPANS_MAX
+        ids: list[str] = []
+        for summary in found.traces:
             room -= summary.span_count
-            if traces and room < 0:
+            if ids and room < 0:
                 break
-            traces.append(await self._spans(summary.trace_id))
-        return traces
+            ids.append(summary.trace_id)
+        return await self._traces(request, ids)
+
+    async def _traces(self, request: web.Request, ids: Sequence[str]) -> list[list[Span]]:
+        """The spans of each."""
+        if not ids:
+            return []
+        return await self._ask(
+            request,
+            lambda stores: stores.of_traces(lambda of: [spans_of(of, one) for one in ids], ids),
+        )
 
     async def _ask(
-        self,
-        question: Callable[["DuckDBPyConnection"], _T],
-        start_ns: int = 0,
-        end_ns: int = 2**63 - 1,
+        self, request: web.Request, question: Callable[[Stores], Awaitable[Answered[_T]]]
     ) -> _T:
-        if self._store is None:
+        """The request remembers which replicas did not answer."""
+        if self._stores is None:
             raise NotFoundError(NO_STORE)
-        return await self._store.ask(question, start_ns=start_ns, end_ns=end_ns)
+        answered = await question(asked_stores(self._stores, request.query))
+        request[_PEERS] = together(request.get(_PEERS, ()), answered.peers)
+        return answered.answer
 
     def _old(self, handler: Callable[[web.Request], Any]) -> _Handler:
         """Jaeger's structuredResponse around lists; `total` is 0 for traces, as there."""
@@ -239,6 +248,8 @@ def _answering(
     async def answer(request: web.Request) -> web.Response:
         try:
             answered: web.Response = await respond(request)
+            for warning in warnings(request.get(_PEERS, ())):
+                answered.headers.add("Warning", warning)
         except ParameterError as err:
             return failed(400, str(err))
         except NotFoundError as err:

@@ -90,15 +90,20 @@ class LiveApi:
         )
         return merged(query, (Told(self._name, own), *others.told), others.peers)
 
-    async def ask_own(self, query: Query, at_ns: int | None = None) -> Live:
-        """The same of this replica; the event loop goes on meanwhile."""
+    async def ask_own(
+        self, query: Query, at_ns: int | None = None, *, is_of_memory: bool = False
+    ) -> Live:
+        """The same of this replica; the event loop goes on meanwhile. With `is_of_memory` the past
+        is only what is not in files yet."""
         async with self._questions:
             if at_ns is None:
                 return await asyncio.to_thread(self._ask, query)
             now = await asyncio.to_thread(self._ask, Query(limit=ROWS_MAX))
         if self._store is None:
             raise NoPastError
-        over = await self._store.ask(lambda asked: requests_at(asked, at_ns), end_ns=at_ns)
+        over = await self._store.ask(
+            lambda asked: requests_at(asked, at_ns), end_ns=at_ns, is_of_memory=is_of_memory
+        )
         return await asyncio.to_thread(live_at, query, at_ns, over, now)
 
     async def _others(self, asked: LiveAsked, *, of_all: bool) -> Asked[Live]:

@@ -57,20 +57,20 @@ def document(version: str) -> dict[str, Any]:
             "/api/traces/{id}": _get(
                 "One trace, as far as its spans are here.",
                 trace,
-                [_parameter("id", _TRACE_ID, place="path")],
+                [_parameter("id", _TRACE_ID, place="path"), _PEERS],
                 errors=(400, 404, 503),
             ),
             "/api/values": _get(
                 "What spans say, to search for.",
                 values,
-                [_parameter("of", {"enum": COLUMNS}, is_required=True), *_WINDOW],
+                [_parameter("of", {"enum": COLUMNS}, is_required=True), *_WINDOW, _PEERS],
                 errors=(400, 404, 503),
             ),
             **{
                 f"/api/analysis/{name}": _get(
                     report.summary,
                     schema,
-                    _of_analysis(report.parameters),
+                    [*_of_analysis(report.parameters), _PEERS],
                     errors=(400, 404, 503),
                 )
                 for (name, report), schema in zip(REPORTS.items(), analyses, strict=True)
@@ -162,6 +162,7 @@ _SEARCH = [
     _parameter("error", {"enum": ["true", "false"]}),
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": TRACES_MAX}),
     *_WINDOW,
+    _PEERS,
 ]
 _TRACE_ID = {"type": "string", "pattern": "^[0-9a-f]{31}[1-9a-f]$"}  # not all may be 0
 _DEPENDENT = ("from", "to", "before", "after")

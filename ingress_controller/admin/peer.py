@@ -5,6 +5,7 @@ many wait, are bounded.
 """
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
@@ -12,9 +13,23 @@ from aiohttp import web
 from ingress_controller.admin.live import LiveApi, NoPastError
 from ingress_controller.admin.parameters import HEADERS, refusal
 from ingress_controller.admin.traces import NO_STORE
-from ingress_controller.peers.peer import INSTANCE_HEADER, NAME_HEADER, Identity
-from ingress_controller.peers.questions import PATH, QUESTION_BYTES_MAX, Question
-from ingress_controller.traces.store.queries import QuestionTooLargeError
+from ingress_controller.peers.peer import (
+    INSTANCE_HEADER,
+    NAME_HEADER,
+    STORE_HEADER,
+    Identity,
+)
+from ingress_controller.peers.questions import (
+    PATH,
+    QUESTION_BYTES_MAX,
+    LiveAsked,
+    Question,
+    of_store,
+)
+from ingress_controller.traces.store.queries import QuestionTooLargeError, TooMuchToHandOverError
+
+if TYPE_CHECKING:
+    from ingress_controller.traces.store.store import Store
 
 QUESTIONS_MAX = 64
 """Of other replicas at once; more get a 503. One of who has given up goes on to its end."""
@@ -26,12 +41,13 @@ _JSON = "application/json"
 
 
 class PeerApi:
-    """Answers as `own`, of what `live` has."""
+    """Answers as `own`, of what `live` and `store` have."""
 
-    def __init__(self, own: Identity, live: LiveApi) -> None:
+    def __init__(self, own: Identity, live: LiveApi, store: "Store | None") -> None:
         self._headers = HEADERS | {INSTANCE_HEADER: own.id, NAME_HEADER: own.name}
         self._own = own
         self._live = live
+        self._store = store
         self._questions = 0
 
     def add_to(self, app: web.Application) -> None:
@@ -51,7 +67,7 @@ class PeerApi:
             return refusal(408, f"The question did not come within {QUESTION_S_MAX:g} s.")
         except NoPastError:
             return refusal(404, NO_STORE)
-        except QuestionTooLargeError as err:
+        except (QuestionTooLargeError, TooMuchToHandOverError) as err:
             return refusal(503, f"{err}.")
         finally:
             self._questions -= 1
@@ -63,11 +79,25 @@ class PeerApi:
             question = _question(await _body(request))
         except msgspec.MsgspecError:
             return refusal(400, "The question is not known here; another version of Spanway asks.")
-        return self._answer(await self._told(question))
+        store = request.headers.get(STORE_HEADER)
+        has_same_files = bool(store) and store == self._own.store
+        return self._answer(await self._told(question, is_of_memory=has_same_files))
 
-    async def _told(self, question: Question) -> bytes:
-        live = await self._live.ask_own(question.query, question.at_ns)
-        return await asyncio.to_thread(msgspec.json.encode, live)
+    async def _told(self, question: Question, *, is_of_memory: bool) -> bytes:
+        """`is_of_memory`: the asker has the same files."""
+        if isinstance(question, LiveAsked):
+            told: Any = await self._live.ask_own(
+                question.query, question.at_ns, is_of_memory=is_of_memory
+            )
+        elif self._store is None:
+            raise NoPastError
+        else:
+            of = of_store(question)
+            told = await self._store.ask(
+                of.ask, start_ns=of.start_ns, end_ns=of.end_ns, is_of_memory=is_of_memory
+            )
+        is_file = isinstance(told, bytes)
+        return told if is_file else await asyncio.to_thread(msgspec.json.encode, told)
 
     def _answer(self, body: bytes) -> web.Response:
         return web.Response(body=body, content_type=_JSON, headers=self._headers)

@@ -31,6 +31,7 @@ from ingress_controller.delegated.tokens import Tokens
 from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
+from ingress_controller.peers.stores import Stores
 from ingress_controller.reconcile import Outcome
 from ingress_controller.routing.explaining import Match
 from ingress_controller.serving import (
@@ -68,7 +69,7 @@ Spanway {version}: a browser gets the web page here
 /api/config     the settings in force, without secrets
 /api/openapi.json   all of this, for machines
 
-Several replicas answer as one for /api/live; peers=false is this one alone.
+Several replicas answer as one for live requests and traces; peers=false is this one alone.
 """
 
 _SCRAPES_MAX = 2  # at once; each may hold tens of megabytes, and Prometheus asks one at a time
@@ -251,10 +252,11 @@ def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
     live = LiveApi(state.live, state.store, peers=state.peers, name=state.own.name)
     app.router.add_get("/api/live", live.serve)
-    PeerApi(state.own, live).add_to(app)
-    store = state.store
-    for api in (TracesApi(store), AnalysisApi(store), JaegerApi(store), OtlpReceiver(store)):
+    PeerApi(state.own, live, state.store).add_to(app)
+    stores = Stores(state.store, state.peers) if state.store is not None else None
+    for api in (TracesApi(stores), AnalysisApi(stores), JaegerApi(stores)):
         api.add_to(app)
+    OtlpReceiver(state.store).add_to(app)
     app.router.add_get("/api/stats", json(lambda: state.stats))
     app.router.add_get(
         "/api/config", json(lambda: {"version": state.version, "groups": state.config})

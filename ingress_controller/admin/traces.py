@@ -5,16 +5,18 @@ Rules: a question to the store runs on a thread, a few at once, for a bounded ti
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from ingress_controller.admin.parameters import (
+    PEERS,
     WINDOW,
     ParameterError,
     Window,
     answer,
+    asks_peers,
     cut,
     duration_ns,
     given_once,
@@ -24,8 +26,9 @@ from ingress_controller.admin.parameters import (
     whole_number,
     window,
 )
+from ingress_controller.peers.peer import Answer, Peer, missing
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.span import Span
-from ingress_controller.traces.store.finding import find
 from ingress_controller.traces.store.queries import (
     SPANS_MAX,
     TRACES_MAX,
@@ -34,11 +37,7 @@ from ingress_controller.traces.store.queries import (
     Search,
     TraceSummary,
     spans_of,
-    values,
 )
-
-if TYPE_CHECKING:
-    from ingress_controller.traces.store.store import Store
 
 LIMIT = 20  # traces where nothing is said; Jaeger's page, too
 DURATION_S_MAX = 86_400.0 * 30  # of what is asked for; WebSocket connections last for days
@@ -52,6 +51,7 @@ _OTHERS = (
     "max_duration",
     "error",
     "limit",
+    PEERS,
     *WINDOW,
 )
 _FIELDS = {field.name.lower(): field for field in Field}
@@ -91,7 +91,7 @@ class ShownEvent(msgspec.Struct, frozen=True):
     attributes: Mapping[str, Any]
 
 
-class ShownTrace(msgspec.Struct, frozen=True):
+class ShownTrace(Answer, frozen=True):
     """One trace, its spans in the order of their start. `is_cut`: it has more than are shown."""
 
     trace_id: str
@@ -103,7 +103,7 @@ class ShownTrace(msgspec.Struct, frozen=True):
     spans: tuple[ShownSpan, ...]
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(Answer, frozen=True):
     """The newest traces that fit, and the time that was searched. `is_cut`: there may be more."""
 
     traces: tuple[TraceSummary, ...]
@@ -112,7 +112,7 @@ class Found(msgspec.Struct, frozen=True):
     to_unix_us: int
 
 
-class Values(msgspec.Struct, frozen=True):
+class Values(Answer, frozen=True):
     """What spans say of `of`, most often said first."""
 
     of: str
@@ -120,10 +120,10 @@ class Values(msgspec.Struct, frozen=True):
 
 
 class TracesApi:
-    """Serves them from `store`, if there is one."""
+    """Serves them from `stores`, if there is one here."""
 
-    def __init__(self, store: "Store | None") -> None:
-        self._store = store
+    def __init__(self, stores: Stores | None) -> None:
+        self._stores = stores
 
     def add_to(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -133,50 +133,63 @@ class TracesApi:
 
     async def search(self, request: web.Request) -> web.Response:
         """Summaries of the newest traces that fit."""
-        if self._store is None:
+        if self._stores is None:
             return refusal(404, NO_STORE)
         try:
             wanted = read_search(request.query.items())
-            found = await find(self._store, wanted)
+            found, peers = await asked_stores(self._stores, request.query).find(wanted)
         except ParameterError as err:
             return refused(err)
         except QuestionTooLargeError as err:
             return refusal(503, f"{err}; search a shorter time, or for more.")
         times = (wanted.start_ns // 1_000, wanted.end_ns // 1_000)
-        return answer(Found(tuple(found), len(found) >= wanted.limit, *times))
+        return answer(Found(tuple(found.traces), found.is_cut, *times, peers=peers))
 
     async def trace(self, request: web.Request) -> web.Response:
-        """One trace, as far as its spans came here."""
-        if self._store is None:
+        """One trace, as far as its spans came to one of the replicas."""
+        if self._stores is None:
             return refusal(404, NO_STORE)
         try:
             wanted = trace_id_of("id", request.match_info["id"])
-            spans = await self._store.ask(lambda connection: spans_of(connection, wanted))
+            spans, peers = await asked_stores(self._stores, request.query).of_traces(
+                lambda of: spans_of(of, wanted), [wanted]
+            )
         except ParameterError as err:
             return refused(err)
         except QuestionTooLargeError as err:
             return refusal(503, f"{err}; try again later.")
         if not spans:
-            return refusal(404, f"No span of trace {wanted} is here: not recorded, or too old.")
-        return answer(shown_trace(spans))
+            return refusal(404, no_span(wanted, peers))
+        return answer(msgspec.structs.replace(shown_trace(spans), peers=peers))
 
     async def values(self, request: web.Request) -> web.Response:
         """What can be written for `service` and the like."""
-        if self._store is None:
+        if self._stores is None:
             return refusal(404, NO_STORE)
         try:
-            given = given_once(request.query.items(), ["of", *WINDOW])
+            given = given_once(request.query.items(), ["of", *WINDOW, PEERS])
             times, field = window(given), _field(given.get("of", ""))
-            found = await self._store.ask(
-                lambda connection: values(connection, field, *times),
-                start_ns=times.start_ns,
-                end_ns=times.end_ns,
-            )
+            found, peers = await asked_stores(self._stores, given).values(field, *times)
         except ParameterError as err:
             return refused(err)
         except QuestionTooLargeError as err:
             return refusal(503, f"{err}; ask for a shorter time.")
-        return answer(Values(given["of"], tuple(found)))
+        return answer(Values(given["of"], tuple(found), peers=peers))
+
+
+def asked_stores(stores: Stores, given: Mapping[str, str]) -> Stores:
+    """Those of all replicas, or with `peers=false` this one's.
+
+    Raises:
+        ParameterError: it says something else.
+    """
+    return stores if asks_peers(given) else stores.only_own()
+
+
+def no_span(trace_id: str, peers: Iterable[Peer]) -> str:
+    """What is said of a trace that is not there."""
+    sentences = [f"No span of trace {trace_id} is here: not recorded, or too old."]
+    return " ".join((*sentences, *missing(peers)))
 
 
 def read_search(parameters: Iterable[tuple[str, str]]) -> Search:

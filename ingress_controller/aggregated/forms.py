@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ingress_controller.aggregated.kinds import API_VERSION, Kind
 from ingress_controller.aggregated.status_error import StatusError, bad_request
+from ingress_controller.peers.peer import Peer, warnings
 
 T = TypeVar("T")
 
@@ -80,9 +81,12 @@ def writer(kind: Kind[T], request: web.Request, instance: str) -> "Writer[T]":
     )
 
 
-def json_response(content: Mapping[str, Any]) -> web.Response:
-    """The answer over HTTP."""
-    return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+def json_response(content: Mapping[str, Any], peers: Iterable[Peer] = ()) -> web.Response:
+    """The answer over HTTP; of other replicas that did not answer kubectl warns."""
+    response = web.Response(body=msgspec.json.encode(content), content_type="application/json")
+    for warning in warnings(peers):
+        response.headers.add("Warning", warning)
+    return response
 
 
 class Writer(Generic[T]):

@@ -6,7 +6,6 @@ report has.
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -16,23 +15,22 @@ from ingress_controller.aggregated.status_error import StatusError, bad_request,
 from ingress_controller.analysis.measures import Window
 from ingress_controller.analysis.nodes import nodes
 from ingress_controller.analysis.queries.hops import SLACK_NS, Filters
+from ingress_controller.peers.peer import Peer
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.queries import QuestionTooLargeError
 
-if TYPE_CHECKING:
-    from ingress_controller.traces.store.store import Store
-
-_UNSEEN = f"in the last {WINDOW_S / 60:g} minutes no request of this Spanway ended on it"
+_UNSEEN = f"in the last {WINDOW_S / 60:g} minutes no request of Spanway ended on it"
 
 
 class NodePerformances:
-    """Answers by the traces in `store`, which is that of `instance`."""
+    """Answers as `instance`, by the traces in `stores`."""
 
     kind = NODE_PERFORMANCE
 
     def __init__(
-        self, store: "Store", instance: str, clock: Callable[[], int] = time.time_ns
+        self, stores: Stores, instance: str, clock: Callable[[], int] = time.time_ns
     ) -> None:
-        self._store = store
+        self._stores = stores
         self._instance = instance
         self._clock = clock
 
@@ -46,10 +44,11 @@ class NodePerformances:
             StatusError: nothing is known of it, or it takes too long to find out.
         """
         made = writer(NODE_PERFORMANCE, request, self._instance)
-        found = [node for node in await self._nodes() if node.row.name == name]
+        nodes, peers = await self._nodes()
+        found = [node for node in nodes if node.row.name == name]
         if not found:
             raise not_found(NODE_PERFORMANCE.plural, name, _UNSEEN)
-        return json_response(made.one(found[0], _version()))
+        return json_response(made.one(found[0], _version()), peers)
 
     async def list(self, request: web.Request, namespace: str) -> web.StreamResponse:  # noqa: ARG002
         """All of them, the busiest first.
@@ -61,23 +60,25 @@ class NodePerformances:
             if request.query.get(selector):
                 raise bad_request(f"{selector}: nodes are not selected here; name one, or none.")
         made = writer(NODE_PERFORMANCE, request, self._instance)
-        return json_response(made.many(await self._nodes(), _version()))
+        nodes, peers = await self._nodes()
+        return json_response(made.many(nodes, _version()), peers)
 
-    async def _nodes(self) -> tuple[Node, ...]:
+    async def _nodes(self) -> tuple[tuple[Node, ...], tuple[Peer, ...]]:
         now_ns = self._clock()
         window = Window(now_ns - int(WINDOW_S * 1e9), now_ns + 1)
         try:
-            found = await self._store.ask(
+            found, peers = await self._stores.report(
                 lambda connection: nodes(connection, window, Filters(), 0),
-                start_ns=window.start_ns - SLACK_NS,
-                end_ns=window.end_ns + SLACK_NS,
+                window.start_ns - SLACK_NS,
+                window.end_ns + SLACK_NS,
             )
         except QuestionTooLargeError as err:
             raise StatusError(503, "ServiceUnavailable", str(err)) from err
-        return tuple(
+        found_nodes = (
             Node(row, tuple(one for one in found.findings if one.node == row.name))
             for row in found.rows
         )
+        return tuple(found_nodes), peers
 
 
 def _version() -> str:

@@ -28,6 +28,7 @@ from ingress_controller.analysis.queries.slowest import (
     concurrency,
     entry_groups,
 )
+from ingress_controller.peers.peer import Answer
 from ingress_controller.traces.drawing import duration_text
 from ingress_controller.traces.tree import tree
 
@@ -120,7 +121,7 @@ class Slowness(msgspec.Struct, frozen=True):
     slow_trace_ids: tuple[str, ...]
 
 
-class Bottlenecks(msgspec.Struct, frozen=True):
+class Bottlenecks(Answer, frozen=True):
     """`requests` by the time that they took in all, the most first."""
 
     basis: Basis

@@ -19,6 +19,7 @@ from ingress_controller.analysis.latency import spread
 from ingress_controller.analysis.measures import NS_PER_US, Basis, Part, Spread, Window, name_of
 from ingress_controller.analysis.queries.groups import ROWS_MAX, Group, Question, groups
 from ingress_controller.analysis.queries.hops import look
+from ingress_controller.peers.peer import Answer
 from ingress_controller.traces.span import Span
 from ingress_controller.traces.tree import tree
 
@@ -72,7 +73,7 @@ class Changed(msgspec.Struct, frozen=True):
     p99_change_us: int | None
 
 
-class Comparison(msgspec.Struct, frozen=True, tag_field="of", tag="windows"):
+class Comparison(Answer, frozen=True, tag_field="of", tag="windows"):
     """`rows` by what they cost: the change of the median times the requests now, slower ones
     first."""
 
@@ -93,7 +94,7 @@ class TraceChange(msgspec.Struct, frozen=True):
     change_us: int
 
 
-class TraceComparison(msgspec.Struct, frozen=True, tag_field="of", tag="traces"):
+class TraceComparison(Answer, frozen=True, tag_field="of", tag="traces"):
     """Two traces; what changed of all contributors sums to the change of the duration."""
 
     before_us: int
@@ -112,7 +113,7 @@ def compare(
     sides = []
     for window in (earlier, now):
         basis = look(connection, window)
-        sides.append((basis, groups(connection, window, every)[0]))
+        sides.append((basis, groups(connection, window, every, basis.traces_one_of)[0]))
     return comparison(*sides[0], *sides[1], limit=question.limit)
 
 

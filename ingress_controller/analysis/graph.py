@@ -23,6 +23,7 @@ from ingress_controller.analysis.queries.arrows import (
     served,
 )
 from ingress_controller.analysis.queries.hops import Filters, look
+from ingress_controller.peers.peer import Answer
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,7 +68,7 @@ class Arrow(msgspec.Struct, frozen=True):
     shares: Shares | None
 
 
-class Graph(msgspec.Struct, frozen=True):
+class Graph(Answer, frozen=True):
     """Arrows by requests, the busiest first."""
 
     basis: Basis

@@ -20,6 +20,7 @@ from ingress_controller.analysis.measures import (
 )
 from ingress_controller.analysis.queries.groups import Bin, By, Group, Question, groups, series_of
 from ingress_controller.analysis.queries.hops import look
+from ingress_controller.peers.peer import Answer
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -41,7 +42,7 @@ class LatencyRow(msgspec.Struct, frozen=True):
     series: Series | None = None
 
 
-class Latency(msgspec.Struct, frozen=True):
+class Latency(Answer, frozen=True):
     """`rows` in the order that was asked for, of `group_count` groups. `all` is None if there was
     no request; of phases and operations it is of all of them, one after the other."""
 
@@ -56,7 +57,7 @@ class Latency(msgspec.Struct, frozen=True):
 def latency(connection: "DuckDBPyConnection", window: Window, question: Question) -> Latency:
     """Asks and answers; for a thread."""
     basis = look(connection, window)
-    found, group_count = groups(connection, window, question)
+    found, group_count = groups(connection, window, question, basis.traces_one_of)
     points = series_of(connection, window, question.bins, found) if question.bins else []
     return latency_of(basis, question, (found, group_count), points)
 
@@ -68,8 +69,7 @@ def latency_of(
     points: Sequence[Bin],
 ) -> Latency:
     """The report, of the answers: groups and how many there are, and their bins."""
-    # Operations are looked at in all traces.
-    scale = 1 if question.by is By.OPERATION else basis.traces_one_of
+    scale = basis.traces_one_of
     rows = []
     for group in found[0]:
         own = [point.row for point in points if point.labels == group.labels]

@@ -39,6 +39,7 @@ from ingress_controller.analysis.queries.nodes import (
     node_groups,
     resent,
 )
+from ingress_controller.peers.peer import Answer
 from ingress_controller.plural import counted
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class NodeRow(msgspec.Struct, frozen=True):
     series: NodeSeries | None = None
 
 
-class Nodes(msgspec.Struct, frozen=True):
+class Nodes(Answer, frozen=True):
     """`rows` by requests, the busiest first."""
 
     basis: Basis

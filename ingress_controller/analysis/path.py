@@ -6,6 +6,7 @@ import msgspec
 
 from ingress_controller.analysis.contributors import contributions
 from ingress_controller.analysis.measures import NS_PER_US, Part
+from ingress_controller.peers.peer import Answer
 from ingress_controller.traces.span import Span
 from ingress_controller.traces.tree import tree
 
@@ -29,7 +30,7 @@ class PathPart(msgspec.Struct, frozen=True):
     share: float
 
 
-class Path(msgspec.Struct, frozen=True):
+class Path(Answer, frozen=True):
     """`steps` in order of time, without a gap; `parts` the largest first.
 
     `moved_ns` says by how much spans of called services – with all below – were moved, by span id,

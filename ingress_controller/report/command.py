@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,8 @@ from ingress_controller.analysis.latency import Latency
 from ingress_controller.analysis.nodes import Nodes
 from ingress_controller.analysis.path import Path
 from ingress_controller.arguments import SettingsError, StartError
-from ingress_controller.readable import printable_json
+from ingress_controller.peers.peer import missing
+from ingress_controller.readable import printable, printable_json
 from ingress_controller.report.text import (
     WIDTH_MIN,
     bottlenecks_text,
@@ -77,7 +79,9 @@ def report(client: AdminClient, name: str, question: Mapping[str, str], *, is_js
         return 0
     kind, text = _TEXTS[name]
     width = max(WIDTH_MIN, shutil.get_terminal_size((COLUMNS, 24)).columns)
-    print(text(msgspec.json.decode(body, type=kind), width), end="")
+    told = msgspec.json.decode(body, type=kind)
+    gaps = (f"\n{textwrap.fill(printable(sentence), width)}\n" for sentence in missing(told.peers))
+    print(text(told, width), *gaps, sep="", end="")
     return 0
 
 

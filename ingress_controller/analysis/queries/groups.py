@@ -70,9 +70,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def groups(
-    connection: "DuckDBPyConnection", window: Window, question: Question
+    connection: "DuckDBPyConnection", window: Window, question: Question, one_of: int
 ) -> tuple[list[Group], int]:
-    """The group of all, then those that are asked for, and how many there are.
+    """The group of all, then those that are asked for, and how many there are; of one in `one_of`
+    traces, as the table `hops` is.
 
     Of operations all filters but `service`, which is the one that made the spans, are left out.
     """
@@ -81,7 +82,7 @@ def groups(
     parameters: dict[str, Any] = msgspec.structs.asdict(question.filters)
     if question.by is By.OPERATION:
         bounds = {"start_ns": window.start_ns, "end_ns": window.end_ns}
-        parameters = {**bounds, "service": question.filters.service}
+        parameters = {**bounds, "service": question.filters.service, "one_of": one_of}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE samples AS {sample}", parameters)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE grouped AS {_GROUPED}")
     [(count,)] = connection.execute("SELECT count(*) - 1 FROM grouped").fetchall()
@@ -155,6 +156,7 @@ _DIMENSIONS = {
     By.OPERATION: _Dimension(
         "{'service': service, 'operation': name}",
         """start_ns >= $start_ns AND start_ns < $end_ns
+           AND trace_lo % $one_of = 0
            AND scope IS DISTINCT FROM 'spanway' AND ($service IS NULL OR service = $service)""",
         _OPERATIONS,
     ),

@@ -35,15 +35,16 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 def count_spans(connection: "DuckDBPyConnection", window: Window) -> Basis:
     """What there is in a window, before it is looked at."""
     bounds = {"start_ns": window.start_ns, "end_ns": window.end_ns}
-    [(count,)] = connection.execute(_COUNT, bounds).fetchall()
+    [(count, one_of)] = connection.execute(_COUNT, bounds).fetchall()
     end_unix_ms = -(-window.end_ns // 1_000_000)  # a window is never empty, nor is its basis
-    return Basis(window.start_ns // 1_000_000, end_unix_ms, count)
+    return Basis(window.start_ns // 1_000_000, end_unix_ms, count * one_of, one_of)
 
 
 def look(connection: "DuckDBPyConnection", window: Window) -> Basis:
     """Makes the table `hops` of a window; it takes the place of one that was there."""
     basis = count_spans(connection, window)
-    one_of = max(1, -(-basis.span_count // SPANS_MAX))
+    span_count = basis.span_count // basis.traces_one_of
+    one_of = basis.traces_one_of * max(1, -(-span_count // SPANS_MAX))
     bounds = {
         "start_ns": window.start_ns,
         "end_ns": window.end_ns,
@@ -65,7 +66,10 @@ FILTERED = """
 """
 """A condition on `hops`; its parameters are the fields of `Filters`."""
 
-_COUNT = "SELECT count(*) FROM spans WHERE start_ns >= $start_ns AND start_ns < $end_ns"
+_COUNT = """
+SELECT count(*), (SELECT one_of FROM thinned) FROM spans
+WHERE start_ns >= $start_ns AND start_ns < $end_ns
+"""
 
 _HOPS = """
 CREATE OR REPLACE TEMP TABLE hops AS

@@ -177,7 +177,8 @@ GROUP BY trace_hi, trace_lo
 """
 
 _ENTRY_GROUPS = """
-SELECT entry.service, entry.operation, count(*), quantile_disc(duration_ns, 0.5),
+SELECT entry.service, entry.operation, count(*) * (SELECT one_of FROM thinned),
+  quantile_disc(duration_ns, 0.5),
   quantile_disc(duration_ns, 0.99)
 FROM entries
 GROUP BY entry
@@ -228,7 +229,9 @@ counted AS (
     ORDER BY at_ns, step ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS in_flight
   FROM events
 )
-SELECT duration_ns, greatest(1, in_flight)::BIGINT AS in_flight FROM counted WHERE step = 1
+SELECT duration_ns,
+  (1 + (greatest(1, in_flight) - 1) * (SELECT one_of FROM thinned))::BIGINT AS in_flight
+FROM counted WHERE step = 1
 """
 
 _GROWTH = """

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # some 60 ms and 40 MB, which who has no store does without
 TRACES_MAX = 1_000
 """Of one answer. Jaeger's page asks for 20 and lets choose up to 1,500."""
 
+PARTS_MAX = 10_000
+"""Traces that fit in part, of one replica's answer to another: some 400 KB."""
+
 SPANS_MAX = 100_000
 """Of one trace; more are left out, the last ones. Jaeger's page becomes slow at 50,000."""
 
@@ -34,6 +37,13 @@ class QuestionTooLargeError(Exception):
 
     def __init__(self, question_s: float) -> None:
         super().__init__(f"the answer takes longer than {question_s:g} s, or too much memory")
+
+
+class TooMuchToHandOverError(Exception):
+    """Spans for another replica; the message is for that."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(f"it has more than {bytes_max >> 20} MiB of spans for this")
 
 
 class Field(StrEnum):
@@ -99,11 +109,13 @@ class TraceSummary(msgspec.Struct, frozen=True):
 
 
 class Match(NamedTuple):
-    """A trace that fits; `start_ns` is that of its newest span that matched."""
+    """A trace that fits; `start_ns` is that of its newest span that matched. Of a part of one that
+    fits in part, `held` has a bit for each condition that holds."""
 
     trace_hi: int
     trace_lo: int
     start_ns: int
+    held: int = 0
 
 
 def matches(connection: "DuckDBPyConnection", wanted: Search, start_ns: int) -> list[Match]:
@@ -120,15 +132,48 @@ def matches(connection: "DuckDBPyConnection", wanted: Search, start_ns: int) -> 
     return [Match(*row) for row in connection.execute(statement, parameters | times).fetchall()]
 
 
+def condition_count(wanted: Search) -> int:
+    """How many bits `Match.held` has."""
+    return len(_conditions(wanted, ())[0])
+
+
+def parts(connection: "DuckDBPyConnection", wanted: Search, start_ns: int) -> list[Match]:
+    """The newest traces for which some conditions hold here and others do not, at most `PARTS_MAX`:
+    where the others hold may be another replica."""
+    columns = [column[0] for column in connection.execute(_COLUMNS).description]
+    conditions, parameters = _conditions(wanted, columns)
+    if len(conditions) < 2:  # noqa: PLR2004 - one holds or does not
+        return []
+    held = [f"coalesce(bool_or{one}, false)::BIGINT * {1 << n}" for n, one in enumerate(conditions)]
+    statement = _PARTS.format(
+        held=" + ".join(held),
+        where=" OR ".join(conditions),
+        having=" AND ".join(["true", *_of_traces(wanted)]),
+    )
+    bounds = {"start_ns": start_ns, "end_ns": wanted.end_ns}
+    others = {"all": (1 << len(conditions)) - 1, "limit": PARTS_MAX}
+    return [
+        Match(*row)
+        for row in connection.execute(statement, parameters | bounds | others).fetchall()
+    ]
+
+
 def summaries(
-    connection: "DuckDBPyConnection", found: Sequence[Match], start_ns: int, end_ns: int
+    connection: "DuckDBPyConnection",
+    wanted: Search,
+    found: Sequence[Match],
+    times: tuple[int, int],
 ) -> list[TraceSummary]:
-    """Of these traces, by what of them began between the two times; the newest first."""
+    """Of these traces, by what of them began between the two times; the newest first, and without
+    those that do not fit when all of their spans are looked at."""
     los = [match.trace_lo for match in found]
-    parameters = {"los": los, "start_ns": start_ns, "end_ns": end_ns}
-    rows = connection.execute(_SUMMARIES, parameters).fetchall()
-    wanted = {(match.trace_hi, match.trace_lo) for match in found}
-    return [_summary(*row) for row in rows if row[:2] in wanted]
+    parameters: dict[str, Any] = {"los": los, "start_ns": times[0], "end_ns": times[1]}
+    if wanted.duration_ns_max is not None:
+        parameters["duration_max"] = wanted.duration_ns_max
+    statement = _SUMMARIES.format(having=" AND ".join(["true", *_of_traces(wanted)]))
+    rows = connection.execute(statement, parameters).fetchall()
+    ids = {match[:2] for match in found}
+    return [_summary(*row) for row in rows if row[:2] in ids]
 
 
 def spans_of(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
@@ -143,11 +188,12 @@ def spans_of(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
 
 def values(
     connection: "DuckDBPyConnection", field: Field | None, start_ns: int, end_ns: int
-) -> list[str]:
-    """What there is of a field, None for `Search.service`; those with the most spans first."""
+) -> list[tuple[str, int]]:
+    """What there is of a field, None for `Search.service`, and how many spans say it; those with
+    the most first."""
     column = _SERVICES if field is None else f'"{field}"'
     found = connection.execute(_VALUES.format(column=column), {"start": start_ns, "end": end_ns})
-    return [str(value) for (value,) in found.fetchall()]
+    return [(str(value), count) for value, count in found.fetchall()]
 
 
 def services(connection: "DuckDBPyConnection") -> list[str]:
@@ -248,9 +294,20 @@ ORDER BY max(start_ns) DESC
 LIMIT $limit
 """
 
+_PARTS = """
+SELECT trace_hi, trace_lo, max(start_ns), {held} AS held
+FROM spans
+WHERE start_ns BETWEEN $start_ns AND $end_ns AND ({where})
+GROUP BY trace_hi, trace_lo
+HAVING held < $all AND {having}
+ORDER BY max(start_ns) DESC
+LIMIT $limit
+"""
+
 _SERVICES = """unnest([service, "k8s.namespace.name" || '/' || "k8s.service.name"])"""
 _VALUES = f"""
-SELECT value FROM (SELECT {{column}} AS value FROM spans WHERE start_ns BETWEEN $start AND $end)
+SELECT value, count(*)
+FROM (SELECT {{column}} AS value FROM spans WHERE start_ns BETWEEN $start AND $end)
 WHERE value IS NOT NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT {VALUES_MAX}
 """
 
@@ -268,6 +325,7 @@ SELECT trace_hi, trace_lo, {_FIRST.format("name")}, {_FIRST.format("service")},
 FROM spans
 WHERE start_ns BETWEEN $start_ns AND $end_ns AND trace_lo IN (SELECT unnest($los::UBIGINT[]))
 GROUP BY ALL
+HAVING {{having}}
 ORDER BY min(start_ns) DESC
 """
 
@@ -277,7 +335,7 @@ ORDER BY start_ns, duration_ns DESC LIMIT $limit
 """
 
 _CALLS = f"""
-SELECT caller.service, callee.service, count(*)
+SELECT caller.service, callee.service, count(*) * (SELECT one_of FROM thinned)
 FROM spans AS callee JOIN spans AS caller ON callee.parent_id = caller.span_id
   AND callee.trace_hi = caller.trace_hi AND callee.trace_lo = caller.trace_lo
 WHERE callee.start_ns BETWEEN $start_ns AND $end_ns AND caller.service <> callee.service

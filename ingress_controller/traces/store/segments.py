@@ -7,6 +7,7 @@ small are merged; until the last of them is gone, a list beside the merged one s
 count, so that a crash at any moment neither loses a span nor has one twice.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -44,6 +45,7 @@ _SUFFIX = ".parquet"
 _UNFINISHED = ".unfinished"
 _REPLACED = ".replaced"
 _DAMAGED = ".damaged"
+_ID = ".id"
 
 
 class SegmentDamaged(Event, frozen=True):
@@ -80,6 +82,7 @@ class Segments:
         probe.touch(mode=0o600)
         probe.unlink()
         self._clear()
+        self.id = _id(self.directory)
 
     @property
     def all(self) -> list[Segment]:
@@ -190,6 +193,17 @@ class Segments:
                 for name in _lines(path):
                     (self.directory / name).unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
+
+
+def _id(directory: Path) -> str:
+    """What names the directory, whatever machine it is seen from: a word in a file there."""
+    path, unfinished = directory / _ID, directory / f"{uuid.uuid4().hex}{_UNFINISHED}"
+    if not path.exists():
+        _write_lines(unfinished, [uuid.uuid4().hex])
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            path.hardlink_to(unfinished)
+        unfinished.unlink()
+    return _lines(path)[0]
 
 
 def _named(schema: pa.Schema, is_of: Callable[[pa.DataType], bool]) -> list[str]:

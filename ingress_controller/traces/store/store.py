@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -22,6 +22,7 @@ import pyarrow as pa
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.traces.export.sender import DELIVERED, Answer, Outcome
 from ingress_controller.traces.export.thread import CallingThread
+from ingress_controller.traces.store.handing_over import Handed
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import (
     QUESTION_MEMORY_BYTES,
@@ -101,6 +102,11 @@ class Store:
                 sum(segment.size_bytes for segment in segments),
             )
 
+    @property
+    def id(self) -> str:
+        """Of the directory: processes that share one have the same. Empty where there is none."""
+        return self._segments.id if self._segments is not None else ""
+
     async def open(self) -> None:
         """Nothing is to be done before the first spans."""
 
@@ -141,9 +147,13 @@ class Store:
         *,
         start_ns: int = 0,
         end_ns: int = _UNIX_NS_MAX,
+        also: Sequence[Handed] = (),
+        is_of_memory: bool = False,
     ) -> _T:
         """What `question` answers about the view `spans`, which has all that started between the
-        two times, in UTC nanoseconds, and perhaps more.
+        two times, in UTC nanoseconds, and perhaps more; and what other replicas have handed over,
+        `also`. How much that is thinned, and with it all, says the view `thinned`. With
+        `is_of_memory` what is in files is left out.
 
         It runs in a thread, a few at once. It must give what it is asked as parameters of a
         statement, never as a part of one; the connection can read the store's files and nothing
@@ -157,7 +167,9 @@ class Store:
             bound = asyncio.get_running_loop().call_later(self._limits.question_s, running.give_up)
 
             def work() -> _T:
-                with self.connection(start_ns, end_ns) as connection:
+                with self.connection(
+                    start_ns, end_ns, also=also, is_of_memory=is_of_memory
+                ) as connection:
                     return running.run(connection, question)
 
             try:
@@ -176,13 +188,19 @@ class Store:
 
     @contextmanager
     def connection(
-        self, start_ns: int = 0, end_ns: int = _UNIX_NS_MAX
+        self,
+        start_ns: int = 0,
+        end_ns: int = _UNIX_NS_MAX,
+        *,
+        also: Sequence[Handed] = (),
+        is_of_memory: bool = False,
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """What `ask` gives to a question. Blocks for some milliseconds."""
         with self._lock:
             self._gather()
             newest = pa.Table.from_batches(self._chunks) if self._chunks else None
-            segments = self._segments.within(start_ns, end_ns) if self._segments else []
+            files = None if is_of_memory else self._segments
+            segments = files.within(start_ns, end_ns) if files is not None else []
         connection = duckdb.connect(
             config={
                 "memory_limit": f"{QUESTION_MEMORY_BYTES}B",
@@ -192,7 +210,9 @@ class Store:
             }
         )
         try:
-            _define(connection, newest, segments)
+            _define(connection, newest, segments, also)
+            paths = ", ".join(_quoted(of.path) for of in also)
+            connection.execute(f"SET allowed_paths = [{paths}]")
             if self._segments is not None:
                 directory = _quoted(str(self._segments.directory))
                 connection.execute(f"SET allowed_directories = [{directory}]")
@@ -315,10 +335,14 @@ class _Running:
 
 
 def _define(
-    connection: duckdb.DuckDBPyConnection, newest: pa.Table | None, segments: Iterable[Segment]
+    connection: duckdb.DuckDBPyConnection,
+    newest: pa.Table | None,
+    segments: Iterable[Segment],
+    also: Iterable[Handed],
 ) -> None:
-    """The view `spans`. Only our own file names become a part of it: no statement that makes a view
-    takes parameters. Of files that have the same columns DuckDB opens one to know them."""
+    """The views `spans` and `thinned`. Only names of files of our own become a part of them: no
+    statement that makes a view takes parameters. Of files that have the same columns DuckDB opens
+    one to know them."""
     parts = []
     by_schema: defaultdict[str, list[str]] = defaultdict(list)
     for segment in segments:
@@ -327,7 +351,13 @@ def _define(
         connection.register("newest", EMPTY if newest is None else newest)
         parts.append("SELECT * FROM newest")
     parts += [f"SELECT * FROM read_parquet([{', '.join(paths)}])" for paths in by_schema.values()]
-    connection.execute("CREATE VIEW spans AS " + " UNION ALL BY NAME ".join(parts))
+    parts += [f"SELECT * FROM read_parquet([{_quoted(of.path)}])" for of in also]
+    one_of = max((of.traces_one_of for of in also), default=1)
+    where = f" WHERE trace_lo % {one_of} = 0" if one_of > 1 else ""
+    connection.execute(f"CREATE VIEW thinned AS SELECT {one_of} AS one_of")
+    connection.execute(
+        "CREATE VIEW spans AS " + " UNION ALL BY NAME ".join(part + where for part in parts)
+    )
 
 
 def _quoted(text: str) -> str:

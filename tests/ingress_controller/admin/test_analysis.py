@@ -11,6 +11,7 @@ from recorded import MS, START_NS, Recording, otlp
 from ingress_controller.admin.analysis import REPORTS, AnalysisApi, read
 from ingress_controller.admin.parameters import ParameterError
 from ingress_controller.arguments import REPORTS as COMMANDS
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.store import Store
 
@@ -33,7 +34,7 @@ async def store() -> Store:
 @pytest.fixture
 async def client(store: Store) -> AsyncIterator[Client]:
     app = web.Application()
-    AnalysisApi(store).add_to(app)
+    AnalysisApi(Stores(store)).add_to(app)
     async with TestClient(TestServer(app)) as client:
         yield client
 

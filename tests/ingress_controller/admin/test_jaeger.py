@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sample_spans import START_UNIX_NS, TRACE_ID, request
 
 from ingress_controller.admin.jaeger import JaegerApi
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.store import Store
 
@@ -32,7 +33,7 @@ async def client() -> AsyncIterator[Client]:
         callee.parent_span_id, callee.span_id = caller.span_id, caller.span_id[::-1]
     await store.add(sent.SerializeToString())
     app = web.Application()
-    JaegerApi(store).add_to(app)
+    JaegerApi(Stores(store)).add_to(app)
     async with TestClient(TestServer(app)) as client:
         yield client
 

@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sample_spans import START_UNIX_NS, TRACE_ID, attribute, request
 
 from ingress_controller.admin.traces import TracesApi
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.store import Store
 
@@ -25,7 +26,7 @@ def store() -> Store:
 @pytest.fixture
 async def client(store: Store) -> AsyncIterator[Client]:
     app = web.Application()
-    TracesApi(store).add_to(app)
+    TracesApi(Stores(store)).add_to(app)
     async with TestClient(TestServer(app)) as client:
         yield client
 
@@ -65,6 +66,7 @@ async def test_search_tells_where_a_trace_went_and_how_it_ended(
         "is_cut": False,
         "from_unix_us": int(TIMES["from"]) * 10**6,
         "to_unix_us": int(TIMES["to"]) * 10**6,
+        "peers": [],
     }
 
 
@@ -161,6 +163,7 @@ async def test_a_trace_is_shown_whole(store: Store, client: Client) -> None:
                 "links": [[TRACE_ID[::-1].hex(), "0001020304050607"]],
             }
         ],
+        "peers": [],
     }
 
 
@@ -185,8 +188,11 @@ async def test_values_are_what_a_search_can_ask_for(store: Store, client: Client
     nodes = await asked(client, "/api/values", of="node", **TIMES)
     status, answer = await asked(client, "/api/values", of="password")
 
-    assert services == (200, {"of": "service", "values": [HOSTILE, "shop", "shop/api"]})
-    assert nodes == (200, {"of": "node", "values": []})
+    assert services == (
+        200,
+        {"of": "service", "values": [HOSTILE, "shop", "shop/api"], "peers": []},
+    )
+    assert nodes == (200, {"of": "node", "values": [], "peers": []})
     assert status == 400
     assert answer["error"].startswith('of: "password" is none of service, operation')
 

@@ -9,6 +9,7 @@ from recorded import MS, START_NS, Recording, otlp
 
 from ingress_controller.aggregated.node_performances import NodePerformances
 from ingress_controller.aggregated.status_error import StatusError
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.store import Store
 
@@ -30,7 +31,7 @@ async def performances() -> NodePerformances:
         )
     store = Store(None, StoreLimits(age_s_max=1e9))
     await store.add(otlp(recording.spans))
-    return NodePerformances(store, "spanway-1", clock=lambda: START_NS + 60_000 * MS)
+    return NodePerformances(Stores(store), "spanway-1", clock=lambda: START_NS + 60_000 * MS)
 
 
 async def answered(performances: NodePerformances, query: str = "", **headers: str) -> Any:

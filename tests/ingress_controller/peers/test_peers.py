@@ -174,6 +174,6 @@ async def test_one_that_hangs_costs_its_deadline_once_and_is_asked_again_later(
     assert [len(of.told) for of in (first, again, later)] == [1, 1, 1]
     assert [of.peers[0].error for of in (first, again, later)] == [
         "no answer within 0.3 s",
-        "it did not answer in time, and is asked again in 10 s",
+        "it did not answer in time, and is asked again in 5 s",
         "no answer within 0.3 s",
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import signal
 import sys
 import time
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pytest
 from sample_spans import START_UNIX_NS, TRACE_ID, request
 
+from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.span import decode
-from ingress_controller.traces.store.finding import find
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import (
     Field,
@@ -36,7 +37,7 @@ ALL = Search(start_ns=0, end_ns=2**63 - 1)
 
 
 def files(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir())
+    return sorted(path for path in directory.iterdir() if path.suffix)
 
 
 def _count(connection: duckdb.DuckDBPyConnection) -> int:
@@ -62,7 +63,7 @@ async def test_newest_and_sealed_spans_of_one_trace_are_one_trace(tmp_path: Path
     await store.add(request(2).SerializeToString())
     await store.add(request(1, service="api").SerializeToString())
 
-    [trace] = await find(store, ALL)
+    [trace] = (await Stores(store).find(ALL)).answer.traces
 
     assert (trace.span_count, trace.services) == (3, ("api", "shop"))
     assert (trace.start_unix_us, trace.duration_us) == (START_UNIX_NS // 1_000, 2_000)
@@ -99,7 +100,9 @@ async def test_a_search_finds_what_fits_and_nothing_else(
     await store.add(request().SerializeToString())
     limits = {"start_ns": 0, "end_ns": 2**63 - 1} | wanted
 
-    assert bool(await find(store, Search(**limits))) == is_found  # type: ignore[arg-type]
+    found = await Stores(store).find(Search(**limits))  # type: ignore[arg-type]
+
+    assert bool(found.answer.traces) == is_found
 
 
 async def test_malformed_request_adds_nothing(tmp_path: Path) -> None:
@@ -196,14 +199,14 @@ async def test_without_a_directory_the_oldest_spans_in_memory_go_and_are_counted
 
     assert store.stats.newest_rows == CHUNK_ROWS
     assert store.stats.dropped_spans == 2 * CHUNK_ROWS
-    assert len(await find(store, ALL)) == 1
+    assert len((await Stores(store).find(ALL)).answer.traces) == 1
 
 
 async def test_spans_wait_in_memory_while_their_directory_is_away(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(Segments(tmp_path / "store"), ALWAYS)
-    (tmp_path / "store").rmdir()
+    shutil.rmtree(tmp_path / "store")
     await store.add(request(2).SerializeToString())
     assert "StoreNotWritten" in caplog.text
     (tmp_path / "store").mkdir()

@@ -1,0 +1,297 @@
+"""Stores of several replicas, which ask each other over sockets, answer as one that has all."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from recorded import CLIENT, MS, SERVER, START_NS, Recording, otlp
+
+from ingress_controller.admin.analysis import REPORTS, read
+from ingress_controller.admin.live import LiveApi
+from ingress_controller.admin.peer import PeerApi
+from ingress_controller.asking import Credentials
+from ingress_controller.peers import stores as several
+from ingress_controller.peers.peer import Identity
+from ingress_controller.peers.peers import Peers
+from ingress_controller.peers.stores import Stores
+from ingress_controller.traces.span import Span
+from ingress_controller.traces.store.limits import StoreLimits
+from ingress_controller.traces.store.queries import Field, Search, spans_of
+from ingress_controller.traces.store.segments import Segments
+from ingress_controller.traces.store.store import Store
+
+LIMITS = StoreLimits(age_s_max=1e9)
+END_NS = START_NS + 600_000 * MS
+ALL = Search(start_ns=START_NS, end_ns=END_NS)
+TIMES = {"from": str(START_NS // MS), "to": str(END_NS // MS)}
+
+
+@asynccontextmanager
+async def replicas(*stores: Store) -> AsyncIterator[list[Stores]]:
+    """One for each store; each knows of the others."""
+    async with AsyncExitStack() as stack:
+        addresses, owns = [], []
+        for number, store in enumerate(stores):
+            own = Identity(str(number), f"spanway-{number}", store.id)
+            app = web.Application()
+            PeerApi(own, LiveApi(_no_live), store).add_to(app)
+            runner = web.AppRunner(app, shutdown_timeout=0.1)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            addresses.append(f"127.0.0.1:{runner.addresses[0][1]}")
+            owns.append(own)
+        made = []
+        for own, store in zip(owns, stores, strict=True):
+            peers = Peers(addresses, own, Credentials())
+            stack.push_async_callback(peers.close)
+            made.append(Stores(store, peers))
+        yield made
+
+
+def _no_live(_: object) -> Any:
+    raise AssertionError("nobody asks for live requests here")
+
+
+async def store_of(spans: list[Span], segments: Segments | None = None) -> Store:
+    store = Store(segments, LIMITS)
+    if spans:
+        await store.add(otlp(spans))
+    return store
+
+
+def shop(count: int = 60) -> Recording:
+    """Requests by an edge to a service whose app calls another by a second Spanway."""
+    recording = Recording()
+    for number in range(count):
+        # Ids as they are: random.
+        trace_id = f"{0x9E3779B97F4A7C15F39CC0605CEDC835 * (number + 1) % 2**128:032x}"
+        edge = recording.request(
+            number * 1_000, app_ms=40 + number, told_ms=39 + number, trace_id=trace_id
+        )
+        app = recording.spans[-1]
+        begin_ms = number * 1_000 + 5
+        call = recording.span(
+            trace_id, app, "api", "GET catalog", (begin_ms, begin_ms + 20), kind=CLIENT
+        )
+        assert edge.trace_id == trace_id
+        recording.request(
+            begin_ms, service="catalog", pod="catalog-0", node=f"node-{'bc'[number % 2]}",
+            route=None, caller=call, failed=number % 10 == 7,
+        )  # fmt: skip
+    return recording
+
+
+def of_hops(spans: list[Span]) -> tuple[list[Span], list[Span]]:
+    """As two replicas have them: the edge's and the apps' in one, the inner hops in the other."""
+    inner: set[str] = set()
+    for span in spans:
+        attributes = span.attributes
+        if attributes.get("spanway.listener") == "service" or span.parent_id in inner:
+            inner.add(span.span_id)
+    return [s for s in spans if s.span_id not in inner], [s for s in spans if s.span_id in inner]
+
+
+def of_traces(spans: list[Span]) -> tuple[list[Span], list[Span]]:
+    """As two replicas have them behind a load balancer."""
+    one = [span for span in spans if int(span.trace_id, 16) // 2**20 % 2]
+    return one, [span for span in spans if span not in one]
+
+
+QUESTIONS = [
+    ("latency", {"by": by, "bins": "3"})
+    for by in ("route", "service", "pod", "node", "hop", "phase", "operation", "all")
+] + [
+    ("nodes", {}),
+    ("bottlenecks", {}),
+    ("graph", {}),
+    ("compare", {"from": str(START_NS // MS + 30_000), "earlier": "30s"}),
+]
+
+
+@pytest.mark.parametrize("divided", [of_hops, of_traces])
+async def test_every_report_is_what_one_store_with_all_spans_would_say(
+    divided: Callable[[list[Span]], tuple[list[Span], list[Span]]],
+) -> None:
+    spans = shop().spans
+    whole = Stores(await store_of(spans))
+    ids = sorted({span.trace_id for span in spans})
+    questions = [(name, TIMES | query) for name, query in QUESTIONS]
+    questions += [("path", {"trace": ids[3]}), ("compare", {"before": ids[3], "after": ids[5]})]
+    assert {name for name, _ in questions} == set(REPORTS)
+    parts = divided(spans)
+    assert all(parts)
+    async with replicas(*[await store_of(part) for part in parts], await store_of([])) as asked:
+        for number, (name, query) in enumerate(questions):
+            wanted = read(name, list(query.items()))
+            found, expected = [
+                await (
+                    stores.of_traces(wanted.report, wanted.trace_ids)
+                    if wanted.trace_ids
+                    else stores.report(wanted.report, wanted.start_ns, wanted.end_ns)
+                )
+                for stores in (asked[number % len(asked)], whole)
+            ]
+            assert _rounded(found.answer) == _rounded(expected.answer), name
+            assert [peer.error for peer in found.peers] == ["", ""]
+
+
+def _rounded(answer: Any) -> Any:
+    """As people see it: sums of numbers with a point depend on their order."""
+    match answer:
+        case msgspec.Struct():
+            return _rounded(msgspec.to_builtins(answer))
+        case dict():
+            return {key: _rounded(value) for key, value in answer.items()}
+        case list():
+            return [_rounded(value) for value in answer]
+        case float():
+            return pytest.approx(answer)
+        case _:
+            return answer
+
+
+async def test_of_too_many_spans_all_replicas_leave_out_the_same_traces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(several, "HANDED_SPANS_MAX", 200)
+    spans = shop(200).spans
+    latency = read("latency", list((TIMES | {"by": "route"}).items()))
+    by_operation = read("latency", list((TIMES | {"by": "operation"}).items()))
+    parts = of_hops(spans)
+    async with replicas(*[await store_of(part) for part in parts]) as asked:
+        for stores, handed in zip(asked, reversed(parts), strict=True):
+            await stores.services()  # it knows by now which replica it is itself
+            found, _ = await stores.report(latency.report, latency.start_ns, latency.end_ns)
+            one_of = found.basis.traces_one_of
+            assert one_of / 2 < len(handed) / 200 <= one_of
+            kept = [s for s in spans if int(s.trace_id, 16) % one_of == 0]
+            assert found.basis.span_count == len(kept) * one_of
+            edges = [s for s in kept if s.attributes.get("spanway.listener") == "ingress"]
+            assert found.all.count == len(edges) * one_of
+            found, _ = await stores.report(by_operation.report, latency.start_ns, latency.end_ns)
+            apps = [s for s in kept if s.scope == "app"]
+            assert found.all.count == len(apps) * one_of
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_found"),
+    [
+        ({}, True),
+        ({"fields": {Field.HOST: "shop.example"}}, True),
+        ({"fields": {Field.POD: "catalog-0"}}, True),
+        ({"fields": {Field.HOST: "shop.example", Field.ROUTE: "/", Field.POD: "catalog-0"}}, True),
+        ({"fields": {Field.POD: "api-0"}, "service": "shop/catalog"}, True),
+        ({"fields": {Field.POD: "catalog-0"}, "service": "api", "status": (503, 503)}, True),
+        ({"fields": {Field.POD: "catalog-0", Field.HOST: "other.example"}}, False),
+        ({"fields": {Field.HOST: "shop.example"}, "is_failed": False}, False),
+        ({"fields": {Field.POD: "api-0"}, "is_failed": True}, True),
+        ({"fields": {Field.POD: "catalog-0"}, "duration_ns_max": 30 * MS}, False),
+        ({"fields": {Field.POD: "catalog-0"}, "duration_ns_min": 30 * MS}, True),
+    ],
+    ids=str,
+)
+async def test_a_trace_in_two_replicas_is_found_by_what_each_knows_of_it(
+    wanted: dict[str, Any], is_found: bool
+) -> None:
+    recording = Recording()
+    edge = recording.request(0, app_ms=50, told_ms=49)
+    call = recording.span(edge.trace_id, edge, "api", "GET", (5, 20), kind=CLIENT)
+    recording.request(5, service="catalog", pod="catalog-0", route=None, caller=call, failed=True)
+    search = msgspec.structs.replace(ALL, **wanted)
+    [summary] = (await Stores(await store_of(recording.spans)).find(ALL)).answer.traces
+    async with replicas(*[await store_of(part) for part in of_hops(recording.spans)]) as asked:
+        for stores in asked:
+            found, peers = await stores.find(search)
+            assert found.traces == ([summary] if is_found else [])
+            assert [peer.error for peer in peers] == [""]
+
+
+async def test_the_newest_of_all_replicas_come_first_and_no_more_than_are_wanted() -> None:
+    spans = shop(30).spans
+    whole = Stores(await store_of(spans))
+    search = msgspec.structs.replace(ALL, limit=7, fields={Field.HOST: "shop.example"})
+    async with replicas(*[await store_of(part) for part in of_traces(spans)]) as [stores, _]:
+        found, expected = [(await one.find(search)).answer for one in (stores, whole)]
+
+    assert found == expected
+    assert (len(found.traces), found.is_cut) == (7, True)
+    starts = [trace.start_unix_us for trace in found.traces]
+    assert all(later > earlier for later, earlier in pairwise(starts))
+
+
+async def test_names_are_those_of_all_replicas_what_is_said_most_first() -> None:
+    spans = shop(20).spans
+    whole = Stores(await store_of(spans))
+    async with replicas(*[await store_of(part) for part in of_hops(spans)]) as asked:
+        for stores in asked:
+            for field in (None, Field.POD, Field.NODE, Field.OPERATION):
+                found, expected = [
+                    (await one.values(field, START_NS, END_NS)).answer for one in (stores, whole)
+                ]
+                assert found == expected
+            assert (await stores.services()).answer == ["api", "spanway"]
+            assert (await stores.operations("api")).answer == [
+                ("GET /api", SERVER),
+                ("GET catalog", CLIENT),
+            ]
+
+
+async def test_replicas_that_share_a_directory_tell_what_is_in_it_once(tmp_path: Path) -> None:
+    spans = shop(20).spans
+    one, other = of_traces(spans)
+    stores = [await store_of(part, Segments(tmp_path)) for part in (one, other)]
+    assert stores[0].id == stores[1].id != ""
+    latency = read("latency", list(TIMES.items()))
+
+    async def counts(asked: list[Stores]) -> list[int]:
+        answers = [
+            await of.report(latency.report, latency.start_ns, latency.end_ns) for of in asked
+        ]
+        return [of.answer.basis.span_count for of in answers]
+
+    async with replicas(*stores) as asked:
+        assert await counts(asked) == [len(spans)] * 2  # in memory, each its own
+        await stores[0].close()
+    async with replicas(*stores) as asked:
+        assert await counts(asked) == [len(spans)] * 2  # half of them in the directory
+
+
+async def test_questions_that_come_together_ask_other_replicas_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked_for: list[object] = []
+    ask = Peers.ask
+
+    async def counted(self: Peers, question: Any, *rest: Any) -> Any:
+        asked_for.append(question)
+        return await ask(self, question, *rest)
+
+    monkeypatch.setattr(Peers, "ask", counted)
+    latency = read("latency", list(TIMES.items()))
+    async with replicas(await store_of([]), await store_of(shop(5).spans)) as [stores, _]:
+        for _ in range(3):
+            found, _ = await stores.report(latency.report, latency.start_ns, latency.end_ns)
+            assert found.all.count == 5
+
+    assert len(asked_for) == 1
+
+
+async def test_a_trace_is_its_spans_in_all_replicas() -> None:
+    spans = shop(1).spans
+    edge, inner = of_hops(spans)
+    async with replicas(await store_of(edge), await store_of(inner)) as [stores, _]:
+        found, _ = await stores.of_traces(
+            lambda of: spans_of(of, spans[0].trace_id), [spans[0].trace_id]
+        )
+        alone, peers = await stores.only_own().of_traces(
+            lambda of: spans_of(of, spans[0].trace_id), [spans[0].trace_id]
+        )
+
+    assert {span.span_id for span in found} == {span.span_id for span in spans}
+    assert ({span.span_id for span in alone}, peers) == ({span.span_id for span in edge}, ())
