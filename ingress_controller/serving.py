@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -49,7 +49,7 @@ class HttpServer:
         self._is_over = False
         self._changing = asyncio.Lock()
         self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}  # the oldest first
+        self._handshakes: list[_Handshake] = []  # the oldest first
 
     def listen(self, listening: socket.socket) -> None:
         """Takes the socket over."""
@@ -98,8 +98,8 @@ class HttpServer:
         return self._socket.dup() if self._socket is not None else None
 
     async def _end(self, serving: "_Serving | None") -> None:
-        while self._handshakes:
-            self._end_handshake()
+        for handshake in self._handshakes:
+            handshake.end()
         if serving is not None:
             if serving.stop is not None:
                 serving.stop()
@@ -115,44 +115,75 @@ class HttpServer:
             except OSError:
                 await asyncio.sleep(_RETRY_S)
                 continue
-            if self._serving is None or not self._makes_room(self._serving):
+            try:
+                self._take(accepted, group)
+            except Exception:  # requests are served on, whatever is wrong here
+                _LOGGER.exception("a connection could not be taken")
                 accepted.close()
-                continue
-            handshake = group.create_task(self._connect(accepted, self._serving))
-            self._handshakes[handshake] = accepted
-            handshake.add_done_callback(lambda over: self._handshakes.pop(over, None))
 
-    async def _connect(self, accepted: socket.socket, serving: "_Serving") -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                serving.protocol,
-                accepted,
-                ssl=serving.context,
-                ssl_handshake_timeout=HANDSHAKE_S if serving.context is not None else None,
-            )
-        except Exception:  # noqa: BLE001 - whatever a stranger does to its handshake ends with it
+    def _take(self, accepted: socket.socket, group: asyncio.TaskGroup) -> None:
+        if self._serving is None or not self._makes_room(self._serving):
+            accepted.close()
             return
+        handshake = _Handshake(accepted, self._serving)
+        self._handshakes.append(handshake)
+        group.create_task(handshake.run()).add_done_callback(
+            lambda _: self._handshakes.remove(handshake)
+        )
 
     def _makes_room(self, serving: "_Serving") -> bool:
         """There is a place, perhaps that of one who had to go for it."""
         open_ = [one for one in serving.connections if one.transport is not None]
-        if len(open_) + len(self._handshakes) < CONNECTIONS_MAX:
+        beginning = [one for one in self._handshakes if one.is_beginning]
+        if len(open_) + len(beginning) < CONNECTIONS_MAX:
             return True
         for one in open_:
             if not serving.keeps(one):
                 one.force_close()
                 return True
-        if self._handshakes:
-            self._end_handshake()
+        for handshake in beginning:
+            handshake.end()
             return True
         return False
 
-    def _end_handshake(self) -> None:
-        """The oldest one, by its socket: a task that is cancelled before its handshake has begun
-        would leave it open."""
-        accepted = self._handshakes.pop(next(iter(self._handshakes)))
+
+class _Handshake:
+    """A connection that has been accepted, until it is served."""
+
+    def __init__(self, accepted: socket.socket, serving: "_Serving") -> None:
+        self._accepted = accepted
+        self._serving = serving
+        self._protocol: web.RequestHandler | None = None
+        self._is_over = False
+
+    @property
+    def is_beginning(self) -> bool:
+        """It is none of the server's connections yet, and may become one."""
+        is_open = self._protocol is not None and self._protocol.transport is not None
+        return not self._is_over and not is_open
+
+    async def run(self) -> None:
+        """Raises nothing."""
+        context = self._serving.context
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._made,
+                self._accepted,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
+            )
+        except Exception:  # noqa: BLE001 - whatever a stranger does to its handshake ends with it
+            self._is_over = True
+
+    def end(self) -> None:
+        """By its socket: a task that is cancelled before it has begun would leave that open."""
+        self._is_over = True
         with suppress(OSError):  # whoever came has left
-            accepted.shutdown(socket.SHUT_RDWR)
+            self._accepted.shutdown(socket.SHUT_RDWR)
+
+    def _made(self) -> web.RequestHandler:
+        self._protocol = self._serving.protocol()
+        return self._protocol
 
 
 class _Serving:
@@ -175,8 +206,8 @@ class _Serving:
 
     def keeps(self, one: web.RequestHandler) -> bool:
         """It is answered now."""
-        transport = one.transport
-        assert isinstance(transport, asyncio.Transport), "it is open"
+        # uvloop's transports are none of asyncio's classes, but have what these have.
+        transport = cast(asyncio.WriteTransport, one.transport)
         return one in self._kept or transport.get_write_buffer_size() > 0
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import quote
 
 import pytest
+import trustme
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 from scene import hostile_traces, large_trace
@@ -588,3 +589,39 @@ def test_with_a_token_the_page_asks_for_it_and_remembers(browser: Browser, tmp_p
         page.reload()
         expect(row).to_contain_text("given")
         page.close()
+
+
+def test_with_certificates_wanted_the_page_opens_for_who_has_one_and_says_so_to_others(
+    browser: Browser, tmp_path: Path
+) -> None:
+    authority, of_clients = trustme.CA(), trustme.CA()
+    of_clients.cert_pem.write_to_path(tmp_path / "clients.crt")
+    for name, issuer in (("127.0.0.1", authority), ("ann.example", of_clients)):
+        issued = issuer.issue_cert(name)
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.crt")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+    write_manifests(tmp_path / "manifests/shop.yaml", [ingress(HOST, "api")])
+    flags = [f"--admin-cert={tmp_path / '127.0.0.1.crt'}"]
+    flags += [f"--admin-key={tmp_path / '127.0.0.1.key'}"]
+    flags += [f"--admin-client-ca={tmp_path / 'clients.crt'}"]
+    with Spanway(tmp_path, "--manifests", tmp_path / "manifests", *flags) as running:
+        wait_until(lambda: running.ready_line, "it is ready", deadline_s=DEADLINE_S)
+        url = f"https://{running.admin}"
+        known = browser.new_page(
+            ignore_https_errors=True,
+            client_certificates=[
+                {
+                    "origin": url,
+                    "certPath": tmp_path / "ann.example.crt",
+                    "keyPath": tmp_path / "ann.example.key",
+                }
+            ],
+        )
+        known.goto(f"{url}/#/config")
+        expect(row_of(known, "--admin-client-ca")).to_contain_text("clients.crt")
+        unknown = browser.new_page(ignore_https_errors=True)
+        unknown.goto(f"{url}/#/config")
+        expect(unknown.locator("main")).to_contain_text("a certificate of the authority in")
+        expect(unknown.get_by_role("button", name="Open")).to_have_count(0)
+        for page in (known, unknown):
+            page.close()

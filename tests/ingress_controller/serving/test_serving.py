@@ -6,10 +6,10 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
-import uvloop
 from admin_rig import certificate
 from aiohttp import web
 from eventually import until
@@ -127,9 +127,12 @@ async def test_connection_that_is_being_answered_does_not_give_way(
     writer.close()
 
 
-async def silent_handshakes(directory: Path) -> None:
+async def test_handshakes_that_do_not_come_give_way_to_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
     authority = trustme.CA()
-    context = server_context(certificate(authority, directory, "127.0.0.1"))
+    context = server_context(certificate(authority, tmp_path, "127.0.0.1"))
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     async with running(context) as rig:
@@ -146,20 +149,6 @@ async def silent_handshakes(directory: Path) -> None:
         assert await last.read() == b""
         for _, each_writer in (*silent, (reader, writer)):
             each_writer.close()
-
-
-async def test_handshakes_that_do_not_come_give_way_to_one_that_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
-    await silent_handshakes(tmp_path)
-
-
-def test_so_they_do_on_uvloop_on_which_spanway_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
-    uvloop.run(silent_handshakes(tmp_path))
 
 
 async def test_head_that_does_not_come_ends_the_connection(
@@ -208,8 +197,7 @@ async def test_client_that_takes_nothing_of_an_answer_is_left(
     monkeypatch.setattr(serving, "STALLED_S", 0.5)
     async with running() as rig:
         reader, writer = await rig.connect()
-        transport = writer.transport
-        assert isinstance(transport, asyncio.ReadTransport)
+        transport = cast(asyncio.ReadTransport, writer.transport)
         writer.write(GET.replace(b"/ ", b"/large "))
         await reader.read(1)
         transport.pause_reading()
