@@ -26,7 +26,6 @@ import msgspec
 import uvloop
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Controller
 from ingress_controller.admin.readings import Readings
 from ingress_controller.admin.server import AdminServer
@@ -40,6 +39,7 @@ from ingress_controller.default_certificate import from_files, self_signed
 from ingress_controller.kubernetes_api import ConnectError, KubernetesApi, connect
 from ingress_controller.model.ingress import CONTROLLER
 from ingress_controller.model.problem import ObjectKey
+from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
@@ -415,7 +415,7 @@ async def _aggregated(
     assert api is not None, "settings allow it with a cluster only"
     server = AggregatedServer(
         api,
-        partial(_resources, process, LiveApi(process.live), settings.pod),
+        partial(_resources, process, settings.pod),
         settings.api.certificate,
     )
     process.aggregated = server
@@ -428,9 +428,10 @@ async def _aggregated(
     return server
 
 
-def _resources(process: _Process, live: LiveApi, instance: str) -> list[Resource]:
+def _resources(process: _Process, instance: str) -> list[Resource]:
     """What the API of `kubectl get requests` has: nodes only with traces to judge them by."""
-    resources: list[Resource] = [Requests(live.ask, instance)]
+    live = LiveRequests(process.live, own=process.own, peers=process.peers)
+    resources: list[Resource] = [Requests(live, instance)]
     if process.store is not None:
         stores = Stores(process.store, process.peers)
         resources.append(NodePerformances(stores, instance))

@@ -6,9 +6,8 @@ sentence that names the parameter, its value and what to write instead. The past
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -29,15 +28,9 @@ from ingress_controller.admin.parameters import (
     whole_number,
 )
 from ingress_controller.admin.traces import NO_STORE
-from ingress_controller.peers.live import SharedLive, merged
-from ingress_controller.peers.peers import Asked, Peers, Told
-from ingress_controller.peers.questions import LiveAsked
-from ingress_controller.traces.past import live_at, requests_at
+from ingress_controller.peers.live import LiveRequests, NoPastError
 from ingress_controller.traces.store.queries import QuestionTooLargeError
-from proxy.live import ROWS_MAX, Condition, Field, Kind, Live, Phase, Query, Sort
-
-if TYPE_CHECKING:
-    from ingress_controller.traces.store.store import Store
+from proxy.live import Condition, Field, Kind, Phase, Query, Sort
 
 LIMIT = 100  # rows where nothing is said
 LIMIT_MAX = 1_000  # rows: some 800 KiB of JSON; the counts are always of all
@@ -47,69 +40,17 @@ WATCH_S_MAX = 600.0  # then who watches asks anew, as who it is by then; kube-ap
 INTERVAL_S = 1.0  # between the answers of a watch, where nothing is said
 INTERVAL_S_MIN = 0.2  # five a second: no eye is faster, and each asks every worker
 INTERVAL_S_MAX = 60.0  # a proxy in between may close what is silent for longer
-QUESTIONS_MAX = 4  # to the engine at once; more wait
-PEERS_S_MAX = 3.0  # for other replicas, whose workers have two; then the answer is without them
 
 _OTHERS = ("age_min", "sort", "order", "limit", "watch", "interval", "at", PEERS)
 _CLOSED = {Field.PHASE: Phase, Field.KIND: Kind}
 
 
-class NoPastError(Exception):
-    """There is no store, so that only the present is known."""
-
-
 class LiveApi:
-    """Serves `/api/live`; `ask` is the engine's and blocks for milliseconds. Without a store the
-    past is not known, without `peers` nobody else is asked. `name` is this replica's."""
+    """Serves `/api/live`."""
 
-    def __init__(
-        self,
-        ask: Callable[[Query], Live],
-        store: "Store | None" = None,
-        *,
-        peers: Peers | None = None,
-        name: str = "",
-    ) -> None:
-        self._ask = ask
-        self._store = store
-        self._name = name
-        self._peers = peers
-        self._questions = asyncio.Semaphore(QUESTIONS_MAX)
+    def __init__(self, live: LiveRequests) -> None:
+        self._live = live
         self._watchers = 0
-
-    async def ask(
-        self, query: Query, at_ns: int | None = None, *, of_all: bool = True
-    ) -> SharedLive:
-        """What is inside all replicas, or was at a moment; `of_all` false: this one.
-
-        Raises:
-            NoPastError, QuestionTooLargeError: a moment cannot be told of.
-        """
-        own, others = await asyncio.gather(
-            self.ask_own(query, at_ns), self._others(LiveAsked(query, at_ns), of_all=of_all)
-        )
-        return merged(query, (Told(self._name, own), *others.told), others.peers)
-
-    async def ask_own(
-        self, query: Query, at_ns: int | None = None, *, is_of_memory: bool = False
-    ) -> Live:
-        """The same of this replica; the event loop goes on meanwhile. With `is_of_memory` the past
-        is only what is not in files yet."""
-        async with self._questions:
-            if at_ns is None:
-                return await asyncio.to_thread(self._ask, query)
-            now = await asyncio.to_thread(self._ask, Query(limit=ROWS_MAX))
-        if self._store is None:
-            raise NoPastError
-        over = await self._store.ask(
-            lambda asked: requests_at(asked, at_ns), end_ns=at_ns, is_of_memory=is_of_memory
-        )
-        return await asyncio.to_thread(live_at, query, at_ns, over, now)
-
-    async def _others(self, asked: LiveAsked, *, of_all: bool) -> Asked[Live]:
-        if self._peers is None or not of_all:
-            return Asked((), ())
-        return await self._peers.ask(asked, _read_live, PEERS_S_MAX)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One answer, or with `watch=1` one after the other as server-sent events."""
@@ -123,7 +64,7 @@ class LiveApi:
             return refused(err)
         if interval_s is None:
             try:
-                return answer(await self.ask(query, at_ns, of_all=of_all))
+                return answer(await self._live.ask(query, at_ns, of_all=of_all))
             except NoPastError:
                 return refusal(404, f"at: {NO_STORE}")
             except QuestionTooLargeError as err:
@@ -146,7 +87,7 @@ class LiveApi:
         try:
             while loop.time() < until_s:
                 # JSON has no line end in it, so that each is one line of `data`.
-                live = msgspec.json.encode(await self.ask(query, of_all=of_all))
+                live = msgspec.json.encode(await self._live.ask(query, of_all=of_all))
                 await response.write(b"event: live\ndata: " + live + b"\n\n")
                 await asyncio.sleep(interval_s)
         except ConnectionError:  # who watched has left
@@ -207,9 +148,6 @@ def read_at_ns(parameters: Iterable[tuple[str, str]]) -> int | None:
     if given.get("watch") == "1":
         raise ParameterError("watch", "1", "is given beside at; what is over does not change")
     return at_ns
-
-
-_read_live = msgspec.json.Decoder(Live).decode
 
 
 class _Order(StrEnum):

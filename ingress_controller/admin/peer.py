@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from ingress_controller.admin.live import LiveApi, NoPastError
 from ingress_controller.admin.parameters import HEADERS, refusal
 from ingress_controller.admin.traces import NO_STORE
+from ingress_controller.peers.live import LiveRequests, NoPastError
 from ingress_controller.peers.peer import (
     INSTANCE_HEADER,
     NAME_HEADER,
@@ -43,7 +43,7 @@ _JSON = "application/json"
 class PeerApi:
     """Answers as `own`, of what `live` and `store` have."""
 
-    def __init__(self, own: Identity, live: LiveApi, store: "Store | None") -> None:
+    def __init__(self, own: Identity, live: LiveRequests, store: "Store | None") -> None:
         self._headers = HEADERS | {INSTANCE_HEADER: own.id, NAME_HEADER: own.name}
         self._own = own
         self._live = live
@@ -87,7 +87,7 @@ class PeerApi:
         """`is_of_memory`: the asker has the same files."""
         if isinstance(question, LiveAsked):
             told: Any = await self._live.ask_own(
-                question.query, question.at_ns, is_of_memory=is_of_memory
+                question.query_of(self._own.id), question.at_ns, is_of_memory=is_of_memory
             )
         elif self._store is None:
             raise NoPastError

@@ -29,6 +29,7 @@ from ingress_controller.delegated.access import Access
 from ingress_controller.delegated.reviews import Reviewer
 from ingress_controller.delegated.tokens import Tokens
 from ingress_controller.kubernetes_api import KubernetesApi
+from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
@@ -250,8 +251,8 @@ def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
     app.router.add_get("/api/routes", json(lambda: routes(state.outcome.table)))
     app.router.add_get("/api/problems", json(lambda: problems(state.outcome)))
     app.router.add_get("/api/explain", explain(lambda: state.outcome, state.explain))
-    live = LiveApi(state.live, state.store, peers=state.peers, name=state.own.name)
-    app.router.add_get("/api/live", live.serve)
+    live = LiveRequests(state.live, state.store, own=state.own, peers=state.peers)
+    app.router.add_get("/api/live", LiveApi(live).serve)
     PeerApi(state.own, live, state.store).add_to(app)
     stores = Stores(state.store, state.peers) if state.store is not None else None
     for api in (TracesApi(stores), AnalysisApi(stores), JaegerApi(stores)):

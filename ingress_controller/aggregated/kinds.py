@@ -46,6 +46,7 @@ class Kind(NamedTuple, Generic[T]):
         text, metadata_text: what `kubectl explain` says of it.
         sections: what stands over fields that belong together; outer ones first.
         metadata: name, namespace and the like of a thing.
+        instance: of which Spanway it is; empty for the one that answers.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Kind(NamedTuple, Generic[T]):
     fields: tuple[Shown[T], ...]
     columns: tuple[Column[T], ...]
     metadata: Callable[[T], dict[str, Any]]
+    instance: Callable[[T], str] = lambda _: ""
 
     def object_of(self, thing: T, version: str, instance: str) -> dict[str, Any]:
         """The object. `version` is the answer's: nothing here has versions of its own."""
@@ -72,7 +74,7 @@ class Kind(NamedTuple, Generic[T]):
             value = shown.of(thing)
             if value not in ("", ()):
                 _put(made, shown.path, value)
-        _put(made, INSTANCE.path, instance)
+        _put(made, INSTANCE.path, self.instance(thing) or instance)
         return made
 
     def metadata_of(self, thing: T, version: str) -> dict[str, Any]:
@@ -80,7 +82,10 @@ class Kind(NamedTuple, Generic[T]):
 
     def cells_of(self, thing: T, instance: str) -> list[Any]:
         """One for each of `all_columns`."""
-        return [*(_cell(column.of(thing)) for column in self.columns), instance]
+        return [
+            *(_cell(column.of(thing)) for column in self.columns),
+            _cell(self.instance(thing) or instance),
+        ]
 
     @property
     def reference(self) -> dict[str, str]:
@@ -92,7 +97,10 @@ class Kind(NamedTuple, Generic[T]):
 
 
 INSTANCE: Shown[Any] = Shown(
-    "status.instance", "string", "The Spanway that answered: a pod's name.", lambda _: ""
+    "status.instance",
+    "string",
+    "The Spanway that it is in, or that answered: a pod's name.",
+    lambda _: "",
 )
 """A field of every kind."""
 

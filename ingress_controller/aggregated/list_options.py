@@ -12,29 +12,23 @@ import msgspec
 
 from ingress_controller.aggregated.request_kind import conditions
 from ingress_controller.aggregated.status_error import bad_request
-from proxy.live import Condition, Place
+from ingress_controller.peers.addresses import PEERS_MAX
+from ingress_controller.peers.questions import Places
+from proxy.live import Condition
 
 LIST_ROWS_MAX = 1_000  # of one answer; more come with the next parts. kubectl asks for 500
 WATCH_S_MAX = 3_600.0  # then the client asks anew; kube-apiserver: 30 to 60 min
-CONTINUE_BYTES_MAX = 512  # what is made here is below 200
+CONTINUE_BYTES_MAX = 7_168  # a replica takes some 90, and a request line has room for 8 KiB
+
+
+_FOREIGN = "continue: it is not from here; leave it out to begin anew."
 
 
 class Continue(msgspec.Struct, frozen=True):
-    """Where the next part of a list begins.
+    """Where the next part of a list begins in each replica. `version` is that of the first part."""
 
-    `origin` is the server that made it: another one's clock says nothing here. `version` is that of
-    the first part.
-    """
-
-    origin: str
     version: str
-    start_ns: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    id: str
-
-    @property
-    def after(self) -> Place:
-        """What the parts before have."""
-        return Place(self.start_ns, self.id)
+    places: Annotated[Places, msgspec.Meta(max_length=PEERS_MAX + 1)]
 
     def text(self) -> str:
         """As it is given to clients."""
@@ -103,6 +97,9 @@ def _part(text: str) -> Continue | None:
         return None
     try:
         padded = text[:CONTINUE_BYTES_MAX] + "=" * (-len(text) % 4)
-        return msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Continue)
+        part = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Continue)
+        if all(place is None or 0 <= place.start_ns < 2**63 for place in part.places.values()):
+            return part
     except ValueError as err:  # msgspec's and base64's errors are of that kind
-        raise bad_request("continue: it is not from here; leave it out to begin anew.") from err
+        raise bad_request(_FOREIGN) from err
+    raise bad_request(_FOREIGN)

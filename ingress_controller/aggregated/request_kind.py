@@ -175,6 +175,7 @@ REQUEST: Kind[Row] = Kind(
     fields=_FIELDS,
     columns=_COLUMNS,
     metadata=_metadata,
+    instance=lambda row: row.instance,
 )
 
 

@@ -6,8 +6,7 @@ been found to be allowed to.
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,23 +24,23 @@ from ingress_controller.aggregated.list_options import (
 from ingress_controller.aggregated.request_kind import REQUEST
 from ingress_controller.aggregated.status_error import StatusError, expired, not_found
 from ingress_controller.aggregated.watching import Event, Known, Memory, changes
-from proxy.live import Condition, Field, Live, Query, Row
+from ingress_controller.peers.live import ForgottenError, LiveRequests
+from proxy.live import Condition, Field, Query, Row
 
 WATCH_INTERVAL_S = 0.5  # between two looks; what lives shorter is nothing to watch
 WATCHES_MAX = 16  # at once; more get 429
 
-_ELSEWHERE = "it is over, in another namespace, or in another replica of Spanway"
+_ELSEWHERE = "it is over, in another namespace, or in a replica of Spanway that does not answer"
 
 
 class Requests:
-    """Answers for one data plane, that of `instance`; `ask` is the engine's."""
+    """Answers as `instance`, of what is inside all replicas."""
 
     kind = REQUEST
 
-    def __init__(self, ask: Callable[[Query], Awaitable[Live]], instance: str) -> None:
-        self._ask = ask
+    def __init__(self, live: LiveRequests, instance: str) -> None:
+        self._live = live
         self._instance = instance
-        self._origin = secrets.token_hex(8)
         self._memory = Memory()
         self._watches = 0
         self._is_stopping = asyncio.Event()
@@ -57,11 +56,11 @@ class Requests:
             StatusError: there is none of that name.
         """
         named = (Condition(Field.ID, name), *_in_namespace(namespace))
-        live = await self._ask(Query(named, limit=1))
+        live = await self._live.ask(Query(named, limit=1))
         if not live.requests:
             raise not_found(REQUEST.plural, name, _ELSEWHERE)
         made = writer(REQUEST, request, self._instance)
-        return json_response(made.one(live.requests[0], self._memory.new_version()))
+        return json_response(made.one(live.requests[0], self._memory.new_version()), live.peers)
 
     async def list(self, request: web.Request, namespace: str) -> web.StreamResponse:
         """All of a namespace, or of all; with `watch` what changes of them.
@@ -74,17 +73,19 @@ class Requests:
         if is_watch(request.query):
             return await self._watch(request, options, conditions)
         part = options.part
-        if part is not None and part.origin != self._origin:
-            raise expired("continue: another server began this list; begin anew")
-        after = part.after if part is not None else None
-        live = await self._ask(Query(conditions, limit=options.limit, after=after))
+        query = Query(conditions, limit=options.limit)
+        try:
+            live, places = await self._live.part(query, part.places if part is not None else {})
+        except ForgottenError as err:
+            raise expired("continue: another server began this list; begin anew") from err
         rows = live.requests
         version = part.version if part is not None else self._memory.new_version()
-        self._memory.add(version, conditions, rows)
-        token = ""
-        if len(rows) == options.limit:
-            token = Continue(self._origin, version, rows[-1].start_ns, rows[-1].id).text()
-        return json_response(writer(REQUEST, request, self._instance).many(rows, version, token))
+        # A part that goes on from another replica's first one is not all that the client knows.
+        if part is None or self._memory.known(version, conditions) is not None:
+            self._memory.add(version, conditions, rows)
+        token = Continue(version, places).text() if len(rows) == options.limit else ""
+        made = writer(REQUEST, request, self._instance)
+        return json_response(made.many(rows, version, token), live.peers)
 
     async def _watch(
         self, request: web.Request, options: ListOptions, conditions: tuple[Condition, ...]
@@ -123,7 +124,7 @@ class Requests:
     async def _follow(self, watch: "_Watch", options: ListOptions, known: Known) -> None:
         wants_bookmark = options.sends_initial_events and options.wants_bookmarks
         while not self._is_stopping.is_set() and watch.is_open:
-            live = await self._ask(Query(watch.conditions, limit=LIST_ROWS_MAX))
+            live = await self._live.ask(Query(watch.conditions, limit=LIST_ROWS_MAX))
             events, known = changes(known, live)
             version = self._memory.new_version()
             await watch.send(events, version)

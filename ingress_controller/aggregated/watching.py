@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy.live import Condition, Live, Row
+from ingress_controller.peers.live import SharedLive
+from proxy.live import Condition, Row
 
 REMEMBERED_ROWS_MAX = 10_000  # of the latest lists, so that a watch can go on from them; 10 MiB
 REMEMBERED_LISTS_MAX = 256  # the same; a watch follows its list within milliseconds
@@ -39,10 +40,10 @@ Known = Mapping[str, Row]
 """What whoever watches knows, by id."""
 
 
-def changes(known: Known, live: Live) -> tuple[list[Event], Known]:
+def changes(known: Known, live: SharedLive) -> tuple[list[Event], Known]:
     """The events that lead from `known` to what is live, the oldest requests first, and that.
 
-    Where a worker did not answer, what is missing is not taken to be over.
+    Where a worker or a replica did not answer, what is missing of it is not taken to be over.
     """
     now = {row.id: row for row in live.requests}
     events = []
@@ -53,9 +54,12 @@ def changes(known: Known, live: Live) -> tuple[list[Event], Known]:
         elif _lasting(before) != _lasting(row):
             events.append(Event(EventType.MODIFIED, row))
     missing = {name: row for name, row in known.items() if name not in now}
-    if live.workers_silent:
-        return events, {**missing, **now}
-    return [*(Event(EventType.DELETED, row) for row in missing.values()), *events], now
+    silent = {peer.instance for peer in live.peers if peer.error}
+    kept = {
+        name: row for name, row in missing.items() if live.workers_silent or row.instance in silent
+    }
+    over = (Event(EventType.DELETED, row) for name, row in missing.items() if name not in kept)
+    return [*over, *events], {**kept, **now}
 
 
 def _lasting(row: Row) -> Row:

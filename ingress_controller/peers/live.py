@@ -1,16 +1,37 @@
-"""Live requests of several replicas as one answer.
+"""Live requests of all replicas as one answer.
 
-Rules: pure. Counts are added; of groups, each replica tells those with the most requests.
+Rules: the engine filters, orders and counts, the past is the store's. Counts are added; of groups,
+each replica tells those with the most requests.
 """
 
+import asyncio
+import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ingress_controller.peers.peer import Peer
-from ingress_controller.peers.peers import Told
-from proxy.live import GROUPS_MAX, Group, Live, Phase, Query, ordered
+from ingress_controller.peers.peer import Identity, Peer
+from ingress_controller.peers.peers import Asked, Peers, Told
+from ingress_controller.peers.questions import LiveAsked, Places
+from ingress_controller.traces.past import live_at, requests_at
+from proxy.live import GROUPS_MAX, ROWS_MAX, Group, Live, Phase, Place, Query, Row, ordered
+
+if TYPE_CHECKING:
+    from ingress_controller.traces.store.store import Store
+
+QUESTIONS_MAX = 4  # to the engine at once; more wait
+PEERS_S_MAX = 3.0  # for other replicas, whose workers have two; then the answer is without them
+
+
+class NoPastError(Exception):
+    """There is no store, so that only the present is known."""
+
+
+class ForgottenError(Exception):
+    """None of the replicas that told the part before is here any more."""
 
 
 class SharedLive(Live, frozen=True):
@@ -19,12 +40,110 @@ class SharedLive(Live, frozen=True):
     peers: tuple[Peer, ...] = ()
 
 
+class Part(NamedTuple):
+    """A part of a list, the oldest requests first; where the next one begins."""
+
+    live: SharedLive
+    places: Places
+
+
+class LiveRequests:
+    """Of this replica, `own`, whose engine is asked by `ask`, which blocks for milliseconds; and of
+    `peers`, if there are any. Without a store the past is not known."""
+
+    def __init__(
+        self,
+        ask: Callable[[Query], Live],
+        store: "Store | None" = None,
+        *,
+        own: Identity,
+        peers: Peers | None = None,
+    ) -> None:
+        self._ask = ask
+        self._store = store
+        self._own = own
+        self._peers = peers
+        self._questions = asyncio.Semaphore(QUESTIONS_MAX)
+
+    async def ask(
+        self, query: Query, at_ns: int | None = None, *, of_all: bool = True
+    ) -> SharedLive:
+        """What is inside all replicas, or was at a moment; `of_all` false: this one.
+
+        Raises:
+            NoPastError, QuestionTooLargeError: a moment cannot be told of.
+        """
+        told, peers = await self._all(LiveAsked(query, at_ns), of_all=of_all)
+        return merged(query, told, peers)
+
+    async def part(self, query: Query, places: Places) -> Part:
+        """Those of all replicas by age, from `places` on: where a part before has ended.
+
+        Raises:
+            ForgottenError: see there.
+        """
+        told, peers = await self._all(LiveAsked(query, places=places), of_all=True)
+        if places and not any(one.id in places for one in told):
+            raise ForgottenError
+        # Each is in order by the clock of its own engine, which no other one has.
+        oldest = heapq.merge(*map(_by_age, told), key=lambda row: row[0])
+        rows: list[Row] = []
+        ends: dict[str, Place | None] = {one.id: places.get(one.id) for one in told}
+        for _, id_, row in islice(oldest, query.limit):
+            rows.append(row)
+            ends[id_] = Place(row.start_ns, row.id)
+        live = msgspec.structs.replace(merged(query, told, peers), requests=tuple(rows))
+        return Part(live, {**places, **ends})
+
+    async def ask_own(
+        self, query: Query, at_ns: int | None = None, *, is_of_memory: bool = False
+    ) -> Live:
+        """What is inside this replica; the event loop goes on meanwhile. With `is_of_memory` the
+        past is only what is not in files yet.
+
+        Raises:
+            NoPastError, QuestionTooLargeError: as above.
+        """
+        async with self._questions:
+            if at_ns is None:
+                return await asyncio.to_thread(self._ask, query)
+            now = await asyncio.to_thread(self._ask, Query(limit=ROWS_MAX))
+        if self._store is None:
+            raise NoPastError
+        over = await self._store.ask(
+            lambda asked: requests_at(asked, at_ns), end_ns=at_ns, is_of_memory=is_of_memory
+        )
+        return await asyncio.to_thread(live_at, query, at_ns, over, now)
+
+    async def _all(
+        self, asked: LiveAsked, *, of_all: bool
+    ) -> tuple[list[Told[Live]], tuple[Peer, ...]]:
+        own, others = await asyncio.gather(
+            self.ask_own(asked.query_of(self._own.id), asked.at_ns),
+            self._others(asked, of_all=of_all),
+        )
+        return [Told(self._own.name, own, self._own.id), *others.told], others.peers
+
+    async def _others(self, asked: LiveAsked, *, of_all: bool) -> Asked[Live]:
+        if self._peers is None or not of_all:
+            return Asked((), ())
+        return await self._peers.ask(asked, _read_live, PEERS_S_MAX)
+
+
+_read_live = msgspec.json.Decoder(Live).decode
+
+
+def _by_age(told: Told[Live]) -> Iterable[tuple[int, str, Row]]:
+    for row in told.answer.requests:
+        yield -row.age_us, told.id, msgspec.structs.replace(row, instance=told.instance)
+
+
 def merged(query: Query, told: Sequence[Told[Live]], peers: tuple[Peer, ...]) -> SharedLive:
     """One answer to `query`, of the answers of all."""
     lives = [one.answer for one in told]
     rows = [
         msgspec.structs.replace(row, instance=instance)
-        for instance, live in told
+        for instance, live, _ in told
         for row in live.requests
     ]
     return SharedLive(

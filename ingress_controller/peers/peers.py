@@ -33,10 +33,11 @@ T = TypeVar("T")
 
 
 class Told(NamedTuple, Generic[T]):
-    """One replica's answer; `instance` is its name."""
+    """One replica's answer; `instance` is its name, `id` that of its process."""
 
     instance: str
     answer: T
+    id: str = ""
 
 
 class Asked(NamedTuple, Generic[T]):
@@ -91,7 +92,7 @@ class Peers:
                 continue  # it is this one, or has several addresses
             peers.append(peer)
             if answer is not None:
-                told[id_] = Told(peer.instance, answer)
+                told[id_] = Told(peer.instance, answer, id_)
         return Asked(tuple(told.values()), together(peers, failed))
 
     def _once(self, addresses: Sequence[str]) -> list[str]:

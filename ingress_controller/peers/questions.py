@@ -6,7 +6,7 @@ a question that is not known is refused: replicas of two versions run side by si
 Deployment rolls out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -20,7 +20,7 @@ from ingress_controller.traces.store.queries import (
     services,
     values,
 )
-from proxy.live import Query
+from proxy.live import Place, Query
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,11 +33,23 @@ QUESTION_BYTES_MAX = 256 * 1024
 TIME_MAX_NS = 2**63 - 1
 
 
+Places = Mapping[str, Place | None]
+"""Of a list in parts: the last row of each replica, by its id, that the parts before have; None
+where they have none of it."""
+
+
 class LiveAsked(msgspec.Struct, frozen=True, tag="live"):
-    """Which requests are inside, or were at a moment. The answer is a `Live`."""
+    """Which requests are inside, or were at a moment. The answer is a `Live`. `places` are those
+    after which each replica goes on."""
 
     query: Query
     at_ns: int | None = None
+    places: Places = {}
+
+    def query_of(self, id_: str) -> Query:
+        """What it is to the replica with that id."""
+        after = self.places.get(id_)
+        return self.query if after is None else msgspec.structs.replace(self.query, after=after)
 
 
 class MatchesAsked(msgspec.Struct, frozen=True, tag="matches"):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 PEERS_S_MAX = 5.0  # for other replicas, each time; their store gives up after ten
 HANDED_SPANS_MAX = 400_000
 """Of a window, from all other replicas together; of more, some traces are left out everywhere. They
-are 12 MB on their way, and a second of CPU of those that hand them over."""
+are 10 MB on their way, and a second of CPU for those that hand them over."""
 
 HELD_S = 1.0
 """How old spans of other replicas may be: a page asks six questions about one window at once."""

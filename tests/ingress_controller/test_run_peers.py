@@ -17,8 +17,8 @@ from k8s_objects import endpoint_slice, ingress, path, service
 from replicas import Replica, replicas
 from spanway_process import upstream, write
 
-from ingress_controller.admin.live import PEERS_S_MAX
 from ingress_controller.asking import AdminAddress
+from ingress_controller.peers.live import PEERS_S_MAX
 from ingress_controller.peers.peer import Peer
 from ingress_controller.report.command import report
 from ingress_controller.top.client import AdminClient

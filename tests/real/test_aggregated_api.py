@@ -7,7 +7,9 @@ theirs. It listens on the address of a pod that the Service selects.
 import base64
 import json
 import re
+import signal
 import ssl
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -26,18 +28,23 @@ MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes"
 ADDRESS = "192.0.2.60"
 PORT = 9443
 POD = "spanway-1"
+OTHER_POD = "spanway-2"
 DEADLINE_S = 30.0
 WATCHED_DEADLINE_S = 15.0
 
 
 class Api:
-    """A running Spanway whose API the cluster knows; `url` is where it listens itself."""
+    """A running Spanway whose API the cluster knows, and `other`, a replica of it; `url` is where
+    the first one listens itself."""
 
     url = f"https://{ADDRESS}:{PORT}"
 
-    def __init__(self, kubernetes: Kubernetes, spanway: Spanway, certificate: Path) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, spanway: Spanway, other: Spanway, certificate: Path
+    ) -> None:
         self.kubernetes = kubernetes
         self.spanway = spanway
+        self.other = other
         self._certificate = certificate
 
     def kubectl(self, *arguments: str) -> str:
@@ -78,14 +85,24 @@ def api(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Ite
         kubeconfig, token=kubernetes.service_account_token("spanway", "spanway")
     )
     flags: list[str | Path] = ["--kubeconfig", kubeconfig, "--lease-namespace", "spanway"]
-    flags += ["--store", "memory", "--api", f"{ADDRESS}:{PORT}"]
-    flags += ["--api-cert", directory / "tls.crt", "--api-key", directory / "tls.key"]
+    flags += ["--store", "memory"]
+    files: list[str | Path] = [
+        "--api-cert",
+        directory / "tls.crt",
+        "--api-key",
+        directory / "tls.key",
+    ]
     labels = {"app.kubernetes.io/name": "spanway"}
+    first = Spanway(directory, *flags, "--api", f"{ADDRESS}:{PORT}", *files)
+    second = Spanway(directory / "other", *flags)
+    for replica, pod in ((first, POD), (second, OTHER_POD)):
+        replica.add(f"--peers={first.admin},{second.admin}", POD_NAME=pod)
     try:
-        with Spanway(directory, *flags, environment={"POD_NAME": POD}) as spanway:
+        with first as spanway, second as other:
             spanway.wait_until_ready()
+            other.wait_until_ready()
             add_ready_pod(kubernetes, POD, ADDRESS, labels=labels, namespace="spanway")
-            api = Api(kubernetes, spanway, directory / "tls.crt")
+            api = Api(kubernetes, spanway, other, directory / "tls.crt")
             wait_until_available(api)
             yield api
     finally:
@@ -125,13 +142,16 @@ class Shop:
         self.of = f"--namespace={namespace}"
 
     @contextmanager
-    def waiting(self, *paths: str) -> Iterator[list[str]]:
-        """Requests that wait for the pod meanwhile, the oldest first; gives their ids."""
+    def waiting(self, *paths: str, every_other: bool = False) -> Iterator[list[str]]:
+        """Requests that wait for the pod meanwhile, the oldest first; gives their ids. If
+        `every_other`, the second, the fourth and so on are in the other replica."""
+        replicas = [self.api.spanway, self.api.other if every_other else self.api.spanway]
         with ThreadPoolExecutor(len(paths)) as clients, self.pod.held():
             answers = []
-            for path in paths:
+            for number, path in enumerate(paths):
                 before = len(self.pod.received)
-                answers.append(clients.submit(self.api.spanway.ask, path, host=self.host))
+                replica = replicas[number % 2]
+                answers.append(clients.submit(replica.ask, path, host=self.host))
                 wait_until(
                     lambda before=before: len(self.pod.received) > before,  # type: ignore[misc]
                     f"{path} is with the pod",
@@ -360,3 +380,54 @@ def test_requests_are_served_without_the_apiserver_and_shown_again_with_it(shop:
 
     with shop.waiting("/cart"):
         assert f"{shop.host}/cart" in shop.api.kubectl("get", "requests", shop.of)
+
+
+def test_requests_of_all_replicas_are_listed_described_and_watched(
+    shop: Shop, tmp_path: Path
+) -> None:
+    kubernetes = shop.api.kubernetes
+    shop.api.other.wait_for_answer(host=shop.host, status=200)
+    paths = [f"/{index}" for index in range(5)]
+    log = tmp_path / "watch.log"
+    with shop.waiting(*paths, every_other=True) as ids:
+        wide = shop.api.kubectl("get", "requests", shop.of, "-o=wide", "--no-headers")
+        in_parts = shop.api.kubectl("get", "requests", shop.of, "--chunk-size=2", "-o=name")
+        second = json.loads(shop.api.kubectl("get", "request", ids[1], shop.of, "-o=json"))
+        watching = Process(
+            [
+                *(kubernetes.kubectl_program, f"--kubeconfig={kubernetes.kubeconfig}"),
+                *("get", "requests", shop.of, "--watch", "--output-watch-events"),
+            ],
+            log=log,
+        )
+        watching.wait_until(lambda: ids[4] in log.read_text(), deadline_s=WATCHED_DEADLINE_S)
+    watching.wait_until(
+        lambda: log.read_text().count("DELETED") == len(ids), deadline_s=WATCHED_DEADLINE_S
+    )
+    watching.stop()
+
+    lines = [line.split() for line in wide.splitlines()]
+    assert [line[0] for line in lines] == ids
+    assert [line[-1] for line in lines] == [POD, OTHER_POD, POD, OTHER_POD, POD]
+    assert in_parts.split() == [f"request.live.spanway.io/{name}" for name in ids]
+    assert (second["spec"]["path"], second["status"]["instance"]) == ("/1", OTHER_POD)
+
+
+def test_kubectl_warns_of_a_replica_that_is_dead(shop: Shop) -> None:
+    kubernetes = shop.api.kubernetes
+    command_ = [str(kubernetes.kubectl_program), f"--kubeconfig={kubernetes.kubeconfig}", "get"]
+    shop.api.kubectl("get", "requests", "-A")  # from now on its name is known
+    shop.api.other.process.stop(signal.SIGKILL)
+    warning = (
+        f"Warning: What replica {OTHER_POD} ({shop.api.other.admin}) knows is missing:"
+        " connection refused.\n"
+    )
+
+    with shop.waiting("/cart") as (name,):
+        requests, nodes = [
+            subprocess.run(command_ + of, capture_output=True, text=True, check=True)
+            for of in (["requests", shop.of], ["nodeperformances"])
+        ]
+
+    assert name in requests.stdout
+    assert (requests.stderr, nodes.stderr) == (warning, warning)

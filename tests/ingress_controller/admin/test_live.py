@@ -11,7 +11,11 @@ from live_rows import live as live_of
 
 from ingress_controller.admin import live
 from ingress_controller.admin.live import LiveApi, ParameterError, read_interval_s, read_query
+from ingress_controller.peers.live import LiveRequests
+from ingress_controller.peers.peer import Identity
 from proxy.live import Condition, Field, Live, Query, Sort
+
+OWN = Identity("0", "spanway-0")
 
 
 class FakeEngine:
@@ -33,7 +37,7 @@ def engine() -> FakeEngine:
 @pytest.fixture
 async def client(engine: FakeEngine) -> AsyncIterator[TestClient[Request, Application]]:
     app = Application()
-    app.router.add_get("/api/live", LiveApi(engine.live).serve)
+    app.router.add_get("/api/live", LiveApi(LiveRequests(engine.live, own=OWN)).serve)
     async with TestClient(TestServer(app)) as client:
         yield client
 

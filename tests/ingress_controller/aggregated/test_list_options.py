@@ -1,7 +1,14 @@
 import pytest
 
-from ingress_controller.aggregated.list_options import Continue, is_watch, list_options
+from ingress_controller.aggregated.list_options import (
+    CONTINUE_BYTES_MAX,
+    Continue,
+    is_watch,
+    list_options,
+)
 from ingress_controller.aggregated.status_error import StatusError
+from ingress_controller.peers.addresses import PEERS_MAX
+from proxy.live import Place
 
 
 def test_limit_and_timeout_are_bounded() -> None:
@@ -13,9 +20,11 @@ def test_limit_and_timeout_are_bounded() -> None:
 
 
 def test_token_leads_to_where_the_list_stopped() -> None:
-    part = Continue("spanway-1", "12", 2**63 - 1, "b7ad6b7169203331")
+    most = {f"{n:016x}": Place(2**63 - 1, "b7ad6b7169203331") for n in range(PEERS_MAX)}
+    part = Continue("1700000000000000", {**most, "f" * 16: None})
 
     assert list_options({"continue": part.text()}).part == part
+    assert len(part.text()) <= CONTINUE_BYTES_MAX
 
 
 @pytest.mark.parametrize("value", ["true", "1", "", "True", "yes"])
@@ -28,7 +37,8 @@ def test_switch_may_be_off(value: str) -> None:
     assert not is_watch({"watch": value})
 
 
-NEGATIVE = "eyJvcmlnaW4iOiJhIiwidmVyc2lvbiI6IjEiLCJzdGFydF9ucyI6LTEsImlkIjoiYiJ9"
+NEGATIVE = Continue("1", {"a": Place(-1, "b")}).text()
+TOO_LARGE = Continue("1", {"a": Place(2**63, "b")}).text()
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,8 @@ NEGATIVE = "eyJvcmlnaW4iOiJhIiwidmVyc2lvbiI6IjEiLCJzdGFydF9ucyI6LTEsImlkIjoiYiJ9
         ("continue", "x", "continue: it is not from here"),
         ("continue", "\u00e9", "continue: it is not from here"),
         ("continue", NEGATIVE, "continue: it is not from here"),
-        ("continue", "A" * 5_000, "continue: it is not from here"),
+        ("continue", TOO_LARGE, "continue: it is not from here"),
+        ("continue", "A" * 50_000, "continue: it is not from here"),
     ],
 )
 def test_wrong_option_is_named_with_the_fix(name: str, value: str, message: str) -> None:

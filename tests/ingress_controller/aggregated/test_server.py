@@ -18,9 +18,12 @@ from live_rows import live, row
 
 from ingress_controller import serving
 from ingress_controller.aggregated import requests, server
+from ingress_controller.aggregated.list_options import Continue
 from ingress_controller.aggregated.requests import Requests
 from ingress_controller.aggregated.server import AggregatedServer
 from ingress_controller.credentials import CertificateFiles
+from ingress_controller.peers.live import LiveRequests
+from ingress_controller.peers.peer import Identity
 from proxy.live import Condition, Field, Live, Place, Query, Row
 
 ROOT = "/apis/live.spanway.io/v1"
@@ -31,6 +34,9 @@ ATTEMPT = aiohttp.ClientTimeout(total=3)
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 
 
+OWN = Identity("0", "spanway-1")
+
+
 class FakeEngine:
     """Fakes the engine: what is live is what a test says."""
 
@@ -38,7 +44,7 @@ class FakeEngine:
         self.asked: list[Query] = []
         self.rows: list[Row] = [row()]
 
-    async def ask(self, query: Query) -> Live:
+    def live(self, query: Query) -> Live:
         self.asked.append(query)
         after = query.after
         rows = [
@@ -61,7 +67,7 @@ class Rig:
         self.renew_certificate()
 
     def resources(self) -> tuple[Requests]:
-        return (Requests(self.engine.ask, "spanway-1"),)
+        return (Requests(LiveRequests(self.engine.live, own=OWN), "spanway-1"),)
 
     def renew_certificate(self) -> None:
         begin = pem.NOW - pem.DAY * (1 + len(list(self.directory.iterdir())))
@@ -235,7 +241,7 @@ async def test_list_goes_on_where_it_stopped_and_keeps_its_version(
 
 
 async def test_what_another_replica_told_is_expired(client: aiohttp.ClientSession) -> None:
-    other = "eyJvcmlnaW4iOiJhIiwidmVyc2lvbiI6IjEiLCJzdGFydF9ucyI6MSwiaWQiOiJiIn0"
+    other = Continue("1", {"another": Place(1, "b")}).text()
 
     part = await json_of(client, f"{ROOT}/requests?continue={other}")
     watch = await json_of(client, f"{ROOT}/requests?watch=1&resourceVersion=77")

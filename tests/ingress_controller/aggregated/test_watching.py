@@ -4,6 +4,7 @@ from live_rows import live, row
 
 from ingress_controller.aggregated import watching
 from ingress_controller.aggregated.watching import EventType, Memory, changes
+from ingress_controller.peers.peer import Peer
 from proxy.live import Condition, Field, Phase
 
 A, B = row(id="a"), row(id="b")
@@ -37,6 +38,18 @@ def test_request_of_a_silent_worker_is_not_taken_to_be_over() -> None:
 
     assert events == []
     assert set(known) == {"a", "b"}
+
+
+def test_request_of_a_replica_that_does_not_answer_is_not_taken_to_be_over() -> None:
+    known = {name: row(id=name, instance=f"spanway-{name}") for name in "ab"}
+    silent = Peer("192.0.2.2:9901", "spanway-b", "no answer within 3 s")
+
+    events, rest = changes(known, live(peers=(silent,)))
+    assert [(event.type, event.row.id) for event in events] == [(EventType.DELETED, "a")]
+    assert set(rest) == {"b"}
+
+    events, rest = changes(rest, live())  # the DNS does not name it any more
+    assert [(event.type, event.row.id) for event in events] == [(EventType.DELETED, "b")]
 
 
 def test_versions_grow_also_when_the_clock_does_not() -> None:

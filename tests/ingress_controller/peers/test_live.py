@@ -1,9 +1,11 @@
+import pytest
 from live_rows import live, row
 
-from ingress_controller.peers.live import merged
-from ingress_controller.peers.peer import Peer
-from ingress_controller.peers.peers import Told
-from proxy.live import GROUPS_MAX, Group, Live, Phase, Query, Sort
+from ingress_controller.peers.live import ForgottenError, LiveRequests, merged
+from ingress_controller.peers.peer import Identity, Peer
+from ingress_controller.peers.peers import Asked, Told
+from ingress_controller.peers.questions import LiveAsked, Places
+from proxy.live import GROUPS_MAX, Group, Live, Phase, Place, Query, Sort
 
 PEERS = (Peer("192.0.2.2:9901", "b"), Peer("192.0.2.3:9901", error="it is gone"))
 
@@ -18,6 +20,58 @@ def test_counts_are_added_and_rows_are_in_one_order_and_say_where_they_are() -> 
     assert [(one.id, one.instance) for one in found.requests] == [("1", "a"), ("3", "b")]
     assert found.services == (Group("shop/api:80", 3, 1_970_030, {Phase.WAIT: 3}),)
     assert found.peers == PEERS
+
+
+class Engine:
+    """Fakes an engine with requests that began so long ago; its own clock began with it."""
+
+    def __init__(self, ages_us: dict[str, int], started_us: int) -> None:
+        self._rows = sorted(
+            (row(id=id_, age_us=us, start_ns=started_us - us) for id_, us in ages_us.items()),
+            key=lambda one: one.start_ns,
+        )
+
+    def live(self, query: Query) -> Live:
+        after = query.after or Place(-1, "")
+        rows = [one for one in self._rows if (one.start_ns, one.id) > (after.start_ns, after.id)]
+        return live(*rows[: query.limit])
+
+
+async def test_a_list_in_parts_has_each_request_of_all_replicas_once_the_oldest_first() -> None:
+    one = Engine({"a": 90, "c": 70, "e": 50, "f": 40}, started_us=1_000)
+    other = Engine({"b": 80, "d": 60, "g": 30}, started_us=100)  # it began later
+    replicas = [
+        LiveRequests(of.live, own=Identity(id_, id_)) for of, id_ in ((one, "1"), (other, "2"))
+    ]
+    replicas[0]._peers = FakePeers(replicas[1], "2")  # type: ignore[assignment]
+    replicas[1]._peers = FakePeers(replicas[0], "1")  # type: ignore[assignment]
+
+    places: Places = {}
+    parts = []
+    for number in range(4):
+        part = await replicas[number % 2].part(Query(limit=2), places)
+        places = part.places
+        parts.append([(found.id, found.instance) for found in part.live.requests])
+
+    assert parts == [
+        [("a", "1"), ("b", "2")],
+        [("c", "1"), ("d", "2")],
+        [("e", "1"), ("f", "1")],
+        [("g", "2")],
+    ]
+    with pytest.raises(ForgottenError):
+        await replicas[0].part(Query(limit=2), {"3": None})
+
+
+class FakePeers:
+    """Fakes the way to another replica; test_peers.py has the real one."""
+
+    def __init__(self, other: LiveRequests, id_: str) -> None:
+        self._other, self._id = other, id_
+
+    async def ask(self, asked: LiveAsked, *_: object) -> Asked[Live]:
+        answer = await self._other.ask_own(asked.query_of(self._id))
+        return Asked((Told(self._id, answer, self._id),), (Peer("192.0.2.2:9901", self._id),))
 
 
 def test_order_is_what_was_asked_for() -> None:

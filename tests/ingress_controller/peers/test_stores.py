@@ -12,10 +12,10 @@ from aiohttp import web
 from recorded import CLIENT, MS, SERVER, START_NS, Recording, otlp
 
 from ingress_controller.admin.analysis import REPORTS, read
-from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.peer import PeerApi
 from ingress_controller.asking import Credentials
 from ingress_controller.peers import stores as several
+from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
@@ -39,7 +39,7 @@ async def replicas(*stores: Store) -> AsyncIterator[list[Stores]]:
         for number, store in enumerate(stores):
             own = Identity(str(number), f"spanway-{number}", store.id)
             app = web.Application()
-            PeerApi(own, LiveApi(_no_live), store).add_to(app)
+            PeerApi(own, LiveRequests(_no_live, own=own), store).add_to(app)
             runner = web.AppRunner(app, shutdown_timeout=0.1)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
