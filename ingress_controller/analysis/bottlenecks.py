@@ -19,6 +19,7 @@ from ingress_controller.analysis.measures import NS_PER_US, Basis, Part, Window
 from ingress_controller.analysis.queries.hops import Filters, count_spans
 from ingress_controller.analysis.queries.slowest import (
     ENTRIES_MIN,
+    MOMENT_SPANS,
     SLOW_MIN,
     ChosenTrace,
     Concurrency,
@@ -57,7 +58,8 @@ RULE = (
     " around the median: what a contributor works longer on the critical path of slow ones is its"
     " excess. It grows with concurrency if its spans take at least"
     f" {GROWTH_RATIO_MIN:g} times as long with the most in flight as with the fewest, and how long"
-    f" they take correlates with how many are in flight by at least {CORRELATION_MIN:g}."
+    " they take correlates with how many are in flight, among"
+    f" {MOMENT_SPANS} that begin one after the other, by at least {CORRELATION_MIN:g}."
     f" Whatever else takes {CONTENDER_SHARE_MIN:.0%} of a usual request is a contender."
 )
 
@@ -326,6 +328,8 @@ def _growing(grown: Growth) -> str:
         f"{_time(first.p50_us * NS_PER_US)} with {_span(first)} in flight,"
         f" {_time(last.p50_us * NS_PER_US)} with {_span(last)}"
     )
+    if not grown.grows and last.p50_us >= GROWTH_RATIO_MIN * first.p50_us:
+        return f"It was slower when more were in flight, but not because of them: {times}."
     if not grown.grows:
         return f"It does not grow with concurrency: {times}."
     more = _time((grown.per_request_us or 0) * NS_PER_US)

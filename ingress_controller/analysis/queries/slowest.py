@@ -33,6 +33,14 @@ OPERATION_SPANS_MAX = 200_000
 """The newest of each operation that are looked at for how many were in flight together."""
 
 
+MOMENT_SPANS = 50
+"""Spans that began one after the other, among which it is looked at how their time hangs on how
+many are in flight. What is slow for a while has many in flight for that reason, and not the other
+way round: among all spans that would look the same."""
+
+MOMENT_SPANS_MIN = 5
+
+
 class EntryGroup(msgspec.Struct, frozen=True):
     """Requests of one kind: the service and what it was asked for."""
 
@@ -62,7 +70,7 @@ class Flight(msgspec.Struct, frozen=True):
 
 
 class Concurrency(msgspec.Struct, frozen=True):
-    """How the time of an operation hangs on how many of it are in flight."""
+    """How the time of an operation hangs on how many of it are in flight: the median of moments."""
 
     flights: Sequence[Flight]
     count: int
@@ -112,7 +120,9 @@ def concurrency(
     asked = {"start_ns": window.start_ns, "end_ns": window.end_ns, "spans_max": OPERATION_SPANS_MAX}
     service, name = operation
     connection.execute(_IN_FLIGHT, asked | {"service": service, "name": name})
-    [whole] = connection.execute(_GROWTH).fetchall()
+    [whole] = connection.execute(
+        _GROWTH, {"moment": MOMENT_SPANS, "least": MOMENT_SPANS_MIN}
+    ).fetchall()
     flights = [Flight(*row) for row in connection.execute(_FLIGHTS).fetchall()]
     return Concurrency(flights, *whole)
 
@@ -225,21 +235,27 @@ events AS (
   SELECT start_ns + duration_ns, -1, NULL FROM newest
 ),
 counted AS (
-  SELECT duration_ns, step, sum(step) OVER (
+  SELECT at_ns, duration_ns, step, sum(step) OVER (
     ORDER BY at_ns, step ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS in_flight
   FROM events
 )
-SELECT duration_ns,
+SELECT at_ns, duration_ns,
   (1 + (greatest(1, in_flight) - 1) * (SELECT one_of FROM thinned))::BIGINT AS in_flight
 FROM counted WHERE step = 1
 """
 
 _GROWTH = """
-SELECT count(*),
-  CASE WHEN stddev_pop(in_flight) > 0 AND stddev_pop(duration_ns) > 0
-    THEN corr(duration_ns, in_flight) END,
-  CASE WHEN stddev_pop(in_flight) > 0 THEN regr_slope(duration_ns, in_flight) END
-FROM in_flight
+WITH placed AS (
+  SELECT *, (row_number() OVER (ORDER BY at_ns, duration_ns) - 1) // $moment AS moment
+  FROM in_flight
+),
+moments AS (
+  SELECT CASE WHEN stddev_pop(duration_ns) > 0 THEN corr(duration_ns, in_flight) END AS correlation,
+    regr_slope(duration_ns, in_flight) AS slope_ns
+  FROM placed GROUP BY moment
+  HAVING count(*) >= $least AND stddev_pop(in_flight) > 0
+)
+SELECT (SELECT count(*) FROM in_flight), median(correlation), median(slope_ns) FROM moments
 """
 
 _FLIGHTS = """

@@ -154,6 +154,24 @@ def test_an_operation_that_is_only_busy_does_not_grow() -> None:
     assert not found.bottlenecks[0].growth.grows
 
 
+def test_an_operation_that_is_slow_for_a_while_does_not_grow() -> None:
+    # While it is slow more of it are in flight: that is the effect, and not the cause.
+    chance = random.Random(4)
+    recording = Recording()
+    for _ in range(600):
+        at_ms = chance.uniform(0, 60_000)
+        query_ms = chance.uniform(300, 500) if 23_000 <= at_ms < 33_000 else chance.uniform(5, 15)
+        shop(recording, at_ms, query_ms=query_ms, render_ms=1)
+
+    [found] = report(recording).requests
+
+    first = found.bottlenecks[0]
+    assert (first.service, first.excess_share > 0.9) == ("mysql", True)
+    assert first.growth is not None
+    assert first.growth.levels[-1].p50_us > 10 * first.growth.levels[0].p50_us
+    assert not first.growth.grows
+
+
 def test_who_takes_a_good_part_of_usual_requests_is_named_with_its_growth() -> None:
     recording = Recording()
     for number in range(200):

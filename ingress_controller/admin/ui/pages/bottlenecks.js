@@ -34,23 +34,26 @@ function Request({ of }) {
     <header class="card-head"><h2>${of.service} <span class="muted">${of.operation}</span></h2>
       <p class="muted">${count(of.count)} requests · p50 ${duration(of.p50_us)} · p99 ${duration(of.p99_us)}</p></header>
     <p>Usual ones take <b>${duration(of.usual_us)}</b>, slow ones <b>${duration(of.slow_us)}</b>.${of.bottlenecks.length > 0 && ' The difference is made by:'}</p>
-    <${Contributors} of=${of.bottlenecks} most=${most} />
-    ${of.contenders.length > 0 && html`<p>A good part of usual ones is also:</p><${Contributors} of=${of.contenders} most=${most} />`}
+    <${Contributors} of=${of.bottlenecks} most=${most} share=${excess} />
+    ${of.contenders.length > 0 && html`<p>A good part of usual ones is also:</p><${Contributors} of=${of.contenders} most=${most} share=${(one) => usual(one, of)} />`}
     ${of.slow_trace_ids.length > 0 && html`<p class="muted">Slow ones: ${of.slow_trace_ids.slice(0, TRACES).map((id) => html`<a key=${id} class="trace-link" href=${link(`traces/${id}`)}><code>${id.slice(0, 8)}</code></a>`)}</p>`}
   </section>`;
 }
 
-function Contributors({ of, most }) {
+const excess = (one) => html`${one.excess_us < 0 ? '−' : '+'}${duration(Math.abs(one.excess_us))} <span class="muted">${percent(one.excess_share)} of it</span>`;
+const usual = (one, of) => html`${duration(one.usual_us)} <span class="muted">${percent(one.usual_us / of.usual_us)} of it</span>`;
+
+function Contributors({ of, most, share }) {
   return html`<ol class="bottlenecks">${of.map((one) => html`<li key=${`${one.service} ${one.operation} ${one.part}`}>
     <div class="bottleneck-head"><b>${one.service}</b> ${one.operation} <${Swatch} name=${one.part} />
       ${one.growth?.grows && html`<span class="tag is-hot">grows with concurrency</span>`}
-      <span class="number">${one.excess_us < 0 ? '−' : '+'}${duration(Math.abs(one.excess_us))} <span class="muted">${percent(one.excess_share)} of it</span></span></div>
+      <span class="number">${share(one)}</span></div>
     <div class="pair" role="img" aria-label=${`usual ${duration(one.usual_us)}, slow ${duration(one.slow_us)}`}>
       <span>usual</span><i><b class=${`is-${one.part} is-faint`} style=${{ width: `${(100 * one.usual_us) / most}%` }}></b></i><em>${duration(one.usual_us)}</em>
       <span>slow</span><i><b class=${`is-${one.part}`} style=${{ width: `${(100 * one.slow_us) / most}%` }}></b></i><em>${duration(one.slow_us)}</em>
     </div>
     <p class="muted">${one.text}</p>
-    ${one.growth && one.growth.levels.length > 1 && html`<${Growth} of=${one.growth} part=${one.part} />`}
+    ${one.growth?.grows && html`<${Growth} of=${one.growth} part=${one.part} />`}
   </li>`)}</ol>`;
 }
 
