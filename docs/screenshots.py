@@ -1,6 +1,6 @@
 """docs/images/: the page as `make demo` shows it, drawn anew by `python docs/screenshots.py`.
 
-Needs Debian's chromium and free ports, like the demo; takes about a minute.
+Needs Debian's chromium and free ports, like the demo; takes some three minutes.
 """
 
 import asyncio
@@ -9,11 +9,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import aiohttp
 from playwright.sync_api import Page, ViewportSize, sync_playwright
@@ -22,66 +20,83 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs/images"
 HTTP, HTTPS, ADMIN = "127.0.0.1:28080", "127.0.0.1:28443", "127.0.0.1:29901"
 SIZE = ViewportSize(width=1180, height=740)
-TRAFFIC_S = 60.0
+SCENE_S = 40.0
 CLIENTS = 6
-READY = b"Ctrl-C ends everything"
+POLL_S = 0.2
 
 
-@contextmanager
-def demo() -> Iterator[None]:
-    """The demo, once it runs."""
-    argv = [sys.executable, str(ROOT / "deploy/demo")]
-    argv += ["--http", HTTP, "--https", HTTPS, "--admin", ADMIN]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
-            while READY not in process.stdout.readline():
-                assert process.poll() is None, "it says why above"
-            Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
-            yield
-        finally:
-            process.terminate()
+class Demo:
+    """One that runs. A context manager."""
+
+    def __enter__(self) -> "Demo":
+        argv = [sys.executable, str(ROOT / "deploy/demo"), "--scene-seconds", f"{SCENE_S:g}"]
+        argv += ["--http", HTTP, "--https", HTTPS, "--admin", ADMIN]
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self._said: list[str] = []
+        Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def wait_for(self, scene: int) -> None:
+        """Until that scene begins."""
+        title = f"Scene {scene} of "
+        while not any(line.startswith(title) for line in list(self._said)):
+            assert self._process.poll() is None, "it says why above"
+            time.sleep(POLL_S)
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        self._said.extend(self._process.stdout)
 
 
-async def traffic(seconds: float) -> None:
+async def traffic(is_over: Event) -> None:
     """A few people who click."""
 
     async def click(session: aiohttp.ClientSession) -> None:
-        while time.monotonic() < end_s:
+        while not is_over.is_set():
             path = random.choice(("/", "/", "/", "/items"))
             headers = {"Host": "shop.localhost"}
             async with session.get(f"http://{HTTP}{path}", headers=headers) as answer:
                 await answer.read()
             await asyncio.sleep(random.uniform(0.05, 0.4))
 
-    end_s = time.monotonic() + seconds
     async with aiohttp.ClientSession() as session:
         await asyncio.gather(*(click(session) for _ in range(CLIENTS)))
 
 
-def draw(page: Page) -> None:
+def shoot(page: Page, name: str) -> None:
+    """Writes the image of that name."""
+    page.wait_for_timeout(1_500)  # for what moves to come to rest
+    page.screenshot(path=IMAGES / f"{name}.png")
+
+
+def draw(page: Page, demo: Demo) -> None:
     """All of them."""
-
-    def shoot(name: str) -> None:
-        page.wait_for_timeout(1_500)  # for what moves to come to rest
-        page.screenshot(path=IMAGES / f"{name}.png")
-
+    demo.wait_for(3)  # a service was slow
     page.goto(f"http://{ADMIN}/#/overview?since=5m")
     page.locator(".map").wait_for()
-    shoot("overview")
+    shoot(page, "overview")
     page.goto(f"http://{ADMIN}/#/live")
     page.locator(".dot").first.wait_for()
-    shoot("live")
+    shoot(page, "live")
     page.goto(f"http://{ADMIN}/#/traces?since=5m&route=/&host=shop.localhost")
     page.locator("table.traces tbody tr a").first.click()
     page.get_by_role("tree").wait_for()
     page.locator(".step").first.wait_for()
     page.get_by_role("treeitem").last.scroll_into_view_if_needed()
-    shoot("trace")
+    shoot(page, "trace")
     page.goto(f"http://{ADMIN}/#/bottlenecks?since=5m")
     page.locator(".bottlenecks").first.wait_for()
     page.emulate_media(color_scheme="dark")
-    shoot("bottlenecks")
+    shoot(page, "bottlenecks")
+    demo.wait_for(4)  # a node was slow
+    page.emulate_media(color_scheme="light")
+    page.goto(f"http://{ADMIN}/#/nodes?since=1m&of=app")
+    page.locator(".heat canvas").first.wait_for()
+    shoot(page, "nodes")
 
 
 def main() -> None:
@@ -89,12 +104,16 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     program = shutil.which("chromium")
     assert program is not None, "apt-get install chromium"
-    with demo(), ThreadPoolExecutor(1) as others, sync_playwright() as playwright:
-        clicked = others.submit(lambda: asyncio.run(traffic(TRAFFIC_S)))
-        time.sleep(TRAFFIC_S / 2)
+    is_over = Event()
+    with Demo() as demo, ThreadPoolExecutor(1) as others, sync_playwright() as playwright:
+        demo.wait_for(1)
+        clicked = others.submit(lambda: asyncio.run(traffic(is_over)))
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        draw(browser.new_page(viewport=SIZE, color_scheme="light"))
-        browser.close()
+        try:
+            draw(browser.new_page(viewport=SIZE, color_scheme="light"), demo)
+        finally:
+            browser.close()
+            is_over.set()
         clicked.result()
 
 

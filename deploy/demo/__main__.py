@@ -276,6 +276,7 @@ class Scenery:
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": traces,
             "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms; 5 s are long to wait for a drawing
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+            "OTEL_PYTHON_EXCLUDED_URLS": "healthz",
             "SHOP_FAULT": str(self.directory / "faults" / pod.name),
         }
         return Child(pod.name, node.inside(argv), environment, restart_after_s=RESTART_S)

@@ -26,8 +26,8 @@ SETTLE_S = 2.0
 """After a scene, for its last requests to end and their spans to come."""
 
 SLOW_NODE = "node-2"
-RUN_S, STOP_S = 0.01, 0.04
-"""How its processes are let run by turns, as by a CPU limit of a fifth of a core."""
+RUN_S, STOP_S = 0.01, 0.05
+"""How its processes are let run by turns, as by a CPU limit of a sixth of a core."""
 
 LOSSY_NODE = "node-3"
 LOSS = 0.15
@@ -65,7 +65,7 @@ class Faults:
             f"all pods on {SLOW_NODE} think several times as long (simulated: nothing is wrong with"
             " the machine)"
             if is_simulated
-            else f"the processes on {SLOW_NODE} get a fifth of a CPU, whatever service they are of"
+            else f"the processes on {SLOW_NODE} get a sixth of a CPU, whatever service they are of"
         )
         lossy = (
             f"pods on {LOSSY_NODE} hold each request back before they look at it (simulated: no"

@@ -15,6 +15,7 @@ Rules: one thread; packets of one direction stay in order; what would wait behin
 The kernel could do it with netem, which not every kernel has.
 """
 
+import contextlib
 import fcntl
 import heapq
 import json
@@ -33,6 +34,7 @@ IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000
 PACKET_BYTES_MAX = 2048
 COMMAND_BYTES_MAX = 4096
+NICENESS = -15
 QUEUE_PACKETS_MAX = 1000
 """`txqueuelen` of a network card."""
 DELAYS_MAX = 20_000
@@ -147,4 +149,7 @@ def _tun(name: str) -> int:
 
 
 if __name__ == "__main__":
+    # A wire does not wait for a CPU. Whoever may make TUN devices nearly always may do this.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     Relay(sys.argv[1]).run()
