@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from children import Child, DemoError
 from console import Console
+from network.namespace import NetworkError
 from network.wire import Conditions
 from pods import PODS, Cluster, Pod
 
@@ -133,11 +134,14 @@ class Faults:
             async with self._told("held", [pod for pod in PODS if pod.node == LOSSY_NODE]):
                 yield
             return
-        wire.set(Conditions(loss=LOSS))
         try:
-            yield
-        finally:
-            wire.set(Conditions())
+            wire.set(Conditions(loss=LOSS))
+            try:
+                yield
+            finally:
+                wire.set(Conditions())
+        except NetworkError as err:
+            raise DemoError(f"Packets cannot be lost any more: {err}.") from err
 
 
 @asynccontextmanager

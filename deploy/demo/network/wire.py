@@ -64,7 +64,7 @@ class Wire:
         self._relay.communicate()  # ends its input
 
     def set(self, conditions: Conditions) -> None:
-        """From now on."""
+        """From now on. Raises: NetworkError: the relay has ended."""
         assert self._ask(json.dumps(asdict(conditions))) == "ok"
 
     def report(self) -> Report:
@@ -72,9 +72,15 @@ class Wire:
 
     def _ask(self, command: str) -> str:
         assert self._relay.stdin is not None
-        self._relay.stdin.write(f"{command}\n")
-        self._relay.stdin.flush()
-        return self._line()
+        try:
+            self._relay.stdin.write(f"{command}\n")
+            self._relay.stdin.flush()
+        except BrokenPipeError:
+            pass  # it will not answer either
+        answer = self._line()
+        if not answer:
+            raise NetworkError("the relay of a network path has ended")
+        return answer
 
     def _line(self) -> str:
         assert self._relay.stdout is not None
