@@ -104,16 +104,24 @@ fn ipv6_bytes(authority: &[u8]) -> Option<usize> {
 /// and `_` (which DNS names of hosts lack, but some clusters have), with single dots between.
 fn name_bytes(name: &[u8]) -> Option<usize> {
     let name = name.strip_suffix(b".").unwrap_or(name);
-    let mut before = b'.';
+    let (mut before, mut is_name) = (b'.', true);
     for &byte in name {
-        let is_part = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-        if !is_part || (byte == b'.' && before == b'.') {
-            return None;
-        }
+        is_name &= IS_OF_NAME[usize::from(byte)] && (byte != b'.' || before != b'.');
         before = byte;
     }
-    (before != b'.' && name.len() <= HOST_BYTES_MAX).then_some(name.len())
+    (is_name && before != b'.' && name.len() <= HOST_BYTES_MAX).then_some(name.len())
 }
+
+const IS_OF_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 /// RFC 3986 allows an empty port, and more zeros than anybody writes.
 fn parse_port(digits: &[u8]) -> Option<u16> {

@@ -79,7 +79,7 @@ const fn name_of<const N: usize>(key: &[u8; N]) -> &[u8] {
 /// Appends a span attribute whose value is text; `value` need not be valid UTF-8.
 #[inline]
 pub(crate) fn put_lossy<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
-    if N - PREFIX_BYTES + value.len() <= SHORT_BYTES_MAX && std::str::from_utf8(value).is_ok() {
+    if N - PREFIX_BYTES + value.len() <= SHORT_BYTES_MAX && is_utf8(value) {
         put_short_text(out, key, value);
     } else {
         put_long_text(out, SPAN_ATTRIBUTE, name_of(key), value);
@@ -111,13 +111,12 @@ pub(super) fn put_ascii<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value:
 /// capped.
 #[inline]
 pub(crate) fn put_int<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: u64) {
-    let value = value.min(i64::MAX as u64);
-    let value_bytes = varint_bytes(value);
-    if value_bytes == 1 {
+    if value < 0x80 {
         return put_key(out, key, [INT_VALUE, value as u8], 0);
     }
+    let value = value.min(i64::MAX as u64);
     let first = value as u8 | 0x80;
-    put_key(out, key, [INT_VALUE, first], value_bytes - 1);
+    put_key(out, key, [INT_VALUE, first], varint_bytes(value) - 1);
     put_varint(out, value >> 7);
 }
 
@@ -280,7 +279,7 @@ impl<'a> Text<'a> {
     #[inline]
     fn new(value: &'a [u8]) -> Self {
         let value = cut(value);
-        let is_valid = std::str::from_utf8(value).is_ok();
+        let is_valid = is_utf8(value);
         let bytes = if is_valid {
             value.len()
         } else {
@@ -321,6 +320,12 @@ fn repaired_bytes(value: &[u8]) -> usize {
             chunk.valid().len() + replacement
         })
         .sum()
+}
+
+/// Nearly all is ASCII, which is seen faster.
+#[inline]
+fn is_utf8(value: &[u8]) -> bool {
+    value.is_ascii() || std::str::from_utf8(value).is_ok()
 }
 
 /// At most [`VALUE_BYTES_MAX`] bytes, not ending inside a character.
