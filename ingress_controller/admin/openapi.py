@@ -185,7 +185,7 @@ _LIVE = [
     _parameter("sort", {"enum": list(map(str, Sort))}),
     _parameter("order", {"enum": ["asc", "desc"]}),
     _parameter("limit", {"type": "integer", "minimum": 0, "maximum": LIMIT_MAX}),
-    _parameter("at", {"type": "string", "pattern": "^1[67][0-9]{8}$"}),
+    _parameter("at", {"type": "string", "pattern": "^1[67][0-8][0-9]{7}$"}),
     _parameter("watch", {"enum": ["0", "1"]}),
     _PEERS,
     _parameter(

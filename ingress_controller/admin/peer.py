@@ -38,6 +38,7 @@ QUESTION_S_MAX = 2.0
 """For a question to come, which is a packet or two."""
 
 _JSON = "application/json"
+_UNKNOWN = "The question is not known here; another version of Spanway asks."
 
 
 class PeerApi:
@@ -77,11 +78,14 @@ class PeerApi:
             return refusal(415, f"Content-Type: write {_JSON}.")
         try:
             question = _question(await _body(request))
-        except msgspec.MsgspecError:
-            return refusal(400, "The question is not known here; another version of Spanway asks.")
+        except ValueError:  # msgspec's errors are of that kind
+            return refusal(400, _UNKNOWN)
         store = request.headers.get(STORE_HEADER)
         has_same_files = bool(store) and store == self._own.store
-        return self._answer(await self._told(question, is_of_memory=has_same_files))
+        try:
+            return self._answer(await self._told(question, is_of_memory=has_same_files))
+        except (ValueError, OverflowError):  # for more rows than there may be, for example
+            return refusal(400, _UNKNOWN)
 
     async def _told(self, question: Question, *, is_of_memory: bool) -> bytes:
         """`is_of_memory`: the asker has the same files."""
@@ -107,11 +111,11 @@ _question = msgspec.json.Decoder(Question).decode
 
 
 async def _body(request: web.Request) -> bytes:
-    """Raises TimeoutError; of a body that is too long only the begin, which is no question."""
+    """Raises TimeoutError. ValueError: it is too long."""
     body = bytearray()
     async with asyncio.timeout(QUESTION_S_MAX):
         async for piece in request.content.iter_any():
             body += piece
             if len(body) > QUESTION_BYTES_MAX:
-                break
-    return bytes(body[:QUESTION_BYTES_MAX])
+                raise ValueError("too long")
+    return bytes(body)

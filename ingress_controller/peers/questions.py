@@ -7,11 +7,12 @@ Deployment rolls out.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
 from ingress_controller.traces.store.queries import (
+    TRACES_MAX,
     Field,
     Search,
     matches,
@@ -38,12 +39,16 @@ Places = Mapping[str, Place | None]
 where they have none of it."""
 
 
+UnixNs = Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_NS)]
+TraceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+
+
 class LiveAsked(msgspec.Struct, frozen=True, tag="live"):
     """Which requests are inside, or were at a moment. The answer is a `Live`. `places` are those
     after which each replica goes on."""
 
     query: Query
-    at_ns: int | None = None
+    at_ns: UnixNs | None = None
     places: Places = {}
 
     def query_of(self, id_: str) -> Query:
@@ -56,7 +61,7 @@ class MatchesAsked(msgspec.Struct, frozen=True, tag="matches"):
     """Which traces fit, from `start_ns` on, and which in part. The answer is lists of `Match`."""
 
     search: Search
-    start_ns: int
+    start_ns: UnixNs
     with_parts: bool = True
 
 
@@ -64,8 +69,8 @@ class ValuesAsked(msgspec.Struct, frozen=True, tag="values"):
     """What there is of a field. The answer is pairs of a value and how often it is said."""
 
     field: Field | None
-    start_ns: int
-    end_ns: int
+    start_ns: UnixNs
+    end_ns: UnixNs
 
 
 class ServicesAsked(msgspec.Struct, frozen=True, tag="services"):
@@ -81,17 +86,17 @@ class OperationsAsked(msgspec.Struct, frozen=True, tag="operations"):
 class WindowAsked(msgspec.Struct, frozen=True, tag="window"):
     """The spans of a window, for reports, some `spans_max` at most. The answer is a file."""
 
-    start_ns: int
-    end_ns: int
-    spans_max: int
+    start_ns: UnixNs
+    end_ns: UnixNs
+    spans_max: Annotated[int, msgspec.Meta(ge=1, le=TIME_MAX_NS)]
 
 
 class TracesAsked(msgspec.Struct, frozen=True, tag="traces"):
     """The spans of traces that started between the two times. The answer is a file."""
 
-    trace_ids: tuple[str, ...]
-    start_ns: int
-    end_ns: int
+    trace_ids: Annotated[tuple[TraceId, ...], msgspec.Meta(max_length=TRACES_MAX)]
+    start_ns: UnixNs
+    end_ns: UnixNs
 
 
 StoreQuestion = MatchesAsked | ValuesAsked | ServicesAsked | OperationsAsked

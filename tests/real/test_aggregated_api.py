@@ -70,6 +70,7 @@ def api(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> Ite
     kubernetes.apply(
         (MANIFESTS / "rbac.yaml").read_text(),
         (MANIFESTS / "api.yaml").read_text(),
+        (MANIFESTS / "peers.yaml").read_text(),
         ingress_class(),
     )
     made = command("api-service")

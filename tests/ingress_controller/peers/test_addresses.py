@@ -44,6 +44,13 @@ def test_anything_else_is_said_to_be_none(text: str, message: str) -> None:
     assert message in str(raised.value)
 
 
+async def test_a_name_is_what_the_system_resolves_it_to() -> None:
+    known, failed = await Addresses(["localhost:9901"]).now()
+
+    assert "127.0.0.1:9901" in known
+    assert failed == ()
+
+
 class FakeDns:
     """Fakes the resolver of the system, which tests cannot teach names."""
 

@@ -273,6 +273,7 @@ async def test_questions_that_come_together_ask_other_replicas_once(
         return await ask(self, question, *rest)
 
     monkeypatch.setattr(Peers, "ask", counted)
+    monkeypatch.setattr(several, "HELD_S", 60.0)
     latency = read("latency", list(TIMES.items()))
     async with replicas(await store_of([]), await store_of(shop(5).spans)) as [stores, _]:
         for _ in range(3):
