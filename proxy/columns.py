@@ -3,13 +3,22 @@
 No span becomes a Python object. `crates/columns/src/schema.rs` says which columns there are.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy._engine import Columns as _Columns
 
 
 class MalformedSpansError(ValueError):
     """The bytes are no spans; the message says what is wrong in one sentence."""
+
+
+class Added(NamedTuple):
+    """How many spans became rows; how many were refused, since they have no valid trace id and span
+    id; how many had come before."""
+
+    taken: int
+    refused: int
+    repeated: int
 
 
 class ArrowArray(Protocol):
@@ -32,17 +41,17 @@ class Columns:
         """Rows that wait to be taken."""
         return self._columns.rows()
 
-    def add(self, otlp: bytes) -> tuple[int, int]:
+    def add(self, otlp: bytes, *, is_once: bool = False) -> Added:
         """Adds the spans of an `ExportTraceServiceRequest` in protobuf.
 
-        Returns how many became rows, and how many were refused: those without a valid trace id and
-        span id.
+        With `is_once` those are left out that came so before: among the last 100,000, or a bit more
+        (`crates/columns/src/recent.rs`).
 
         Raises:
             MalformedSpansError: the bytes are something else; nothing was added.
         """
         try:
-            return self._columns.add(otlp)
+            return Added(*self._columns.add(otlp, is_once))
         except ValueError as err:
             raise MalformedSpansError(str(err)) from err
 

@@ -1,7 +1,8 @@
 """`POST /v1/traces`: spans of applications, by OTLP/HTTP, into the store beside Spanway's own.
 
 Rules: bodies are bounded, after decompression, and few are read at once. A malformed one is refused
-whole; spans without valid ids are refused alone, and the sender is told how many.
+whole; spans without valid ids are refused alone, and the sender is told how many. What is sent
+again, for want of an answer, is taken and not kept twice.
 Source: OpenTelemetry Protocol 1.x, "OTLP/HTTP": content types, Partial Success, Failures.
 """
 
@@ -58,12 +59,12 @@ class OtlpReceiver:
                 body = await _body(request)
                 if request.content_type == _JSON:
                     body = await asyncio.to_thread(otlp_from_json, body)
-                _, refused = await self._store.add(body)
+                added = await self._store.add(body)
             except MalformedSpansError as err:
                 return _refusal(request, 400, f"{err}.")
             except TimeoutError:
                 return _refusal(request, 408, f"The body did not come within {RECEIVE_S_MAX:g} s.")
-        return _answer(request, refused)
+        return _answer(request, added.refused)
 
 
 async def _body(request: web.Request) -> bytes:

@@ -15,15 +15,18 @@ def attribute(key: str, **value: object) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(**value))  # type: ignore[arg-type]
 
 
-def request(span_count: int = 1, *, service: str = "shop") -> ExportTraceServiceRequest:
-    """`span_count` SERVER spans that failed, each the child of a stranger."""
+def request(
+    span_count: int = 1, *, service: str = "shop", first: int = 0
+) -> ExportTraceServiceRequest:
+    """`span_count` SERVER spans that failed, each the child of a stranger; `first` is in the id of
+    the first one."""
     made = ExportTraceServiceRequest()
     group = made.resource_spans.add()
     group.resource.attributes.append(attribute("service.name", string_value=service))
     scoped = group.scope_spans.add()
     scoped.scope.name, scoped.scope.version = "spanway", "0.1"
     texts = ArrayValue(values=[AnyValue(string_value="a"), AnyValue(string_value="b")])
-    for number in range(span_count):
+    for number in range(first, first + span_count):
         scoped.spans.add(
             trace_id=TRACE_ID,
             span_id=number.to_bytes(4) + SPAN_ID[4:],
@@ -61,5 +64,6 @@ def request(span_count: int = 1, *, service: str = "shop") -> ExportTraceService
     return made
 
 
-def batch(span_count: int = 1, *, service: str = "shop") -> SpanBatch:
-    return SpanBatch(request(span_count, service=service).SerializeToString(), span_count)
+def batch(span_count: int = 1, *, service: str = "shop", first: int = 0) -> SpanBatch:
+    made = request(span_count, service=service, first=first)
+    return SpanBatch(made.SerializeToString(), span_count)

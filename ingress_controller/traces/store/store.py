@@ -29,7 +29,7 @@ from ingress_controller.traces.store.queries import (
     QuestionTooLargeError,
 )
 from ingress_controller.traces.store.segments import EMPTY, Segment, Segments
-from proxy.columns import Columns, MalformedSpansError
+from proxy.columns import Added, Columns, MalformedSpansError
 from proxy.spans import SpanBatch
 
 CHUNK_ROWS = 16 * 1024
@@ -57,12 +57,14 @@ class StoreNotWritten(Event, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """`newest_rows` are in memory; `refused_spans` had no valid ids; `dropped_spans` were in memory
-    and could not be sealed. `directory` is empty where all is in memory."""
+    """`newest_rows` are in memory; `refused_spans` had no valid ids; `repeated_spans` had come
+    before; `dropped_spans` were in memory and could not be sealed. `directory` is empty where all
+    is in memory."""
 
     directory: str
     stored_spans: int
     refused_spans: int
+    repeated_spans: int
     dropped_spans: int
     newest_rows: int
     segment_count: int
@@ -84,6 +86,7 @@ class Store:
         self._oldest_s = 0.0
         self._stored_spans = 0
         self._refused_spans = 0
+        self._repeated_spans = 0
         self._dropped_spans = 0
         self._failure = ""
         self._turns = asyncio.Semaphore(QUESTIONS_MAX)
@@ -96,6 +99,7 @@ class Store:
                 str(self._segments.directory) if self._segments is not None else "",
                 self._stored_spans,
                 self._refused_spans,
+                self._repeated_spans,
                 self._dropped_spans,
                 self._newest_rows,
                 len(segments),
@@ -111,25 +115,27 @@ class Store:
         """Nothing is to be done before the first spans."""
 
     async def send(self, batch: SpanBatch) -> Answer:
-        """Adds a batch."""
+        """Adds a batch of the engine, which hands over each once."""
         try:
-            _, refused = await self.add(batch.otlp)
+            added = await self._thread.call(lambda: self._add(batch.otlp))
         except MalformedSpansError as err:
             return Answer(Outcome.REFUSED, str(err))
-        return DELIVERED if not refused else Answer(Outcome.DELIVERED, rejected_spans=refused)
+        return (
+            Answer(Outcome.DELIVERED, rejected_spans=added.refused) if added.refused else DELIVERED
+        )
 
     async def close(self) -> None:
         """Seals what is left. Afterwards it still answers, and takes no more spans."""
         await self._thread.call(self._seal)
         self._thread.close()
 
-    async def add(self, otlp: bytes) -> tuple[int, int]:
-        """Adds an export request; how many of its spans were taken, and how many refused.
+    async def add(self, otlp: bytes) -> Added:
+        """Adds an export request of whoever may send it again, for want of an answer.
 
         Raises:
             MalformedSpansError: it is none.
         """
-        return await self._thread.call(lambda: self._add(otlp))
+        return await self._thread.call(lambda: self._add(otlp, is_once=True))
 
     async def run(self) -> None:
         """Tends it until cancelled."""
@@ -210,6 +216,8 @@ class Store:
             }
         )
         try:
+            # A search looks at a file once for each of its conditions.
+            connection.execute("SET parquet_metadata_cache = true")
             _define(connection, newest, segments, also)
             paths = ", ".join(_quoted(of.path) for of in also)
             connection.execute(f"SET allowed_paths = [{paths}]")
@@ -229,20 +237,21 @@ class Store:
             rows += chunk.num_rows
         return rows
 
-    def _add(self, otlp: bytes) -> tuple[int, int]:
+    def _add(self, otlp: bytes, *, is_once: bool = False) -> Added:
         with self._lock:
             if not self._newest_rows:
                 self._oldest_s = time.monotonic()
-            taken, refused = self._columns.add(otlp)
-            self._stored_spans += taken
-            self._refused_spans += refused
+            added = self._columns.add(otlp, is_once=is_once)
+            self._stored_spans += added.taken
+            self._refused_spans += added.refused
+            self._repeated_spans += added.repeated
             if self._columns.row_count >= CHUNK_ROWS:
                 self._gather()
             is_full = self._newest_rows >= self._limits.seal_rows
         if is_full and not self._failure:  # else it is tried again by age
             self._seal()
         self._drop_oldest()
-        return taken, refused
+        return added
 
     def _gather(self) -> None:
         if self._columns.row_count:

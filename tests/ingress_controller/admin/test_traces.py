@@ -178,7 +178,7 @@ async def test_a_trace_that_is_not_here_is_said_to_be_so(client: Client) -> None
 
 async def test_values_are_what_a_search_can_ask_for(store: Store, client: Client) -> None:
     await store.add(request(2, service=HOSTILE).SerializeToString())
-    balanced = request(1, service="shop")
+    balanced = request(1, service="shop", first=2)
     [span] = balanced.resource_spans[0].scope_spans[0].spans
     span.attributes.append(attribute("k8s.namespace.name", string_value="shop"))
     span.attributes.append(attribute("k8s.service.name", string_value="api"))

@@ -206,11 +206,24 @@ mod _engine {
             self.lock().rows()
         }
 
-        /// OTLP bytes in; how many spans were taken, and how many refused.
-        fn add(&self, py: Python<'_>, otlp: &[u8]) -> PyResult<(usize, usize)> {
-            let added = py.detach(|| self.lock().add(otlp));
+        /// OTLP bytes in; how many spans were taken, refused, and had come before, which none has
+        /// unless `is_once`.
+        fn add(
+            &self,
+            py: Python<'_>,
+            otlp: &[u8],
+            is_once: bool,
+        ) -> PyResult<(usize, usize, usize)> {
+            let added = py.detach(|| {
+                let mut columns = self.lock();
+                if is_once {
+                    columns.add_once(otlp)
+                } else {
+                    columns.add(otlp)
+                }
+            });
             let added = added.map_err(|err| PyValueError::new_err(err.to_string()))?;
-            Ok((added.taken, added.refused))
+            Ok((added.taken, added.refused, added.repeated))
         }
 
         /// All rows, as an array of the Arrow C data interface; afterwards there are none.

@@ -11,11 +11,13 @@
 mod any;
 mod column;
 mod protobuf;
+mod recent;
 mod request;
 pub mod schema;
 mod table;
 
 pub use protobuf::MalformedError;
+pub use recent::RECENT_SPANS_MIN;
 pub use table::{Added, Columns};
 
 /// Bytes of one text, the JSON of left-over attributes among them; what is longer is cut. Jaeger and

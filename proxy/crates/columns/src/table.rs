@@ -10,16 +10,19 @@ use serde_json::Value as Json;
 use crate::any::{self, Any, Pair};
 use crate::column::{Cell, Column};
 use crate::protobuf::MalformedError;
+use crate::recent::{Key, Recent};
 use crate::request::{Request, Span};
 use crate::schema::{ATTRIBUTES, OWN};
 
 /// How many spans of a request were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Added {
     /// Spans that became rows.
     pub taken: usize,
     /// Spans without a valid trace id and span id.
     pub refused: usize,
+    /// Spans that had come before.
+    pub repeated: usize,
 }
 
 /// Spans as columns, row after row.
@@ -28,6 +31,7 @@ pub struct Columns {
     all: Vec<Column>,
     places: FxHashMap<&'static str, usize>,
     rows: usize,
+    recent: Recent,
 }
 
 impl Default for Columns {
@@ -47,6 +51,7 @@ impl Columns {
             all: kinds.map(Column::new).collect(),
             places: names.zip(OWN.len()..).collect(),
             rows: 0,
+            recent: Recent::default(),
         }
     }
 
@@ -61,18 +66,33 @@ impl Columns {
     /// # Errors
     /// The bytes are something else; nothing was added. Never panics, for any bytes.
     pub fn add(&mut self, otlp: &[u8]) -> Result<Added, MalformedError> {
+        self.add_where(otlp, |_, _| true)
+    }
+
+    /// The same for a sender that may repeat itself: what is among the last [`RECENT_SPANS_MIN`](crate::RECENT_SPANS_MIN)
+    /// spans that came this way is left out.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn add_once(&mut self, otlp: &[u8]) -> Result<Added, MalformedError> {
+        self.add_where(otlp, Recent::is_first)
+    }
+
+    fn add_where(
+        &mut self,
+        otlp: &[u8],
+        is_wanted: impl Fn(&mut Recent, Key) -> bool,
+    ) -> Result<Added, MalformedError> {
         let request = Request::read(otlp)?;
-        let mut added = Added {
-            taken: 0,
-            refused: 0,
-        };
+        let mut added = Added::default();
         for span in &request.spans {
             match Ids::of(span) {
-                Some(ids) => {
+                None => added.refused += 1,
+                Some(ids) if is_wanted(&mut self.recent, ids.key(span.kind)) => {
                     self.row(&request, span, &ids);
                     added.taken += 1;
                 }
-                None => added.refused += 1,
+                Some(_) => added.repeated += 1,
             }
         }
         Ok(added)
@@ -174,6 +194,10 @@ impl Ids {
             parent: number(span.parent_id).filter(|id| *id != 0),
         };
         ((ids.trace_hi, ids.trace_lo) != (0, 0) && ids.span != 0).then_some(ids)
+    }
+
+    fn key(&self, kind: u64) -> Key {
+        [self.trace_hi, self.trace_lo, self.span, kind]
     }
 }
 

@@ -64,6 +64,16 @@ fn seed_is_two_rows() {
 }
 
 #[test]
+fn what_is_sent_again_is_no_row_where_that_may_be() {
+    let mut columns = Columns::new();
+    assert_eq!(columns.add_once(&seed()).unwrap().taken, 2);
+    columns.take().unwrap();
+    let again = columns.add_once(&seed()).unwrap();
+    assert_eq!((again.taken, again.repeated, columns.rows()), (0, 2, 0));
+    assert_eq!(columns.add(&seed()).unwrap().taken, 2);
+}
+
+#[test]
 fn every_beginning_is_taken_whole_or_not_at_all() {
     let seed = seed();
     for end in 0..seed.len() {

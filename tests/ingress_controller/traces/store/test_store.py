@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pytest
-from sample_spans import START_UNIX_NS, TRACE_ID, request
+from sample_spans import START_UNIX_NS, TRACE_ID, attribute, batch, request
 
 from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.span import decode
@@ -50,7 +51,7 @@ async def test_a_trace_comes_back_as_it_was_sent(tmp_path: Path, limits: StoreLi
     store = Store(Segments(tmp_path), limits)
     sent = request(3)
 
-    assert await store.add(sent.SerializeToString()) == (3, 0)
+    assert await store.add(sent.SerializeToString()) == (3, 0, 0)
 
     with store.connection() as connection:
         found = spans_of(connection, TRACE_ID.hex())
@@ -61,7 +62,7 @@ async def test_a_trace_comes_back_as_it_was_sent(tmp_path: Path, limits: StoreLi
 async def test_newest_and_sealed_spans_of_one_trace_are_one_trace(tmp_path: Path) -> None:
     store = Store(Segments(tmp_path), StoreLimits(seal_rows=2, age_s_max=1e9))
     await store.add(request(2).SerializeToString())
-    await store.add(request(1, service="api").SerializeToString())
+    await store.add(request(1, service="api", first=2).SerializeToString())
 
     [trace] = (await Stores(store).find(ALL)).answer.traces
 
@@ -105,6 +106,35 @@ async def test_a_search_finds_what_fits_and_nothing_else(
     assert bool(found.answer.traces) == is_found
 
 
+@pytest.mark.parametrize("text", ["basket", "T /bas", "shop.ex", "GET /"])
+async def test_text_is_found_in_path_host_and_name(tmp_path: Path, text: str) -> None:
+    store = Store(Segments(tmp_path), ALWAYS)
+    sent = request()
+    [span] = sent.resource_spans[0].scope_spans[0].spans
+    span.name = "GET /basket" if text.startswith("T") else "GET /"
+    span.attributes.append(attribute("url.path", string_value="/basket/7"))
+    span.attributes.append(attribute("server.address", string_value="shop.example"))
+    await store.add(sent.SerializeToString())
+
+    assert await find(store, Search(start_ns=0, end_ns=2**63 - 1, text=text))
+    assert not await find(store, Search(start_ns=0, end_ns=2**63 - 1, text=text + "%"))
+
+
+async def test_files_with_other_columns_are_searched_too(tmp_path: Path) -> None:
+    segments = Segments(tmp_path)
+    columns = Columns()
+    columns.add(request(1).SerializeToString())
+    rows = pa.Table.from_batches([pa.record_batch(columns.take())])
+    segments.write(rows.drop_columns(["http.response.status_code", "url.path"]))()
+    store = Store(segments, ALWAYS)
+    await store.add(request(1, first=1).SerializeToString())
+
+    [trace] = await find(store, msgspec.structs.replace(ALL, text="GET", status=(503, 503)))
+
+    assert trace.span_count == 2
+    assert await find(store, msgspec.structs.replace(ALL, text="nowhere")) == []
+
+
 async def test_malformed_request_adds_nothing(tmp_path: Path) -> None:
     store = Store(Segments(tmp_path), NEVER)
 
@@ -119,8 +149,30 @@ async def test_span_without_an_id_is_refused_and_counted(tmp_path: Path) -> None
     sent = request(2)
     sent.resource_spans[0].scope_spans[0].spans[0].trace_id = bytes(16)
 
-    assert await store.add(sent.SerializeToString()) == (1, 1)
+    assert await store.add(sent.SerializeToString()) == (1, 1, 0)
     assert store.stats.refused_spans == 1
+
+
+@pytest.mark.parametrize("limits", [NEVER, ALWAYS], ids=["newest", "sealed"])
+async def test_a_span_that_is_sent_again_counts_once(tmp_path: Path, limits: StoreLimits) -> None:
+    store = Store(Segments(tmp_path), limits)
+    await store.add(request(2).SerializeToString())
+
+    assert await store.add(request(3).SerializeToString()) == (1, 0, 2)
+
+    assert await store.ask(_count) == 3
+    assert store.stats.repeated_spans == 2
+
+
+async def test_a_trace_tells_a_span_once_that_came_to_two_processes(tmp_path: Path) -> None:
+    before, after = (Store(Segments(tmp_path), ALWAYS) for _ in range(2))
+    for store in (before, after):
+        await store.add(request(2).SerializeToString())
+
+    [trace] = await find(after, ALL)
+
+    assert trace.span_count == 2
+    assert len(await after.ask(lambda asked: spans_of(asked, TRACE_ID.hex()))) == 2
 
 
 async def test_attribute_of_another_type_than_its_column_is_not_lost(tmp_path: Path) -> None:
@@ -161,7 +213,7 @@ async def test_oldest_files_go_when_there_are_too_many_bytes(tmp_path: Path) -> 
     store = Store(Segments(tmp_path / "store"), room)
 
     for number in range(4):
-        sent = request()
+        sent = request(first=number)
         [span] = sent.resource_spans[0].scope_spans[0].spans
         span.start_time_unix_nano += number
         await store.add(sent.SerializeToString())
@@ -174,7 +226,7 @@ async def test_oldest_files_go_when_there_are_too_many_bytes(tmp_path: Path) -> 
 
 async def test_spans_beyond_their_age_go(tmp_path: Path) -> None:
     store = Store(Segments(tmp_path), StoreLimits(seal_rows=1, age_s_max=60.0))
-    fresh = request()
+    fresh = request(first=1)
     [span] = fresh.resource_spans[0].scope_spans[0].spans
     span.start_time_unix_nano = time.time_ns()
     await store.add(request().SerializeToString())
@@ -194,8 +246,8 @@ async def test_spans_in_memory_are_sealed_at_the_end(tmp_path: Path) -> None:
 
 async def test_without_a_directory_the_oldest_spans_in_memory_go_and_are_counted() -> None:
     store = Store(None, StoreLimits(seal_rows=1, newest_rows_max=CHUNK_ROWS))
-    for _ in range(3):
-        await store.add(request(CHUNK_ROWS).SerializeToString())
+    for number in range(3):
+        await store.send(batch(CHUNK_ROWS, first=number * CHUNK_ROWS))
 
     assert store.stats.newest_rows == CHUNK_ROWS
     assert store.stats.dropped_spans == 2 * CHUNK_ROWS
@@ -218,8 +270,8 @@ async def test_spans_wait_in_memory_while_their_directory_is_away(
 
 async def test_small_files_are_merged_and_nothing_is_lost_or_twice(tmp_path: Path) -> None:
     store = Store(Segments(tmp_path), ALWAYS)
-    for _ in range(MERGED_FILES):
-        await store.add(request(2).SerializeToString())
+    for number in range(MERGED_FILES):
+        await store.send(batch(2, first=2 * number))
     before = {path: path.read_bytes() for path in files(tmp_path)}
 
     await store.tend()
@@ -242,7 +294,7 @@ async def test_a_damaged_file_is_set_aside_and_the_others_are_read(
     store = Store(Segments(tmp_path), ALWAYS)
     await store.add(request(2).SerializeToString())
     [first] = files(tmp_path)
-    await store.add(request(3).SerializeToString())
+    await store.add(request(3, first=2).SerializeToString())
     first.write_bytes(b"PAR1" + bytes(100))
 
     assert await store.ask(_count) == 3
@@ -289,14 +341,14 @@ _WRITER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from sample_spans import request
+from sample_spans import batch
 from ingress_controller.traces.store.segments import Segments
 from ingress_controller.traces.store.store import Store, StoreLimits
 
 async def write():
     store = Store(Segments(Path(sys.argv[1])), StoreLimits(seal_rows=100, age_s_max=1e9))
     while True:
-        await store.add(request(100).SerializeToString())
+        await store.send(batch(100))
         print("sealed", flush=True)
         await store.tend()
 
