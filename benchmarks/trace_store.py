@@ -229,6 +229,8 @@ async def ask(store: Store, start_ns: int, end_ns: int) -> dict[str, Any]:
         "status 503 at a pod": searching(status=(503, 503), fields={Field.POD: "s3-0"}),
         "slower than 10 s (none)": searching(duration_ns_min=10**10),
         "text that is nowhere": searching(text="nowhere"),
+        "service that is nowhere": searching(service="shop/none"),
+        "GET at a pod that is nowhere": searching(fields={Field.METHOD: "GET", Field.POD: "none"}),
         "without an error, slower than 5 ms": searching(is_failed=False, duration_ns_min=5 * 10**6),
         "one trace": lambda: store.ask(lambda asked: spans_of(asked, newest.trace_id)),
         "services": lambda: store.ask(lambda asked: values(asked, None, start_ns, end_ns)),

@@ -5,7 +5,7 @@ part of it; every answer is bounded. Columns are those of `crates/columns/src/sc
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,8 +109,8 @@ class TraceSummary(msgspec.Struct, frozen=True):
 
 
 class Match(NamedTuple):
-    """A trace that fits; `start_ns` is that of its newest span that matched. Of a part of one that
-    fits in part, `held` has a bit for each condition that holds."""
+    """A trace that fits, and the start of one of its spans that do. Of a part of one that fits in part,
+    `held` has a bit for each condition that holds."""
 
     trace_hi: int
     trace_lo: int
@@ -121,13 +121,11 @@ class Match(NamedTuple):
 def matches(connection: "DuckDBPyConnection", wanted: Search, start_ns: int) -> list[Match]:
     """The newest traces that fit and began at `start_ns` or later, at most `wanted.limit`."""
     columns = [column[0] for column in connection.execute(_COLUMNS).description]
-    conditions, parameters = _conditions(wanted, columns)
-    of_traces = _of_traces(wanted)
-    # What is formatted here is text of this file alone. All spans count for what is said of traces.
-    statement = _FOUND.format(
-        where="true" if of_traces or not conditions else " OR ".join(conditions),
-        having=" AND ".join(["true", *(f"bool_or{one}" for one in conditions), *of_traces]),
-    )
+    conditions, excluded, parameters = _conditions(wanted, columns)
+    # What is formatted here is text of this file alone.
+    first, *others = map(_spans_where, conditions or [("true",)])
+    joins = [f"SEMI JOIN ({spans}) USING (trace_hi, trace_lo)" for spans in others]
+    statement = _FOUND.format(first=first, joins=" ".join([*joins, *_anti_joins(excluded)]))
     times = {"start_ns": start_ns, "end_ns": wanted.end_ns, "limit": wanted.limit}
     return [Match(*row) for row in connection.execute(statement, parameters | times).fetchall()]
 
@@ -141,15 +139,15 @@ def parts(connection: "DuckDBPyConnection", wanted: Search, start_ns: int) -> li
     """The newest traces for which some conditions hold here and others do not, at most `PARTS_MAX`:
     where the others hold may be another replica."""
     columns = [column[0] for column in connection.execute(_COLUMNS).description]
-    conditions, parameters = _conditions(wanted, columns)
+    conditions, excluded, parameters = _conditions(wanted, columns)
     if len(conditions) < 2:  # noqa: PLR2004 - one holds or does not
         return []
-    held = [f"coalesce(bool_or{one}, false)::BIGINT * {1 << n}" for n, one in enumerate(conditions)]
-    statement = _PARTS.format(
-        held=" + ".join(held),
-        where=" OR ".join(conditions),
-        having=" AND ".join(["true", *_of_traces(wanted)]),
+    held = (
+        f"SELECT *, {1 << n}::BIGINT AS bit FROM ({_spans_where(forms)})"
+        for n, forms in enumerate(conditions)
     )
+    joins = " ".join(_anti_joins(excluded))
+    statement = _PARTS.format(held=" UNION ALL ".join(held), joins=joins)
     bounds = {"start_ns": start_ns, "end_ns": wanted.end_ns}
     others = {"all": (1 << len(conditions)) - 1, "limit": PARTS_MAX}
     return [
@@ -182,7 +180,7 @@ def spans_of(connection: "DuckDBPyConnection", trace_id: str) -> list[Span]:
     found = connection.execute(_TRACE, halves)
     names = [column[0] for column in found.description]
     spans = [_span(dict(zip(names, row, strict=True))) for row in found.fetchall()]
-    # A batch may have come twice.
+    # It may have come twice, beyond what `proxy.columns` remembers.
     return list({(span.span_id, span.kind): span for span in spans}.values())
 
 
@@ -191,8 +189,9 @@ def values(
 ) -> list[tuple[str, int]]:
     """What there is of a field, None for `Search.service`, and how many spans say it; those with
     the most first."""
-    column = _SERVICES if field is None else f'"{field}"'
-    found = connection.execute(_VALUES.format(column=column), {"start": start_ns, "end": end_ns})
+    columns = ["service", _BALANCED] if field is None else [f'"{field}"']
+    counted = " UNION ALL ".join(_COUNTED.format(column=column) for column in columns)
+    found = connection.execute(_VALUES.format(counted=counted), {"start": start_ns, "end": end_ns})
     return [(str(value), count) for value, count in found.fetchall()]
 
 
@@ -221,13 +220,18 @@ def calls(
     return connection.execute(_CALLS, {"start_ns": start_ns, "end_ns": end_ns}).fetchall()
 
 
-def _conditions(wanted: Search, columns: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Of one span each, with their parameters."""
-    conditions: list[str] = []
+def _conditions(
+    wanted: Search, columns: Sequence[str]
+) -> tuple[list[tuple[str, ...]], list[str], dict[str, Any]]:
+    """Those of which each must hold for a span, in one of its forms; those that may hold for none;
+    the parameters of all. A form is about one column where that can be: DuckDB then asks a file's
+    statistics and dictionaries first, and is done with most of it."""
+    conditions: list[tuple[str, ...]] = []
+    excluded: list[str] = []
     parameters: dict[str, Any] = {}
 
-    def add(condition: str, **given: Any) -> None:
-        conditions.append(f"({condition})")
+    def add(*forms: str, **given: Any) -> None:
+        conditions.append(forms)
         parameters.update(given)
 
     if wanted.service is not None:
@@ -236,7 +240,7 @@ def _conditions(wanted: Search, columns: Sequence[str]) -> tuple[list[str], dict
         if namespace:
             balanced += ' AND "k8s.namespace.name" = $service_namespace'
             parameters["service_namespace"] = namespace
-        add(f"service = $service OR {balanced}", service=wanted.service, service_name=name)
+        add("service = $service", balanced, service=wanted.service, service_name=name)
     for field, value in wanted.fields.items():
         add(f'"{field}" = ${field.name.lower()}', **{field.name.lower(): value})
     for index, (name, value) in enumerate(wanted.attributes.items()):
@@ -244,30 +248,37 @@ def _conditions(wanted: Search, columns: Sequence[str]) -> tuple[list[str], dict
         if name in columns:  # so it is text of ours
             add(f'"{name}"::VARCHAR = ${key}', **{key: value})
             continue
-        texts = " OR ".join(f"json_extract_string({one}, ${path}) = ${key}" for one in _JSONS)
+        forms = (f"json_extract_string({one}, ${path}) = ${key}" for one in _JSONS)
         pointer = name.replace("~", "~0").replace("/", "~1")
-        add(texts, **{key: value, path: f"/{pointer}"})
+        add(*forms, **{key: value, path: f"/{pointer}"})
     if wanted.status is not None:
         least, most = wanted.status
         status = '"http.response.status_code" BETWEEN $status_min AND $status_max'
         add(status, status_min=least, status_max=most)
     if wanted.text is not None:
-        add(
-            'contains(name, $text) OR contains("url.path", $text)'
-            ' OR contains("server.address", $text)',
-            text=wanted.text,
-        )
+        add(*(f"contains({column}, $text)" for column in _TEXTS), text=wanted.text)
     if wanted.duration_ns_min is not None:
         add("duration_ns >= $duration_min", duration_min=wanted.duration_ns_min)
     if wanted.duration_ns_max is not None:
+        excluded.append("duration_ns > $duration_max")
         parameters["duration_max"] = wanted.duration_ns_max
-    if wanted.is_failed:
-        add("status = 2")
-    return conditions, parameters
+    if wanted.is_failed is not None:
+        conditions += [("status = 2",)] if wanted.is_failed else []
+        excluded += [] if wanted.is_failed else ["status = 2"]
+    return conditions, excluded, parameters
+
+
+def _spans_where(forms: Sequence[str]) -> str:
+    """Spans for which a condition holds, in any of its forms."""
+    return " UNION ALL ".join(_WHERE.format(condition=form) for form in forms)
+
+
+def _anti_joins(excluded: Iterable[str]) -> list[str]:
+    return [f"ANTI JOIN ({_spans_where([one])}) USING (trace_hi, trace_lo)" for one in excluded]
 
 
 def _of_traces(wanted: Search) -> list[str]:
-    """What must hold for all spans of a trace."""
+    """The same as `excluded`, where all spans of a trace are looked at."""
     rules = []
     if wanted.duration_ns_max is not None:
         rules.append("max(duration_ns) <= $duration_max")
@@ -284,37 +295,43 @@ def _summary(trace_hi: int, trace_lo: int, *rest: Any) -> TraceSummary:
 
 _JSONS = ("attributes", "resource")
 _COLUMNS = "SELECT * FROM spans LIMIT 0"
+_TEXTS = ("name", '"url.path"', '"server.address"')
+_WHERE = """
+SELECT trace_hi, trace_lo, start_ns FROM spans
+WHERE start_ns BETWEEN $start_ns AND $end_ns AND {condition}
+"""
 _FOUND = """
 SELECT trace_hi, trace_lo, max(start_ns)
-FROM spans
-WHERE start_ns BETWEEN $start_ns AND $end_ns AND ({where})
+FROM ({first}) {joins}
 GROUP BY ALL
-HAVING {having}
 ORDER BY max(start_ns) DESC
 LIMIT $limit
 """
 
 _PARTS = """
-SELECT trace_hi, trace_lo, max(start_ns), {held} AS held
-FROM spans
-WHERE start_ns BETWEEN $start_ns AND $end_ns AND ({where})
+SELECT trace_hi, trace_lo, max(start_ns), bit_or(bit)
+FROM ({held}) {joins}
 GROUP BY trace_hi, trace_lo
-HAVING held < $all AND {having}
+HAVING bit_or(bit) < $all
 ORDER BY max(start_ns) DESC
 LIMIT $limit
 """
 
-_SERVICES = """unnest([service, "k8s.namespace.name" || '/' || "k8s.service.name"])"""
+_BALANCED = """ "k8s.namespace.name" || '/' || "k8s.service.name" """
+_COUNTED = """
+SELECT {column} AS value, count(*) AS span_count FROM spans
+WHERE start_ns BETWEEN $start AND $end GROUP BY ALL
+"""
 _VALUES = f"""
-SELECT value, count(*)
-FROM (SELECT {{column}} AS value FROM spans WHERE start_ns BETWEEN $start AND $end)
-WHERE value IS NOT NULL GROUP BY value ORDER BY count(*) DESC, value LIMIT {VALUES_MAX}
+SELECT value, sum(span_count)::BIGINT FROM ({{counted}})
+WHERE value IS NOT NULL GROUP BY value ORDER BY sum(span_count) DESC, value LIMIT {VALUES_MAX}
 """
 
 _FIRST = "arg_min({0}, (start_ns, -duration_ns)) FILTER ({0} IS NOT NULL)"
 _SUMMARIES = f"""
 SELECT trace_hi, trace_lo, {_FIRST.format("name")}, {_FIRST.format("service")},
-  min(start_ns) // 1000, (max(start_ns + duration_ns) - min(start_ns)) // 1000, count(*),
+  min(start_ns) // 1000, (max(start_ns + duration_ns) - min(start_ns)) // 1000,
+  count(DISTINCT (span_id, kind)),
   list(DISTINCT service), bool_or(status = 2),
   coalesce({_FIRST.format('"http.request.method"')}, ''),
   coalesce({_FIRST.format('"server.address"')}, ''),
