@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,7 @@ use tokio::task::LocalSet;
 use crate::access_log::Log;
 use crate::downstream;
 use crate::instant::Instant;
-use crate::limits::{LIVE_ANSWER_TIMEOUT, LIVE_QUESTIONS_MAX, WORKER_COMMANDS_MAX};
+use crate::limits::{LIVE_ANSWER_TIMEOUT, LIVE_QUESTIONS_MAX, LIVE_TURN, WORKER_COMMANDS_MAX};
 use crate::live::{Answer, Ask, Query, answer_all};
 use crate::metrics::{Format, Page, Store, Tally};
 use crate::stats::{Totals, WorkerStats};
@@ -282,7 +283,8 @@ impl Engine {
     }
 
     /// The live requests that a question (JSON, see `proxy/live.py`) is about. Blocks until every
-    /// worker has answered between its requests, at most for [`LIVE_ANSWER_TIMEOUT`].
+    /// worker has answered between its requests, at most for [`LIVE_ANSWER_TIMEOUT`]. Half as many
+    /// at once as there are cores, so that the others' requests have the other half.
     ///
     /// # Errors
     /// One sentence: the question cannot be read, or is over a bound.
@@ -290,26 +292,45 @@ impl Engine {
         let query = Arc::new(Query::decode(query)?);
         let now = Instant::now();
         let (answer, answers) = channel();
-        for worker in &self.workers {
-            let ask = Ask {
-                query: Arc::clone(&query),
-                epoch: self.started,
-                now,
-                answer: answer.clone(),
-            };
-            // A worker that has ended has no requests.
-            drop(worker.questions.blocking_send(ask));
-        }
-        drop(answer);
-        let (mut all, mut answered) = (Answer::default(), 0);
+        let mut answer = Some(answer);
+        let mut waiting = self.workers.iter();
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let (mut turns, mut answered) = ((cores / 2).max(1), 0);
+        let mut all = Answer::default();
         loop {
-            let left = (now + LIVE_ANSWER_TIMEOUT).saturating_duration_since(Instant::now());
-            match answers.recv_timeout(left) {
-                Ok(one) => all.add(one, query.limit),
+            while turns > 0
+                && let Some(answer) = &answer
+                && let Some(worker) = waiting.next()
+            {
+                let ask = Ask {
+                    query: Arc::clone(&query),
+                    epoch: self.started,
+                    now,
+                    answer: answer.clone(),
+                };
+                // A worker that has ended has no requests.
+                match worker.questions.blocking_send(ask) {
+                    Ok(()) => turns -= 1,
+                    Err(_) => answered += 1,
+                }
+            }
+            let mut patience =
+                (now + LIVE_ANSWER_TIMEOUT).saturating_duration_since(Instant::now());
+            if waiting.len() == 0 {
+                answer = None;
+            } else {
+                patience = patience.min(LIVE_TURN);
+            }
+            match answers.recv_timeout(patience) {
+                Ok(one) => {
+                    all.add(one, query.limit);
+                    answered += 1;
+                    turns += 1;
+                }
                 Err(RecvTimeoutError::Disconnected) => return Ok(all),
+                Err(RecvTimeoutError::Timeout) if answer.is_some() => turns += 1,
                 Err(RecvTimeoutError::Timeout) => break,
             }
-            answered += 1;
         }
         all.workers_silent = self.workers.len() - answered;
         Ok(all)
@@ -382,7 +403,7 @@ impl WorkerHandle {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(format!("spanway-{index}"))
             .spawn(move || {
                 let run = async {

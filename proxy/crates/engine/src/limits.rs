@@ -429,6 +429,9 @@ pub const LIVE_QUESTIONS_MAX: usize = 16;
 /// How long workers have to answer such a question. The answer says how many did not.
 pub const LIVE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a worker may take before the next one is asked beside it: ten times what 16,384 requests take.
+pub const LIVE_TURN: Duration = Duration::from_millis(50);
+
 /// Live requests in one answer; the others are counted. A question for more is refused.
 pub const LIVE_ROWS_MAX: usize = 10_000;
 

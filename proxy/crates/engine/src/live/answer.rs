@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::query::Query;
-use super::view::{View, shown_host};
+use super::view::{View, shown_host, us};
 use super::{PHASES, Phase};
 use crate::limits::{LIVE_GROUPS_MAX, VALUE_BYTES_MAX};
 use crate::table::{ListenerKind, Matched};
@@ -127,7 +127,7 @@ impl Serialize for Groups {
         serializer.collect_seq(all.iter().take(LIVE_GROUPS_MAX).map(|(name, group)| Named {
             name,
             count: group.count,
-            age_max_us: group.oldest.as_micros() as u64,
+            age_max_us: us(group.oldest),
             phases: Phases(group.phases.map(|count| (count > 0).then_some(count))),
         }))
     }
@@ -203,8 +203,8 @@ pub struct Gathering<'q> {
     groups: FxHashMap<What, (Names, Group)>,
     /// The least of them on top.
     rows: BinaryHeap<Reverse<Kept>>,
-    /// What the keys of `groups` point to must not go, or another might come to its place.
-    tables: Vec<Rc<Snapshot>>,
+    /// By address. What the keys of `groups` point to must not go, or another might come to its place.
+    tables: FxHashMap<usize, Rc<Snapshot>>,
 }
 
 /// Route, backend and endpoint by address: no text has to be made for each request.
@@ -223,7 +223,7 @@ impl<'q> Gathering<'q> {
             live: 0,
             groups: FxHashMap::default(),
             rows: BinaryHeap::new(),
-            tables: Vec::new(),
+            tables: FxHashMap::default(),
         }
     }
 
@@ -276,9 +276,8 @@ impl<'q> Gathering<'q> {
 
     fn count(&mut self, view: &View<'_>) {
         let table = &view.subject.table;
-        if !self.tables.iter().any(|known| Rc::ptr_eq(known, table)) {
-            self.tables.push(Rc::clone(table));
-        }
+        let known = self.tables.entry(address(&**table));
+        known.or_insert_with(|| Rc::clone(table));
         let what = (
             view.matched.map_or(0, |matched| address(&**matched.route)),
             view.backend.map_or(0, address),
@@ -341,7 +340,7 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
         zone: owned(of_endpoint.map(|it| &*it.zone)),
         phase: view.phase(),
         phase_age_us: us(view.phase_age()),
-        phases_us: Phases(view.phases().map(|spent| spent.map(us))),
+        phases_us: Phases(view.phases_us()),
         age_us: us(view.age()),
         start_unix_us: anchor.unix_ns(view.start) / 1_000,
         start_ns: view.start_ns(),
@@ -358,10 +357,6 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
         },
         generation: subject.table.generation,
     }
-}
-
-fn us(duration: Duration) -> u64 {
-    duration.as_micros() as u64
 }
 
 /// As in spans: cut, and what is not valid UTF-8 replaced.

@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 
 use tokio::sync::mpsc::Receiver;
 
+use super::Slot;
 use super::answer::{Answer, Gathering};
 use super::query::Query;
 use super::view::View;
@@ -34,31 +35,59 @@ pub async fn answer_all(worker: Rc<Worker>, mut inbox: Receiver<Ask>) {
     }
 }
 
-/// Looks at each slot once. From the end of the list to its beginning: when one goes, the last one
-/// takes its place, and that has been looked at.
+/// Looks once at each slot that is in use when it begins, slice after slice. Far apart ones come first: in the order of the list,
+/// which is nearly that of age, each slot could be the next of the rows that are asked for, and a row
+/// be made of each.
 async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
+    let live = &worker.live;
     let mut gathering = Gathering::new(&ask.query);
     let anchor = worker.clock.borrow_mut().anchor(ask.now);
-    let mut end = worker.live.listed.borrow().len();
-    while end > 0 {
-        {
-            let listed = worker.live.listed.borrow();
-            end = end.min(listed.len());
-            let start = end.saturating_sub(LIVE_SLICE);
-            for slot in &listed[start..end] {
-                let subject = slot.subject.borrow();
-                if let Some(subject) = &*subject
-                    && slot.asked.replace(number) != number
-                {
-                    let view = View::new(slot, subject, ask.epoch, ask.now);
-                    gathering.add(&view, anchor);
-                }
+    let mut look = |slots: &[Rc<Slot>]| {
+        for slot in slots {
+            let subject = slot.subject.borrow();
+            if let Some(subject) = &*subject
+                && slot.asked.replace(number) != number
+            {
+                let view = View::new(slot, subject, ask.epoch, ask.now);
+                gathering.add(&view, anchor);
             }
-            end = start;
+        }
+    };
+    live.question.set(number);
+    let count = live.listed.borrow().len();
+    for slice in spread(count.div_ceil(LIVE_SLICE)) {
+        {
+            let listed = live.listed.borrow();
+            let end = listed.len().min((slice + 1) * LIVE_SLICE);
+            look(listed.get(slice * LIVE_SLICE..end).unwrap_or_default());
         }
         tokio::task::yield_now().await;
     }
+    // When one goes, the last one takes its place, and that may have been passed.
+    loop {
+        let slots = {
+            let mut moved = live.moved.borrow_mut();
+            let rest = moved.len().saturating_sub(LIVE_SLICE);
+            moved.split_off(rest)
+        };
+        if slots.is_empty() {
+            break;
+        }
+        look(&slots);
+        tokio::task::yield_now().await;
+    }
+    live.question.set(0);
     gathering.finish()
+}
+
+/// The numbers below `count`, each once, by their binary digits in reverse: 0, a half, a quarter, …
+fn spread(count: usize) -> impl Iterator<Item = usize> {
+    let width = count.next_power_of_two();
+    let shift = usize::BITS - width.trailing_zeros();
+    let reversed = move |number: usize| number.reverse_bits().checked_shr(shift).unwrap_or(0);
+    (0..width)
+        .map(reversed)
+        .filter(move |number| *number < count)
 }
 
 #[cfg(test)]
@@ -67,6 +96,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::mpsc::channel;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
     use arc_swap::ArcSwap;
     use serde_json::Value;
@@ -74,7 +104,7 @@ mod tests {
     use super::*;
     use crate::downstream::Origin;
     use crate::headers::Ends;
-    use crate::live::{Live, Slot};
+    use crate::live::{Live, Phase};
     use crate::metrics::{Store, Tally};
     use crate::table::Table;
     use crate::trace::{Recorder, Resource, SpanQueue};
@@ -167,5 +197,33 @@ mod tests {
         );
         drop(live);
         assert!(worker.live.listed.borrow().is_empty());
+    }
+
+    #[test]
+    fn numbers_are_spread_and_each_comes_once() {
+        assert_eq!(spread(5).collect::<Vec<_>>(), [0, 4, 2, 1, 3]);
+        for count in 0..300 {
+            let mut all: Vec<usize> = spread(count).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..count));
+        }
+    }
+
+    #[test]
+    fn phases_sum_to_the_age_to_the_microsecond() {
+        let worker = worker();
+        let live = arriving(&worker, 1);
+        let start = live[0].entered[Phase::Head as usize].get().unwrap();
+        let at = |ns| start + Duration::from_nanos(ns);
+        live[0].enter(Phase::Route, at(1_500));
+        live[0].attempt(0, at(2_700));
+        live[0].enter(Phase::Wait, at(3_900));
+
+        for now_ns in 4_000..6_000 {
+            let subject = live[0].subject.borrow();
+            let view = View::new(&live[0], subject.as_ref().unwrap(), start, at(now_ns));
+            let sum: u64 = view.phases_us().into_iter().flatten().sum();
+            assert_eq!(sum, now_ns / 1_000);
+        }
     }
 }

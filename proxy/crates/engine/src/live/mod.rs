@@ -135,7 +135,6 @@ impl Slot {
 
     #[inline]
     fn begin(&self, subject: Subject, start: Instant) {
-        self.asked.set(0); // Another request had this memory when it was.
         *self.subject.borrow_mut() = Some(subject);
         self.forget_from(Phase::Route);
         self.attempts.set(0);
@@ -157,6 +156,10 @@ impl Slot {
 #[derive(Default)]
 pub struct LiveRequests {
     listed: RefCell<Vec<Rc<Slot>>>,
+    /// The question that slots are looked at for; 0 if nobody asks.
+    question: Cell<u64>,
+    /// Slots that came to another place before they were looked at for it.
+    moved: RefCell<Vec<Rc<Slot>>>,
 }
 
 impl LiveRequests {
@@ -178,6 +181,9 @@ impl LiveRequests {
             listed.swap_remove(index);
             if let Some(moved) = listed.get(index) {
                 moved.index.set(index);
+                if self.question.get() > moved.asked.get() {
+                    self.moved.borrow_mut().push(Rc::clone(moved));
+                }
             }
         }
     }
@@ -249,6 +255,7 @@ impl<'a> Live<'a> {
         is_request: bool,
     ) -> Self {
         slot.begin(subject, start);
+        slot.asked.set(worker.live.question.get()); // It came too late for this one.
         worker.live.list(&slot);
         Self {
             slot,

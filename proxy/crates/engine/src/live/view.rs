@@ -103,14 +103,16 @@ impl<'a> View<'a> {
             .saturating_duration_since(entered.unwrap_or(self.now))
     }
 
-    /// How long it was in each phase so far; `None` for those that it was not in.
-    pub fn phases(&self) -> [Option<Duration>; PHASES] {
+    /// How long it was in each phase so far, in microseconds whose sum is those of its age; `None`
+    /// for those that it was not in.
+    pub fn phases_us(&self) -> [Option<u64>; PHASES] {
         let mut spent = [None; PHASES];
-        let mut until = self.now;
+        let mut until_us = 0;
         for (entered, spent) in self.slot.entered.iter().zip(&mut spent).rev() {
             if let Some(entered) = entered.get() {
-                *spent = Some(until.saturating_duration_since(entered));
-                until = entered;
+                let ago_us = us(self.now.saturating_duration_since(entered)).max(until_us);
+                *spent = Some(ago_us - until_us);
+                until_us = ago_us;
             }
         }
         spent
@@ -123,7 +125,7 @@ impl<'a> View<'a> {
 
     /// Whether the question is about it.
     pub fn fits(&self, query: &Query) -> bool {
-        let is_old_enough = self.age().as_micros() as u64 >= query.age_min_us;
+        let is_old_enough = us(self.age()) >= query.age_min_us;
         is_old_enough
             && query.conditions.iter().all(|one| self.meets(one))
             && query
@@ -217,6 +219,11 @@ fn target(subject: &Subject) -> (Option<Matched<'_>>, Option<&Backend>) {
             (matched, backend.map(AsRef::as_ref))
         }
     }
+}
+
+/// Whole microseconds.
+pub fn us(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }
 
 fn is_named(value: &str, namespace: &str, name: &str) -> bool {
