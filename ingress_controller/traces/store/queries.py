@@ -109,8 +109,8 @@ class TraceSummary(msgspec.Struct, frozen=True):
 
 
 class Match(NamedTuple):
-    """A trace that fits, and the start of one of its spans that do. Of a part of one that fits in part,
-    `held` has a bit for each condition that holds."""
+    """A trace that fits, and the start of one of its spans that do. Of a part of one that fits in
+    part, `held` has a bit for each condition that holds."""
 
     trace_hi: int
     trace_lo: int

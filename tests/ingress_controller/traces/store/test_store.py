@@ -21,6 +21,7 @@ from ingress_controller.traces.store.queries import (
     Field,
     QuestionTooLargeError,
     Search,
+    TraceSummary,
     spans_of,
 )
 from ingress_controller.traces.store.segments import MERGED_FILES, Segments
@@ -39,6 +40,10 @@ ALL = Search(start_ns=0, end_ns=2**63 - 1)
 
 def files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.suffix)
+
+
+async def found(store: Store, wanted: Search) -> tuple[TraceSummary, ...]:
+    return (await Stores(store).find(wanted)).answer.traces
 
 
 def _count(connection: duckdb.DuckDBPyConnection) -> int:
@@ -64,7 +69,7 @@ async def test_newest_and_sealed_spans_of_one_trace_are_one_trace(tmp_path: Path
     await store.add(request(2).SerializeToString())
     await store.add(request(1, service="api", first=2).SerializeToString())
 
-    [trace] = (await Stores(store).find(ALL)).answer.traces
+    [trace] = await found(store, ALL)
 
     assert (trace.span_count, trace.services) == (3, ("api", "shop"))
     assert (trace.start_unix_us, trace.duration_us) == (START_UNIX_NS // 1_000, 2_000)
@@ -101,9 +106,9 @@ async def test_a_search_finds_what_fits_and_nothing_else(
     await store.add(request().SerializeToString())
     limits = {"start_ns": 0, "end_ns": 2**63 - 1} | wanted
 
-    found = await Stores(store).find(Search(**limits))  # type: ignore[arg-type]
+    traces = await found(store, Search(**limits))  # type: ignore[arg-type]
 
-    assert bool(found.answer.traces) == is_found
+    assert bool(traces) == is_found
 
 
 @pytest.mark.parametrize("text", ["basket", "T /bas", "shop.ex", "GET /"])
@@ -116,8 +121,8 @@ async def test_text_is_found_in_path_host_and_name(tmp_path: Path, text: str) ->
     span.attributes.append(attribute("server.address", string_value="shop.example"))
     await store.add(sent.SerializeToString())
 
-    assert await find(store, Search(start_ns=0, end_ns=2**63 - 1, text=text))
-    assert not await find(store, Search(start_ns=0, end_ns=2**63 - 1, text=text + "%"))
+    assert await found(store, Search(start_ns=0, end_ns=2**63 - 1, text=text))
+    assert not await found(store, Search(start_ns=0, end_ns=2**63 - 1, text=text + "%"))
 
 
 async def test_files_with_other_columns_are_searched_too(tmp_path: Path) -> None:
@@ -129,10 +134,10 @@ async def test_files_with_other_columns_are_searched_too(tmp_path: Path) -> None
     store = Store(segments, ALWAYS)
     await store.add(request(1, first=1).SerializeToString())
 
-    [trace] = await find(store, msgspec.structs.replace(ALL, text="GET", status=(503, 503)))
+    [trace] = await found(store, msgspec.structs.replace(ALL, text="GET", status=(503, 503)))
 
     assert trace.span_count == 2
-    assert await find(store, msgspec.structs.replace(ALL, text="nowhere")) == []
+    assert await found(store, msgspec.structs.replace(ALL, text="nowhere")) == ()
 
 
 async def test_malformed_request_adds_nothing(tmp_path: Path) -> None:
@@ -169,7 +174,7 @@ async def test_a_trace_tells_a_span_once_that_came_to_two_processes(tmp_path: Pa
     for store in (before, after):
         await store.add(request(2).SerializeToString())
 
-    [trace] = await find(after, ALL)
+    [trace] = await found(after, ALL)
 
     assert trace.span_count == 2
     assert len(await after.ask(lambda asked: spans_of(asked, TRACE_ID.hex()))) == 2
@@ -251,7 +256,7 @@ async def test_without_a_directory_the_oldest_spans_in_memory_go_and_are_counted
 
     assert store.stats.newest_rows == CHUNK_ROWS
     assert store.stats.dropped_spans == 2 * CHUNK_ROWS
-    assert len((await Stores(store).find(ALL)).answer.traces) == 1
+    assert len(await found(store, ALL)) == 1
 
 
 async def test_spans_wait_in_memory_while_their_directory_is_away(
