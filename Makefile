@@ -62,8 +62,9 @@ test-python: build
 
 test-real: build ## against the real apiserver, Jaeger, HotROD
 	@if command -v go >/dev/null && command -v etcd >/dev/null; then tests/parts/build all >/dev/null; fi
-	@PYTHON=$(BIN)/python tests/parts/venv jaeger-thrift >/dev/null || \
-	  echo "spanway: without tests/parts/venv jaeger-thrift its tests are skipped"
+	@for extra in jaeger-thrift object-store; do \
+	  PYTHON=$(BIN)/python tests/parts/venv $$extra >/dev/null || \
+	  echo "spanway: without tests/parts/venv $$extra its tests are skipped"; done
 	@tests/real/in-namespace $(BIN)/pytest tests/real || { code=$$?; \
 	  test $$code = 77 -a -z "$$CI" && echo "spanway: the real-part tests were skipped, see above"; }
 
@@ -118,6 +119,7 @@ lock: $(SETUP) ## resolve the Python dependencies anew
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --group dev --group demo --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra jaeger-thrift --output-file tests/parts/jaeger-thrift.lock pyproject.toml
+	$(COMPILE) --output-file tests/parts/object-store.lock tests/parts/object-store.in
 	$(COMPILE) --group bench --constraint requirements.lock --output-file benchmarks/requirements.lock
 
 clean: ## remove what was built here
