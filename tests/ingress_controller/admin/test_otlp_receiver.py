@@ -2,37 +2,22 @@
 
 import gzip
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from sample_spans import TRACE_ID, request
 
-from ingress_controller.admin.otlp_receiver import REQUEST_BYTES_MAX, OtlpReceiver
+from ingress_controller.admin.otlp_receiver import REQUEST_BYTES_MAX
 from ingress_controller.traces.export.otlp_json import as_json
 from ingress_controller.traces.span import Span, decode
-from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import spans_of
 from ingress_controller.traces.store.store import Store
 
 Client = TestClient[web.Request, web.Application]
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store(None, StoreLimits(age_s_max=1e9))
-
-
-@pytest.fixture
-async def client(store: Store) -> AsyncIterator[Client]:
-    app = web.Application()
-    OtlpReceiver(store).add_to(app)
-    async with TestClient(TestServer(app)) as client:
-        yield client
 
 
 async def stored(store: Store) -> list[Span]:
@@ -51,6 +36,17 @@ async def test_spans_in_protobuf_are_kept(store: Store, client: Client, is_gzipp
         assert await answer.read() == b""
 
     assert await stored(store) == decode(body)
+
+
+async def test_spans_that_are_sent_again_are_taken_and_kept_once(
+    store: Store, client: Client
+) -> None:
+    for _ in range(2):  # as if the first answer had been lost
+        body = request(2).SerializeToString()
+        async with client.post("/v1/traces", data=body, headers=PROTOBUF) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+
+    assert (store.stats.stored_spans, store.stats.repeated_spans) == (2, 2)
 
 
 async def test_spans_in_json_are_kept(store: Store, client: Client) -> None:

@@ -1,6 +1,6 @@
 """`/api/traces` over a real store."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,26 +9,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from sample_spans import START_UNIX_NS, TRACE_ID, attribute, request
 
 from ingress_controller.admin.traces import TracesApi
-from ingress_controller.peers.stores import Stores
-from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.store import Store
 
 Client = TestClient[web.Request, web.Application]
 TIMES = {"from": str(START_UNIX_NS // 10**9), "to": str(START_UNIX_NS // 10**9 + 10)}
 HOSTILE = "'; DROP VIEW spans; --<script>alert(1)</script>"
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store(None, StoreLimits(age_s_max=1e9))
-
-
-@pytest.fixture
-async def client(store: Store) -> AsyncIterator[Client]:
-    app = web.Application()
-    TracesApi(Stores(store)).add_to(app)
-    async with TestClient(TestServer(app)) as client:
-        yield client
 
 
 async def asked(client: Client, path: str, **query: str) -> tuple[int, Any]:
