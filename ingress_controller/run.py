@@ -48,7 +48,7 @@ from ingress_controller.reconcile import Outcome, Reconciler
 from ingress_controller.resolve import Resolver
 from ingress_controller.routing.builder import Builder, Options
 from ingress_controller.routing.listening import DefaultCertificate
-from ingress_controller.serving import server_name
+from ingress_controller.serving.terms import server_name
 from ingress_controller.settings import (
     CertificateFiles,
     ManifestsSource,

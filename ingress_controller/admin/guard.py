@@ -24,7 +24,7 @@ from ingress_controller.admin.sealing import SESSION_S, Seal
 from ingress_controller.delegated.access import Access, Asked, NotAllowedError
 from ingress_controller.delegated.reviews import UndecidedError
 from ingress_controller.delegated.tokens import Tokens
-from ingress_controller.serving import kept
+from ingress_controller.serving.server import kept
 
 COOKIE = "spanway-admin"
 COOKIE_S = 30 * 24 * 3600  # how long a browser keeps it; a new token ends it at once

@@ -35,16 +35,8 @@ from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
 from ingress_controller.reconcile import Outcome
 from ingress_controller.routing.explaining import Match
-from ingress_controller.serving import (
-    FILES_S,
-    Followed,
-    HttpServer,
-    address_of,
-    bound,
-    content_of,
-    server_context,
-    text_of,
-)
+from ingress_controller.serving.server import HttpServer, address_of, bound
+from ingress_controller.serving.terms import FILES_S, Followed, content_of, server_context, text_of
 from ingress_controller.telemetry.events import Event
 from proxy.live import Live, Query
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing

@@ -24,7 +24,7 @@ from ingress_controller.aggregated.status_error import (
 from ingress_controller.delegated.access import Access, Asked, NotAllowedError
 from ingress_controller.delegated.reviews import UndecidedError
 from ingress_controller.delegated.user import User
-from ingress_controller.serving import kept
+from ingress_controller.serving.server import kept
 
 _ANSWERED = (
     *(StatusError, NotAllowedError, UndecidedError),

@@ -1,7 +1,7 @@
 """The listener of the aggregated API: TLS, for the API server alone.
 
 Rules: a change of the serving certificate, or of the authority whose clients are believed, is a
-change of the server's terms (`serving.py`). While the API server is away what it said last holds.
+change of the server's terms (`serving/`). While the API server is away what it said last holds.
 """
 
 import asyncio
@@ -19,15 +19,8 @@ from ingress_controller.delegated.access import Access
 from ingress_controller.delegated.reviews import Reviewer
 from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.model.problem import ObjectKey
-from ingress_controller.serving import (
-    FILES_S,
-    Followed,
-    HttpServer,
-    address_of,
-    bound,
-    content_of,
-    server_context,
-)
+from ingress_controller.serving.server import HttpServer, address_of, bound
+from ingress_controller.serving.terms import FILES_S, Followed, content_of, server_context
 from ingress_controller.telemetry.events import Event
 from ingress_controller.watch.cache import Cache
 from ingress_controller.watch.reflector import Reflector

@@ -16,11 +16,11 @@ from admin_rig import authority_file, certificate
 from admin_state import FakeState
 from eventually import until
 
-from ingress_controller import serving
 from ingress_controller.admin import server
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.asking import INTERRUPTIONS, Credentials, is_closed, session
 from ingress_controller.credentials import AdminAccess, CertificateFiles, Secret
+from ingress_controller.serving import server as bounds
 
 TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
 
@@ -113,7 +113,7 @@ async def test_token_lets_in_beside_certificates(tmp_path: Path) -> None:
 async def test_probe_gets_in_when_strangers_have_taken_all_connections(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(bounds, "CONNECTIONS_MAX", 3)
     context = ssl.create_default_context(cafile=rig.trusting.ca_file)
     host, _, port = rig.address.rpartition(":")
     strangers = []

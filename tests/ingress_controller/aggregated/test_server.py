@@ -16,7 +16,6 @@ from eventually import until
 from fake_apiserver import FakeApiserver, running
 from live_rows import live, row
 
-from ingress_controller import serving
 from ingress_controller.aggregated import requests, server
 from ingress_controller.aggregated.list_options import Continue
 from ingress_controller.aggregated.requests import Requests
@@ -24,6 +23,7 @@ from ingress_controller.aggregated.server import AggregatedServer
 from ingress_controller.credentials import CertificateFiles
 from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
+from ingress_controller.serving import server as bounds
 from proxy.live import Condition, Field, Live, Place, Query, Row
 
 ROOT = "/apis/live.spanway.io/v1"
@@ -365,7 +365,7 @@ async def test_certificate_that_cannot_be_used_keeps_it_from_starting(
 async def test_connections_are_bounded_and_one_that_ends_makes_room(
     believing: Rig, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(bounds, "CONNECTIONS_MAX", 1)
     async with client.get(f"{ROOT}/requests?watch=1&resourceVersion=0"):
         assert await believing.status(ROOT) == 0
 

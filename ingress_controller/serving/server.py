@@ -10,17 +10,12 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-
-from ingress_controller.credentials import CertificateFiles
-from ingress_controller.default_certificate import from_files, pair_from_files
-from ingress_controller.telemetry.events import Event, emit
 
 CONNECTIONS_MAX = 256  # with handshakes: anybody may connect, and requests need descriptors, too
 IDLE_S = 120.0  # of a connection, or for a head to come; kube-apiserver's own are closed after 90 s
@@ -30,11 +25,9 @@ FIELDS_MAX = 64  # of a head, which so has half a MiB at most; aiohttp: 128
 LINGER_S = 2.0  # for the rest of a body that nobody reads; aiohttp: 10 s
 STALLED_S = 30.0  # for whoever takes nothing of an answer; nginx send_timeout: 60 s
 SHUTDOWN_S = 2.0  # for answers under way
-FILES_S = 10.0  # between two looks at files of certificates; a kubelet renews them in a minute
 
 _BACKLOG = 128  # connections that wait to be accepted; aiohttp's own value
 _RETRY_S = 1.0  # after there was no descriptor; asyncio's own value
-_T = TypeVar("_T")
 
 Stop = Callable[[], object]
 
@@ -267,88 +260,3 @@ def bound(address: str, *, reuse_port: bool = False) -> socket.socket:
 def address_of(address: str, listening: socket.socket) -> str:
     """`address` with the port that port 0 became."""
     return f"{address.rpartition(':')[0]}:{listening.getsockname()[1]}"
-
-
-def content_of(files: CertificateFiles) -> bytes:
-    """What is in them now. Raises ValueError: it is of no use; half a sentence that says why."""
-    try:
-        pair = from_files(files.chain, files.private_key)
-    except ValueError as err:
-        raise ValueError(f"the serving certificate cannot be used: {err}") from err
-    return (pair.chain + pair.private_key).encode()
-
-
-def server_name(files: CertificateFiles) -> str:
-    """Whom the certificate is for, if that is a name; else empty. Raises ValueError."""
-    names = pair_from_files(files.chain, files.private_key).names
-    return next((name for name in names if "*" not in name), "")
-
-
-def server_context(files: CertificateFiles, client_ca: str = "") -> ssl.SSLContext:
-    """TLS from 1.2 on. A client may show a certificate of `client_ca` (PEM), but need not: one with
-    a certificate of somebody else's gets no connection.
-
-    Raises:
-        ValueError: something cannot be used; half a sentence that says what.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(files.chain, files.private_key)
-    except OSError as err:  # ssl.SSLError is one
-        raise ValueError(f"the serving certificate cannot be used: {err}") from err
-    if client_ca:
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        try:
-            context.load_verify_locations(cadata=client_ca)
-        except (ssl.SSLError, ValueError) as err:
-            raise ValueError(f"the authority of clients cannot be used: {err}") from err
-    return context
-
-
-class Followed(Generic[_T]):
-    """Terms that are taken over when they change; what cannot be used changes nothing, and is told
-    once, as `unusable` of why, as is that it is `usable` again."""
-
-    def __init__(
-        self,
-        take: Callable[[_T], Awaitable[None]],
-        unusable: Callable[[str], Event],
-        usable: Callable[[], Event],
-    ) -> None:
-        self._take = take
-        self._unusable = unusable
-        self._usable = usable
-        self._taken: _T | None = None
-        self._trouble = ""
-
-    async def begin(self, terms: _T) -> None:
-        """Takes the first ones. Raises ValueError: they cannot be used."""
-        await self._take(terms)
-        self._taken = terms
-
-    async def look(self, read: Callable[[], _T]) -> None:
-        """Takes over what `read` gives, if that is new; it raises ValueError for what is of no
-        use."""
-        try:
-            terms = read()
-            if terms != self._taken:
-                await self.begin(terms)
-        except ValueError as err:
-            if (trouble := str(err)) != self._trouble:
-                emit(self._unusable(trouble))
-                self._trouble = trouble
-        else:
-            if self._trouble:
-                emit(self._usable())
-            self._trouble = ""
-
-
-def text_of(path: Path) -> str:
-    """What is in a file of certificates. Raises ValueError."""
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "it is not PEM"
-        raise ValueError(f'"{path}" cannot be read: {reason}') from err

@@ -14,9 +14,9 @@ from admin_rig import certificate
 from aiohttp import web
 from eventually import until
 
-from ingress_controller import serving
-from ingress_controller.serving import HttpServer, bound, kept, server_context
-from ingress_controller.telemetry.events import Event
+from ingress_controller.serving import server
+from ingress_controller.serving.server import HttpServer, bound, kept
+from ingress_controller.serving.terms import server_context
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -95,7 +95,7 @@ async def rig() -> AsyncIterator[Rig]:
 async def test_connection_that_waits_for_the_longest_gives_way(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 2)
     first, first_writer = await rig.connect()
     second, second_writer = await rig.connect()
     for reader, writer in ((first, first_writer), (second, second_writer)):
@@ -114,7 +114,7 @@ async def test_connection_that_waits_for_the_longest_gives_way(
 async def test_connection_that_is_being_answered_does_not_give_way(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 1)
     reader, writer = await rig.connect()
     writer.write(GET.replace(b"/ ", b"/held "))
     await until(lambda: rig.waiting)
@@ -130,7 +130,7 @@ async def test_connection_that_is_being_answered_does_not_give_way(
 async def test_handshakes_that_do_not_come_give_way_to_one_that_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 3)
     authority = trustme.CA()
     context = server_context(certificate(authority, tmp_path, "127.0.0.1"))
     trusting = ssl.create_default_context()
@@ -154,7 +154,7 @@ async def test_handshakes_that_do_not_come_give_way_to_one_that_does(
 async def test_head_that_does_not_come_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "IDLE_S", 0.05)
+    monkeypatch.setattr(server, "IDLE_S", 0.05)
     async with running() as rig:
         assert await rig.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ") == b""
 
@@ -182,7 +182,7 @@ async def test_head_that_is_too_large_or_no_head_is_a_400_and_no_line_of_the_log
 async def test_body_that_nobody_reads_and_that_does_not_end_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "LINGER_S", 0.05)
+    monkeypatch.setattr(server, "LINGER_S", 0.05)
     async with running() as rig:
         reader, writer = await rig.connect()
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1")
@@ -194,7 +194,7 @@ async def test_body_that_nobody_reads_and_that_does_not_end_ends_the_connection(
 async def test_client_that_takes_nothing_of_an_answer_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "STALLED_S", 0.5)
+    monkeypatch.setattr(server, "STALLED_S", 0.5)
     async with running() as rig:
         reader, writer = await rig.connect()
         transport = cast(asyncio.ReadTransport, writer.transport)
@@ -232,34 +232,3 @@ async def test_answer_under_way_is_finished_when_it_stops(rig: Rig) -> None:
     with pytest.raises(ConnectionRefusedError):
         await rig.connect()
     writer.close()
-
-
-class Told(Event, frozen=True):
-    reason: str = ""
-
-
-async def test_what_cannot_be_used_changes_nothing_and_is_told_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    taken: list[int] = []
-
-    async def take(terms: int) -> None:
-        if terms < 0:
-            raise ValueError("negative")
-        taken.append(terms)
-
-    def unreadable() -> int:
-        raise ValueError("gone")
-
-    followed = serving.Followed(take, Told, Told)
-    await followed.begin(1)
-    with caplog.at_level(logging.INFO, "spanway"):
-        for read in (lambda: 1, lambda: -1, lambda: -1, unreadable, lambda: 2, lambda: 2):
-            await followed.look(read)
-
-    assert taken == [1, 2]
-    assert [record.message for record in caplog.records] == [
-        "Told reason=negative",
-        "Told reason=gone",
-        'Told reason=""',
-    ]

@@ -1,0 +1,1 @@
+"""The HTTP servers of this process: bounded, and with terms that may change while they serve."""
