@@ -59,6 +59,8 @@ traces last for seconds, and an hour of a busy store is hundreds of files."""
 _STEPS = (64, 8, 1)
 """What part of the time is searched; 1 is all of it."""
 
+_NS_PER_S = 1_000_000_000
+
 T = TypeVar("T")
 
 
@@ -128,6 +130,7 @@ class Stores:
         Raises:
             QuestionTooLargeError: it was given up.
         """
+        wanted = msgspec.structs.replace(wanted, end_ns=min(wanted.end_ns, TIME_MAX_NS))
         found: list[Match] = []
         peers: tuple[Peer, ...] = ()
         all_held = (1 << condition_count(wanted)) - 1
@@ -142,7 +145,7 @@ class Stores:
         is_cut = len(found) >= wanted.limit or any(len(parts) >= PARTS_MAX for _, parts in told)
         if not found:
             return Answered(Found([], is_cut), peers)
-        margin_ns = int(TRACE_S_MAX * 1_000_000_000)
+        margin_ns = int(TRACE_S_MAX * _NS_PER_S)
         start_ns = max(0, min(match.start_ns for match in found) - margin_ns)
         end_ns = min(TIME_MAX_NS, max(match.start_ns for match in found) + margin_ns)
         summed, now = await self.of_traces(
@@ -155,7 +158,9 @@ class Stores:
 
     async def values(self, field: Field | None, start_ns: int, end_ns: int) -> Answered[list[str]]:
         """What there is of a field, what is said most first."""
-        told, peers = await self._all(ValuesAsked(field, start_ns, end_ns), list[tuple[str, int]])
+        told, peers = await self._all(
+            ValuesAsked(field, start_ns, min(end_ns, TIME_MAX_NS)), list[tuple[str, int]]
+        )
         counts: Counter[str] = Counter()
         for pairs in told:
             counts.update(dict(pairs))
@@ -208,12 +213,16 @@ class Stores:
         questions about it that come within `HELD_S`."""
         if self._peers is None:
             return Asked((), ())
-        seconds = start_ns // 1_000_000_000, -(-end_ns // 1_000_000_000)
+        # A window of all time, and what lies around it, goes beyond what there is.
+        seconds = (
+            max(0, start_ns) // _NS_PER_S,
+            min(-(-end_ns // _NS_PER_S), TIME_MAX_NS // _NS_PER_S),
+        )
         window = self._windows.setdefault(seconds, _Window())
         async with window.lock:
             if window.handed is None:
                 spans_max = HANDED_SPANS_MAX // max(1, await self._peers.count())
-                start_ns, end_ns = (second * 1_000_000_000 for second in seconds)
+                start_ns, end_ns = (second * _NS_PER_S for second in seconds)
                 try:
                     asked = WindowAsked(start_ns, end_ns, spans_max)
                     window.handed = await self._handed(asked)

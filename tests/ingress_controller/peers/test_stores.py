@@ -117,7 +117,9 @@ QUESTIONS = [
 @pytest.mark.parametrize("divided", [of_hops, of_traces])
 async def test_every_report_is_what_one_store_with_all_spans_would_say(
     divided: Callable[[list[Span]], tuple[list[Span], list[Span]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(several, "HELD_S", 60.0)  # each window is handed over once
     spans = shop().spans
     whole = Stores(await store_of(spans))
     ids = sorted({span.trace_id for span in spans})
@@ -240,6 +242,18 @@ async def test_names_are_those_of_all_replicas_what_is_said_most_first() -> None
                 ("GET /api", SERVER),
                 ("GET catalog", CLIENT),
             ]
+
+
+async def test_all_time_can_be_asked_about() -> None:
+    always = read("latency", [("from", "0"), ("to", "99999999999")])
+    async with replicas(await store_of([]), await store_of(shop(3).spans)) as [stores, _]:
+        found, peers = await stores.report(always.report, always.start_ns, always.end_ns)
+        names, also = await stores.values(Field.POD, 0, 99_999_999_999 * 10**9)
+        search = msgspec.structs.replace(ALL, start_ns=0, end_ns=99_999_999_999 * 10**9)
+        traces, besides = await stores.find(search)
+
+    assert (found.all.count, sorted(names), len(traces.traces)) == (3, ["api-0", "catalog-0"], 3)
+    assert [peer.error for peer in (*peers, *also, *besides)] == ["", "", ""]
 
 
 async def test_replicas_that_share_a_directory_tell_what_is_in_it_once(tmp_path: Path) -> None:
