@@ -20,9 +20,10 @@ from ingress_controller.peers.live import SharedLive
 from ingress_controller.readable import printable
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
 from ingress_controller.top.text import (
-    GROUPS,
+    Column,
     details,
     group_cells,
+    group_columns,
     request_cells,
     request_columns,
     summary,
@@ -112,9 +113,9 @@ class TopApp(App[None]):
         status = self._trouble or f"{summary(self._live)} ({state})"
         self.query_one("#status", Static).update(printable(status))
         asked = " ".join(f"{name}={value}" for name, value in self._question.items())
-        shown = f"by {self.view[:-1]}" if self._view else f"by {_SORTS[self._sort]}"
+        shown = "" if self._view else f" by {_SORTS[self._sort].replace('_', ' ')}"
         self.query_one("#question", Static).update(
-            printable(f"{self._client.address}  {self.view} {shown}  filter: {asked or 'none'}")
+            printable(f"{self._client.address}  {self.view}{shown}  filter: {asked or 'none'}")
         )
         self._fill()
 
@@ -124,16 +125,17 @@ class TopApp(App[None]):
         top = table.scroll_y
         table.clear(columns=True)
         if self._view == 0:
-            for column in request_columns(self._live):
-                table.add_column(column.title)
-            for row, cells in zip(self._live.requests, request_cells(self._live), strict=True):
-                table.add_row(*map(_cell, cells), key=row.id)
+            columns = request_columns(self._live)
+            rows = zip(self._live.requests, request_cells(self._live), strict=True)
+            lines = [(row.id, cells) for row, cells in rows]
         else:
-            for column in GROUPS:
-                table.add_column(column.title)
-            table.add_column(self.view[:-1].upper())
-            for group in self._groups():
-                table.add_row(*map(_cell, group_cells(group)), key=group.name)
+            groups = self._groups()
+            columns, phases = group_columns(groups, self.view[:-1].upper())
+            lines = [(group.name, group_cells(group, phases)) for group in groups]
+        for column in columns:
+            table.add_column(_cell(column.title, column))
+        for key, cells in lines:
+            table.add_row(*map(_cell, cells, columns), key=key)
         if selected is not None and selected in table.rows:
             table.move_cursor(row=table.get_row_index(selected), scroll=False)
             table.scroll_y = top
@@ -222,5 +224,5 @@ class Details(ModalScreen[None]):
             yield Static(details(self._row), markup=False)
 
 
-def _cell(text: str) -> Text:
-    return Text(text, no_wrap=True)
+def _cell(text: str, column: Column) -> Text:
+    return Text(text, no_wrap=True, justify="right" if column.is_number else "left")

@@ -59,18 +59,20 @@ def _cells(row: Row) -> tuple[str, ...]:
     return tuple(printable(cell) or "-" for cell in cells)
 
 
-GROUPS = (
-    Column("COUNT", True),
-    Column("OLDEST", True),
-    *(Column(phase.value.upper(), True) for phase in Phase),
-)
+def group_columns(groups: Iterable[Group], name: str) -> tuple[tuple[Column, ...], list[Phase]]:
+    """The columns of groups that are called `name`, and the phases that have one: those in which
+    somebody is, so that a terminal of 80 columns has room for names."""
+    used = {phase for group in groups for phase, count in group.phases.items() if count}
+    phases = [phase for phase in Phase if phase in used]
+    numbers = (Column(phase.value.upper(), True) for phase in phases)
+    return (Column("COUNT", True), Column("OLDEST", True), *numbers, Column(name)), phases
 
 
-def group_cells(group: Group, *, unnamed: str = "none") -> tuple[str, ...]:
-    """One for each of `GROUPS`, and the name behind them."""
-    phases = (str(group.phases.get(phase, "")) for phase in Phase)
+def group_cells(group: Group, phases: Iterable[Phase], *, unnamed: str = "none") -> tuple[str, ...]:
+    """One for each of `group_columns`."""
+    counts = (str(group.phases.get(phase, "")) for phase in phases)
     name = printable(group.name) or unnamed
-    return (str(group.count), duration(group.age_max_us), *phases, name)
+    return (str(group.count), duration(group.age_max_us), *counts, name)
 
 
 def summary(live: SharedLive) -> str:

@@ -3,10 +3,10 @@ from live_rows import HOSTILE, ROW, live, row
 from ingress_controller.peers.peer import Peer
 from ingress_controller.readable import printable
 from ingress_controller.top.text import (
-    GROUPS,
     Column,
     details,
     group_cells,
+    group_columns,
     request_cells,
     request_columns,
     summary,
@@ -36,11 +36,17 @@ def test_wide_characters_take_two_columns() -> None:
     ]
 
 
-def test_group_has_a_count_for_each_phase_and_its_name_last() -> None:
-    cells = group_cells(Group("", 3, 2_000, {Phase.QUEUE: 1, Phase.WAIT: 2}))
+def test_group_has_a_count_for_each_phase_that_somebody_is_in_and_its_name_last() -> None:
+    groups = (
+        Group("", 3, 2_000, {Phase.QUEUE: 1, Phase.WAIT: 2, Phase.SEND: 0}),
+        Group("node-1", 1, 20, {Phase.STREAM: 1}),
+    )
 
-    assert len(cells) == len(GROUPS) + 1
-    assert cells == ("3", "2ms", "", "", "1", "", "", "2", "", "", "none")
+    columns, phases = group_columns(groups, "NODE")
+
+    titles = [column.title for column in columns]
+    assert titles == ["COUNT", "OLDEST", "QUEUE", "WAIT", "STREAM", "NODE"]
+    assert group_cells(groups[0], phases) == ("3", "2ms", "1", "2", "", "none")
 
 
 def test_summary_says_what_is_counted_and_what_is_missing() -> None:
