@@ -69,13 +69,14 @@ def cores() -> Cores:
 
 
 class Children:
-    """The running children. Leaving the context ends them, newest first."""
+    """The running children. Leaving the context ends them, newest first; SIGTERM does so, too."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Children":
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(self, *_: object) -> None:
