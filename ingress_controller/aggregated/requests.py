@@ -132,7 +132,8 @@ class Requests:
                 await watch.send_bookmark(version)
                 wants_bookmark = False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_stopping.wait(), WATCH_INTERVAL_S)
+                async with asyncio.timeout(WATCH_INTERVAL_S):
+                    await self._is_stopping.wait()
 
 
 class _Watch:

@@ -93,8 +93,10 @@ class AggregatedServer:
             while True:
                 self._cache.take()
                 await self._followed.look(self._terms)
+                # Not wait_for: before Python 3.12 it takes an end for none that comes with a change.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._cache.wait(), FILES_S)
+                    async with asyncio.timeout(FILES_S):
+                        await self._cache.wait()
 
     async def stop(self) -> None:
         """Ends watches, answers what is under way, then closes. Twice is harmless."""

@@ -12,7 +12,7 @@ import aiohttp
 import pem
 import pytest
 import trustme
-from eventually import until
+from eventually import DEADLINE_S, until
 from fake_apiserver import FakeApiserver, running
 from live_rows import live, row
 
@@ -389,6 +389,24 @@ async def test_next_process_listens_before_this_one_stops_and_then_has_all(
 
     assert await believing.status(ROOT) == 0
     await believing.publish(uid="is no event for who has stopped")
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_an_end_that_comes_with_a_change_is_an_end(believing: Rig, turns: int) -> None:
+    async with running() as (_, api):
+        ending = AggregatedServer(api, believing.resources, believing.certificate)
+        await ending.start("127.0.0.1:0")
+        running_ = asyncio.create_task(ending.run())
+        await asyncio.sleep(0)  # it has begun to wait
+        ending._cache.touch()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running_.cancel()
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.wait((running_,))
+        await ending.stop()
+
+    assert running_.cancelled()
 
 
 @pytest.mark.parametrize(
