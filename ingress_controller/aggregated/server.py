@@ -93,7 +93,7 @@ class AggregatedServer:
             while True:
                 self._cache.take()
                 await self._followed.look(self._terms)
-                # Not wait_for: before Python 3.12 it takes an end for none that comes with a change.
+                # Not wait_for: before Python 3.12 it hears no end that comes with a change.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(FILES_S):
                         await self._cache.wait()
