@@ -91,7 +91,7 @@ def test_a_starved_proxy_is_the_proxys_fault(shop: Shop) -> None:
 
     segments = recorded(shop, told)
     hit = [one for one in told if one.took_us - one.app_us > 40_000]
-    assert len(hit) > REQUESTS / 4
+    assert len(hit) > REQUESTS / 8  # the faster the proxy, the fewer
     assert_right(hit, segments, "proxy")
 
 

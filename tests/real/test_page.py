@@ -366,6 +366,17 @@ def test_two_traces_are_compared_by_who_worked(page: Page, answered: str, spanwa
     assert f"with={other}" in page.url
 
 
+def test_what_is_being_typed_stays_when_the_page_changes(page: Page, answered: str) -> None:
+    page.goto(f"/#/traces/{answered}")
+    page.get_by_text("Compare with another trace").click()
+    typed = page.get_by_label("the other trace’s id")
+    typed.fill("4bf9")
+    page.get_by_role("treeitem").first.click()
+    expect(page).to_have_url(re.compile("span="))
+
+    expect(typed).to_have_value("4bf9")
+
+
 @pytest.mark.usefixtures("answered")
 def test_dragging_over_dots_narrows_time_and_duration(page: Page) -> None:
     page.goto("/#/traces")

@@ -31,7 +31,7 @@ function Explain({ url = '', set }) {
     <h2>What answers a URL?</h2>
     <form class="explain" onSubmit=${ask} role="search">
       <label class="field is-wide"><span class="hidden">URL</span>
-        <input name="url" value=${url} placeholder="http://shop.example/cart" autocomplete="off" spellcheck=${false} inputmode="url" /></label>
+        <input name="url" key=${url} defaultValue=${url} placeholder="http://shop.example/cart" autocomplete="off" spellcheck=${false} inputmode="url" /></label>
       <button type="submit" class="is-main">Explain</button>
     </form>
     ${error && html`<p class="is-error" role="alert">${error.message}</p>`}

@@ -91,7 +91,7 @@ function Compared({ id, other, set }) {
     set({ with: idIn(new FormData(event.target).get('with')) });
   };
   return html`<details class="card compared" open=${Boolean(other)}><summary>Compare with another trace</summary>
-    <form class="by-id" onSubmit=${ask}><input name="with" value=${other ?? ''} aria-label="the other trace’s id" placeholder="trace id" autocomplete="off" spellcheck=${false} /><button type="submit">Compare</button></form>
+    <form class="by-id" onSubmit=${ask}><input name="with" key=${other} defaultValue=${other ?? ''} aria-label="the other trace’s id" placeholder="trace id" autocomplete="off" spellcheck=${false} /><button type="submit">Compare</button></form>
     ${error && html`<p class="is-error" role="alert">${error.message}</p>`}
     ${answer && html`<p>This one took <b>${duration(answer.after_us)}</b>, the <a href=${link(`traces/${other}`)}>other</a> ${duration(answer.before_us)}. The difference, by who worked:</p>
       <${Scroll}><table>
