@@ -6,12 +6,11 @@ Rules: loopback only; every child is ended by its pid; the time is known before 
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.children import BenchError, Children, cores
+from benchmarks.children import Children, cores, exit_code
 from benchmarks.machine import machine
 from benchmarks.report import as_json, table, verdicts_text
 from benchmarks.runner import Effort, Measured, run
@@ -30,16 +29,12 @@ NAME, NAME_QUICK = "latest", "tmp/quick"
 def main() -> int:
     """0, also where a target is missed; 1 where nothing could be measured."""
     arguments = arguments_of(sys.argv[1:])
-    try:
-        with tempfile.TemporaryDirectory(prefix="spanway-bench-") as directory:
-            measured = measure(arguments.only, arguments.effort, Path(directory))
+
+    def work(directory: Path) -> None:
+        measured = measure(arguments.only, arguments.effort, directory)
         write(measured, arguments.effort, RESULTS / f"{arguments.name}.json")
-    except BenchError as err:
-        print(f"benchmark: {err}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+
+    return exit_code("benchmark", work)
 
 
 def measure(scenarios: Sequence[Scenario], effort: Effort, directory: Path) -> list[Measured]:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -66,6 +67,20 @@ def cores() -> Cores:
     if len(usable) == 1:
         raise BenchError("One core is not enough: the load would compete with the servers.")
     return Cores(server=usable[0], load=usable[1], origin=usable[min(2, len(usable) - 1)])
+
+
+def exit_code(name: str, work: Callable[[Path], object]) -> int:
+    """Of the program `name` that does `work` in a directory of its own: 1 where nothing could be
+    measured, 130 when it is interrupted."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"spanway-{name}-") as directory:
+            work(Path(directory))
+    except BenchError as err:
+        print(f"{name}: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 class Children:

@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from benchmarks.children import (
     Children,
     answers,
     cores,
+    exit_code,
     free_port,
     listens,
     program,
@@ -56,15 +56,7 @@ QUESTIONS = {
 def main() -> int:
     """0, or 1 where nothing could be measured."""
     arguments = arguments_of(sys.argv[1:])
-    try:
-        with tempfile.TemporaryDirectory(prefix="spanway-live-") as directory:
-            measure(arguments, Path(directory))
-    except BenchError as err:
-        print(f"live: {err}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("live", partial(measure, arguments))
 
 
 def measure(arguments: argparse.Namespace, directory: Path) -> None:

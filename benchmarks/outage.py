@@ -10,11 +10,11 @@ Rules: loopback only; every child is ended by its pid; the time is known before 
 import argparse
 import json
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from benchmarks.children import (
     answers,
     be_punctual,
     cores,
+    exit_code,
     free_port,
     program,
     run,
@@ -70,15 +71,7 @@ class Proxy(NamedTuple):
 def main() -> int:
     """0, or 1 where nothing could be measured."""
     arguments = arguments_of(sys.argv[1:])
-    try:
-        with tempfile.TemporaryDirectory(prefix="spanway-outage-") as directory:
-            measure(arguments, Path(directory))
-    except BenchError as err:
-        print(f"outage: {err}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("outage", partial(measure, arguments))
 
 
 def measure(arguments: argparse.Namespace, directory: Path) -> None:

@@ -5,12 +5,11 @@ Rules: loopback only; every child is ended by its pid; the time is known before 
 """
 
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.children import BenchError, Children, cores
+from benchmarks.children import BenchError, Children, cores, exit_code
 from benchmarks.runner import Effort, run
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.stage import Stage
@@ -33,15 +32,7 @@ SERVERS = {"spanway", "spanway-off", "spanway-kernel"}
 
 def main() -> int:
     """0, or 1 where a scenario could not be shown."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="spanway-train-") as directory:
-            show(Path(directory))
-    except BenchError as err:
-        print(f"train: {err}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("train", show)
 
 
 def show(directory: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from network.namespace import Namespace, NetworkError
 from network.wire import Wire
 from playwright.sync_api import Browser, Locator, Page, expect
-from scene.browser import DEADLINE_S, Said, chromium
+from scene.browser import DEADLINE_S, chromium, new_page
 from scene.namespace import free_port
 from scene.parts import PartMissingError, skipped_without_part
 
@@ -78,13 +78,8 @@ def require_namespaces() -> None:
 
 @pytest.fixture
 def page(browser: Browser, played: Played) -> Iterator[Page]:
-    """A new window in which no script fails."""
-    context = browser.new_context(base_url=f"http://{played.admin}")
-    opened = context.new_page()
-    said = Said(opened)
-    yield opened
-    context.close()
-    assert (said.errors, said.foreign) == ([], [])
+    with new_page(browser, played.admin) as opened:
+        yield opened
 
 
 def open_at(page: Page, name: str, played: Played, scene: str) -> None:

@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 from scene import hostile_traces, large_trace
 from scene.backend import Backend
-from scene.browser import DEADLINE_S, Said, chromium
+from scene.browser import DEADLINE_S, Said, chromium, new_page
 from scene.client import ask
 from scene.http import request
 from scene.objects import endpoint_slice, ingress, service, write_manifests
@@ -100,13 +100,8 @@ def measured(spanway: Spanway) -> None:
 
 @pytest.fixture
 def page(browser: Browser, spanway: Spanway) -> Iterator[Page]:
-    """A new window. Whatever a test does, no script fails and nothing foreign is asked for."""
-    context = browser.new_context(base_url=f"http://{spanway.admin}")
-    opened = context.new_page()
-    said = Said(opened)
-    yield opened
-    context.close()
-    assert (said.errors, said.foreign) == ([], [])
+    with new_page(browser, spanway.admin) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fake_apiserver import FakeApiserver, running
+from fake_apiserver import FakeApiserver
+from standing_clock import StandingClock
 
 from ingress_controller.aggregated.status_error import forbidden
 from ingress_controller.delegated import reviews
@@ -13,19 +13,6 @@ from ingress_controller.delegated.user import User
 PATH = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 ANN = User("ann", "7", ("staff",), (("scope", ("a", "b")),))
 LIST = Asked("list", "requests", "shop", group="live.spanway.io", version="v1")
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-async def apiserver() -> AsyncIterator[tuple[FakeApiserver, Reviewer]]:
-    async with running() as (server, api):
-        yield server, Reviewer(api, "deploy/kubernetes/api.yaml")
 
 
 def answer(server: FakeApiserver, **status: Any) -> None:
@@ -92,10 +79,9 @@ async def test_denial_is_told_in_the_words_of_kubernetes(
 
 
 async def test_answer_holds_for_some_seconds_for_this_user_and_question(
-    apiserver: tuple[FakeApiserver, Reviewer],
+    apiserver: tuple[FakeApiserver, Reviewer], clock: StandingClock
 ) -> None:
     server, reviewer = apiserver
-    clock = Clock()
     access = Access(reviewer, clock)
     answer(server, allowed=True)
     await access.check(ANN, LIST)
@@ -109,10 +95,9 @@ async def test_answer_holds_for_some_seconds_for_this_user_and_question(
 
 
 async def test_denial_holds_for_a_shorter_time(
-    apiserver: tuple[FakeApiserver, Reviewer],
+    apiserver: tuple[FakeApiserver, Reviewer], clock: StandingClock
 ) -> None:
     server, reviewer = apiserver
-    clock = Clock()
     access = Access(reviewer, clock)
     answer(server, allowed=False)
     await refused(access, ANN, LIST)

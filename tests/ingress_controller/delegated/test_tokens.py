@@ -1,10 +1,10 @@
 """Whose a token is, by the word of an API server that is a fake."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from fake_apiserver import FakeApiserver, running
+from fake_apiserver import FakeApiserver
+from standing_clock import StandingClock
 
 from ingress_controller.delegated.reviews import ALLOWED_S, DENIED_S, Reviewer, UndecidedError
 from ingress_controller.delegated.tokens import Tokens
@@ -17,19 +17,6 @@ ANN = {
     "groups": ["staff", "system:authenticated"],
     "extra": {"scope": ["a", "b"]},
 }
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-async def apiserver() -> AsyncIterator[tuple[FakeApiserver, Reviewer]]:
-    async with running() as (server, api):
-        yield server, Reviewer(api, "deploy/kubernetes/admin.yaml")
 
 
 def answer(server: FakeApiserver, **status: Any) -> None:
@@ -84,10 +71,9 @@ async def test_token_has_to_be_for_the_audience_that_is_named(
 
 
 async def test_answer_holds_for_some_seconds_and_a_denial_for_fewer(
-    apiserver: tuple[FakeApiserver, Reviewer],
+    apiserver: tuple[FakeApiserver, Reviewer], clock: StandingClock
 ) -> None:
     server, reviewer = apiserver
-    clock = Clock()
     tokens = Tokens(reviewer, clock=clock)
     answer(server, authenticated=True, user=ANN)
     assert await tokens.user("good") is not None

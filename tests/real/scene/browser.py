@@ -26,6 +26,18 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+@contextmanager
+def new_page(browser: Browser, address: str) -> Iterator[Page]:
+    """A new window for `http://address`. Whatever a test does in it, no script fails and nothing
+    foreign is asked for."""
+    context = browser.new_context(base_url=f"http://{address}")
+    opened = context.new_page()
+    said = Said(opened)
+    yield opened
+    context.close()
+    assert (said.errors, said.foreign) == ([], [])
+
+
 class Said:
     """What a page complained of: errors of scripts, and what its security policy kept from it."""
 
