@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from ingress_controller.analysis.contributors import Contributor, contributions
+from ingress_controller.analysis.contributors import Contributor, Measured, contributions
 from ingress_controller.analysis.measures import NS_PER_US, Basis, Part, Window
 from ingress_controller.analysis.queries.hops import Filters, count_spans
 from ingress_controller.analysis.queries.slowest import (
@@ -175,15 +175,12 @@ def bottlenecks(
         looked_at([trace for trace in traces if trace.entry == (group.service, group.operation)])
         for group in groups
     ]
-    operations = {
+    measured = {
         one.contributor.measured
         for found in looked
         for one in (*worth_measuring(found), *contenders(found))
     }
-    growths = {
-        operation: growth(operation, concurrency(connection, window, operation))
-        for operation in sorted(operations)
-    }
+    growths = {of: growth(of, concurrency(connection, window, of)) for of in sorted(measured)}
     requests = map(lambda group, found: slowness(group, found, growths), groups, looked)
     return Bottlenecks(basis, RULE, tuple(requests))
 
@@ -226,9 +223,8 @@ def contenders(found: Looked) -> tuple[Excess, ...]:
     return tuple(sorted(others, key=lambda one: (-one.usual_ns, one.contributor)))
 
 
-def growth(operation: tuple[str, str], counted: Concurrency) -> Growth:
+def growth(of: Measured, counted: Concurrency) -> Growth:
     """By the rule."""
-    service, name = operation
     telling = [flight for flight in counted.flights if flight.count >= FLIGHT_COUNT_MIN]
     grows = (
         len(telling) > 1
@@ -236,8 +232,8 @@ def growth(operation: tuple[str, str], counted: Concurrency) -> Growth:
         and (counted.correlation or 0) >= CORRELATION_MIN
     )
     return Growth(
-        service,
-        name,
+        of.service,
+        of.name,
         grows,
         counted.count,
         counted.correlation,
@@ -246,9 +242,7 @@ def growth(operation: tuple[str, str], counted: Concurrency) -> Growth:
     )
 
 
-def slowness(
-    group: EntryGroup, found: Looked, growths: Mapping[tuple[str, str], Growth]
-) -> Slowness:
+def slowness(group: EntryGroup, found: Looked, growths: Mapping[Measured, Growth]) -> Slowness:
     """The report of one kind of request."""
     shown = tuple(
         _bottleneck(one, found, growths[one.contributor.measured], _makes_slow)
@@ -319,7 +313,7 @@ def _takes(one: Excess, _: Looked, grown: Growth) -> str:
 def _growing(grown: Growth) -> str:
     """A sentence, or nothing where too few were in flight together to tell."""
     if grown.levels and grown.levels[-1].in_flight_max == 1:
-        return "No two were ever in flight."
+        return "No two were ever in flight at once."
     telling = [level for level in grown.levels if level.count >= FLIGHT_COUNT_MIN]
     if len(telling) < 2:  # noqa: PLR2004 - two to compare
         return ""

@@ -24,14 +24,24 @@ SCOPE = "spanway"
 """The instrumentation scope of our own spans."""
 
 
+class Measured(NamedTuple):
+    """Spans that are alike: their service and name, and whom they call, if they are an app's calls:
+    an HTTP client's are all named after their method. Empty and 0 are anybody."""
+
+    service: str
+    name: str
+    address: str = ""
+    port: int = 0
+
+
 class Contributor(NamedTuple):
-    """`service` is whose time it is, `operation` what it did. `measured` are service and name of
-    the spans in which this time shows."""
+    """`service` is whose time it is, `operation` what it did. `measured` are the spans in which
+    this time shows."""
 
     service: str
     operation: str
     part: Part
-    measured: tuple[str, str]
+    measured: Measured
 
 
 class Contributions(NamedTuple):
@@ -42,11 +52,13 @@ class Contributions(NamedTuple):
 
 
 class _Called(NamedTuple):
-    """What is known of a call beside its own span: the span above it, which names the Service of
-    an attempt; the callee's span, if it has told; how long the answer was lost."""
+    """What is known of a call beside its own span: the span above an attempt, which names the
+    Service; the callee's span, if it has told, and the Service that Spanway chose as a callee; how
+    long the answer was lost."""
 
     balance: Span | None
     callee: Span | None
+    through: str
     lost_ns: int
 
     @property
@@ -57,20 +69,22 @@ class _Called(NamedTuple):
     def service(self) -> str:
         return _backend(self.balance) if self.balance is not None else ""
 
-    def measured(self, attempt: Span) -> tuple[str, str]:
+    def measured(self, attempt: Span) -> Measured:
         of = self.balance or attempt
-        return of.service, of.name
+        return Measured(of.service, of.name)
 
 
 def contributions(of: Tree) -> Contributions:
     """Of one trace."""
     path = critical_path(of)
     working_ns = path.working_ns()
-    callees = {
-        branch.parent_index: branch.span
-        for branch in of.branches
-        if not _is_own_detail(branch.span)
-    }
+    callees: dict[int | None, Span] = {}
+    through: dict[int | None, str] = {}
+    for branch in of.branches:
+        if not _is_own_detail(branch.span):
+            callees[branch.parent_index] = branch.span
+        if _is_balance(branch.span) and (above := _above(of, branch)):
+            through[above.parent_index] = _backend(branch.span)
     lost = lost_ns(of)
     found: Counter[Contributor] = Counter()
     for index, branch in enumerate(of.branches):
@@ -83,6 +97,7 @@ def contributions(of: Tree) -> Contributions:
             called = _Called(
                 balance.span if balance else None,
                 callees.get(attempt_index),
+                through.get(attempt_index, ""),
                 lost.get(attempt_index, 0),
             )
             for contributor, part_ns in _divided(span, ns, called):
@@ -99,21 +114,20 @@ def _is_own_detail(span: Span) -> bool:
     return span.scope == SCOPE and is_own_detail(span)
 
 
+def _is_balance(span: Span) -> bool:
+    return span.scope == SCOPE and span.name.startswith("balance ")
+
+
 def _divided(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
     if span.scope != SCOPE:
-        network_ns = proxy_ns = 0
-        if span.kind is SpanKind.CLIENT and called.callee is not None:
-            network_ns, proxy_ns = call_to_spanway(called.callee, ns)
-            yield _own(called.callee, "wake-up", Part.PROXY), proxy_ns
-        yield _own(span, span.name, Part.CLUSTER_NETWORK), network_ns
-        yield _own(span, span.name, Part.APP), ns - network_ns - proxy_ns
+        yield from _apps(span, ns, called)
     elif span.kind is SpanKind.SERVER:
         client_ns = min(ns, _us(span, "spanway.time.client_network_us"))
         yield _own(span, "client", Part.CLIENT_NETWORK), client_ns
         yield _own(span, span.name, Part.PROXY), ns - client_ns
-    elif span.name.startswith("balance "):
+    elif _is_balance(span):
         queue_ns = min(ns, _us(span, "spanway.lb.queue_us"))
-        measured = span.service, span.name
+        measured = Measured(span.service, span.name)
         yield Contributor(_backend(span), "queue", Part.APP_QUEUE, measured), queue_ns
         yield _own(span, span.name, Part.PROXY), ns - queue_ns
     elif span.kind is SpanKind.CLIENT:
@@ -123,6 +137,31 @@ def _divided(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor
     else:
         is_clients = span.name == "client.deliver"
         yield _own(span, span.name, Part.CLIENT_NETWORK if is_clients else Part.PROXY), ns
+
+
+def _apps(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
+    """An application's own time; a call's is partly others'."""
+    if span.kind is not SpanKind.CLIENT:
+        yield _own(span, span.name, Part.APP), ns
+        return
+    network_ns = proxy_ns = 0
+    if called.callee is not None:
+        network_ns, proxy_ns = call_to_spanway(called.callee, ns)
+        yield _own(called.callee, "wake-up", Part.PROXY), proxy_ns
+    measured = _calls(span)
+    target = called.through or ":".join(filter(None, (measured.address, str(measured.port or ""))))
+    operation = f"{span.name} → {target}" if target else span.name
+    network = Contributor(span.service, operation, Part.CLUSTER_NETWORK, measured)
+    yield network, network_ns
+    yield network._replace(part=Part.APP), ns - network_ns - proxy_ns
+
+
+def _calls(span: Span) -> Measured:
+    """An app's calls to whom this one is to."""
+    address, port = (span.attributes.get(f"server.{of}") for of in ("address", "port"))
+    return Measured(
+        span.service, span.name, str(address or ""), port if isinstance(port, int) else 0
+    )
 
 
 def _attempt(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
@@ -146,7 +185,7 @@ def _attempt(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor
 
 def _kernels(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor, int]]:
     """What the kernel saw of an attempt."""
-    measured = span.service, span.name
+    measured = called.measured(span)
     match span.name:
         case "net.deliver":
             network_ns = ns
@@ -160,7 +199,7 @@ def _kernels(span: Span, ns: int, called: _Called) -> Iterator[tuple[Contributor
 
 
 def _own(span: Span, operation: str, part: Part) -> Contributor:
-    return Contributor(span.service, operation, part, (span.service, span.name))
+    return Contributor(span.service, operation, part, Measured(span.service, span.name))
 
 
 def _backend(balance: Span) -> str:

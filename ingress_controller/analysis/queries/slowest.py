@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ingress_controller.analysis.contributors import Measured
 from ingress_controller.analysis.measures import Window
 from ingress_controller.analysis.queries.hops import SLACK_NS, Filters
 from ingress_controller.traces.span import Span, SpanKind, SpanStatus
@@ -112,14 +113,10 @@ def chosen_traces(
     return list(traces.values())
 
 
-def concurrency(
-    connection: "DuckDBPyConnection", window: Window, operation: tuple[str, str]
-) -> Concurrency:
-    """Of the spans with that service and name. How many were in flight is counted among recorded
-    spans, when each began."""
+def concurrency(connection: "DuckDBPyConnection", window: Window, of: Measured) -> Concurrency:
+    """Of these spans. How many were in flight is counted among recorded ones, when each began."""
     asked = {"start_ns": window.start_ns, "end_ns": window.end_ns, "spans_max": OPERATION_SPANS_MAX}
-    service, name = operation
-    connection.execute(_IN_FLIGHT, asked | {"service": service, "name": name})
+    connection.execute(_IN_FLIGHT, asked | of._asdict())
     [whole] = connection.execute(
         _GROWTH, {"moment": MOMENT_SPANS, "least": MOMENT_SPANS_MIN}
     ).fetchall()
@@ -227,6 +224,7 @@ CREATE OR REPLACE TEMP TABLE in_flight AS
 WITH newest AS (
   SELECT start_ns, duration_ns FROM spans
   WHERE start_ns >= $start_ns AND start_ns < $end_ns AND service = $service AND name = $name
+    AND ($address = '' OR "server.address" = $address) AND ($port = 0 OR "server.port" = $port)
   ORDER BY start_ns DESC LIMIT $spans_max
 ),
 events AS (

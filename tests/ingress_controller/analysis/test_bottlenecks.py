@@ -9,6 +9,7 @@ from ingress_controller.analysis.bottlenecks import Bottlenecks, bottlenecks
 from ingress_controller.analysis.contributors import contributions
 from ingress_controller.analysis.measures import Part
 from ingress_controller.analysis.queries.hops import Filters
+from ingress_controller.traces.span import AttributeValue
 from ingress_controller.traces.tree import tree
 
 
@@ -170,6 +171,30 @@ def test_an_operation_that_is_slow_for_a_while_does_not_grow() -> None:
     assert first.growth is not None
     assert first.growth.levels[-1].p50_us > 10 * first.growth.levels[0].p50_us
     assert not first.growth.grows
+
+
+def test_calls_to_different_services_do_not_look_like_a_queue() -> None:
+    # All are called GET. Each page asks the quick one first, so the slow one begins as a second.
+    recording = Recording()
+    for number in range(200):
+        at_ms = 250.0 * number
+        slow_ms = 120 if number % 40 == 0 else 30 + number % 3
+        edge = recording.request(at_ms, app_ms=slow_ms + 2, service="page")
+        bounds = at_ms + 1, at_ms + slow_ms + 2
+        page = recording.span(edge.trace_id, edge, "page", "GET /", bounds, kind=SERVER)
+        for address, after_ms, took_ms in (("quick", 0.0, 10.0), ("slow", 0.5, slow_ms)):
+            bounds = at_ms + 1 + after_ms, at_ms + 1 + after_ms + took_ms
+            target: dict[str, AttributeValue] = {"server.address": address, "server.port": 80}
+            recording.span(edge.trace_id, page, "page", "GET", bounds, kind=CLIENT, **target)
+
+    [found] = report(recording).requests
+
+    first = found.bottlenecks[0]
+    assert (first.service, first.operation) == ("page", "GET → slow:80")
+    assert first.growth is not None
+    assert first.growth.count == 200
+    assert not first.growth.grows
+    assert "concurrency" not in first.text
 
 
 def test_who_takes_a_good_part_of_usual_requests_is_named_with_its_growth() -> None:

@@ -133,3 +133,24 @@ def test_a_call_is_the_networks_where_little_is_known_or_packets_were_lost(
         ("page", "GET", Part.CLUSTER_NETWORK): 100,
         ("spanway", "GET /", Part.PROXY): 100,
     }
+
+
+def test_a_call_through_spanway_is_named_after_the_service_that_it_reached() -> None:
+    to_api = span("balance shop/api:80", "GET /", 50, 150, attributes=dict(BACKEND))
+
+    assert told([*call({"tcp.min_rtt_us": 10}), to_api]) == {
+        ("page", "GET → shop/api", Part.CLUSTER_NETWORK): 20,
+        ("page", "GET → shop/api", Part.APP): 80,
+        ("spanway", "balance shop/api:80", Part.PROXY): 100,
+    }
+
+
+def test_the_network_of_a_service_is_one_contributor() -> None:
+    # Of some attempts the kernel saw it, of others it is what lies beside the app's span.
+    lost = {"spanway.time.cluster_network_us": 60}
+    spans = [*request(KERNEL, network_us=0)[1:], *LAYER, app(45, 75)]
+    spans.append(span("GET /", "", 0, 200, SERVER, dict(lost)))
+
+    found = [of for of in contributions(tree(spans)).by_contributor if of.operation == "network"]
+
+    assert [(of.service, of.measured.name) for of in found] == [("shop/api", "balance shop/api:80")]
