@@ -6,7 +6,6 @@ Ingress and of every host; it never takes a path from a rule.
 """
 
 import sys
-from collections.abc import Iterator
 
 import msgspec
 
@@ -28,8 +27,6 @@ PATH_KINDS = {
     "ImplementationSpecific": PathKind.PREFIX,
 }
 DEFAULT_BACKEND = "spec.defaultBackend"
-_NGINX_ANNOTATION = "nginx.ingress.kubernetes.io/"
-_NGINX_NAMES_MAX = 5  # named in one message; more would not be read
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
@@ -111,7 +108,6 @@ class _Reader:
             self._default(spec.default_backend, [*hosts, ANY_HOST])
         elif not spec.rules:
             self._problem("spec", "It has neither rules nor a default backend.", "Add one of them.")
-        self._warn()
 
     def _host(self, rule: IngressRule, field: str) -> str | None:
         if not rule.host:
@@ -182,26 +178,6 @@ class _Reader:
         else:
             return backend.service
         return None
-
-    def _warn(self) -> None:
-        foreign = sorted(self._foreign_annotations())
-        if foreign:
-            shown = ", ".join(foreign[:_NGINX_NAMES_MAX])
-            more = (
-                f" and {len(foreign) - _NGINX_NAMES_MAX} more" if foreign[_NGINX_NAMES_MAX:] else ""
-            )
-            message = f"Annotations of ingress-nginx have no effect: {shown}{more}."
-            self._problem(
-                "metadata.annotations",
-                message,
-                "docs/ANNOTATIONS.md lists Spanway's own.",
-                Severity.WARNING,
-            )
-
-    def _foreign_annotations(self) -> Iterator[str]:
-        for name in self._ingress.metadata.annotations or {}:
-            if name.startswith(_NGINX_ANNOTATION):
-                yield name.removeprefix(_NGINX_ANNOTATION)
 
     def _problem(
         self, field: str, message: str, fix: str, severity: Severity = Severity.ERROR

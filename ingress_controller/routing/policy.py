@@ -20,6 +20,7 @@ from ingress_controller.routing.host_tls import (
     Wish,
     wishes_of,
 )
+from ingress_controller.routing.ingress_nginx import nginx_problems, unanswered_guards
 from ingress_controller.routing.tracing import PolicyName, TracingRules, traced
 from proxy.table import (
     ClientCertificates,
@@ -78,7 +79,12 @@ def ingress_policy(
     route, name = _route_policy(key, annotations, tracing)
     host = read(key, annotations, Scope.HOST, HostPolicy())
     wishes, tls_problems = wishes_of(key, ingress, host)
+    unanswered = unanswered_guards(annotations, route.given | host.given)
+    if unanswered:
+        closed = msgspec.structs.replace(route.value, deny=EVERYBODY)
+        route = msgspec.structs.replace(route, value=closed, given=route.given | {"deny"})
     problems = (
+        *nginx_problems(key, annotations, unanswered),
         *route.problems,
         *host.problems,
         *_idle(key, host),
