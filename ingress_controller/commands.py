@@ -7,7 +7,7 @@ from ingress_controller.model.values import Values
 from ingress_controller.plural import counted
 from ingress_controller.readable import printable
 from ingress_controller.routing.builder import Builder, Built, Options
-from ingress_controller.routing.explaining import UrlError, explained, host_and_path
+from ingress_controller.routing.explaining import Explanation, UrlError, explained, host_and_path
 from ingress_controller.settings import (
     ApiServiceSettings,
     CheckSettings,
@@ -94,6 +94,7 @@ def explain(settings: ExplainSettings) -> int:
     route = found.route
     if route is None:
         _say(f"{settings.url}: no rule matches, the answer is 404")
+        _say_problems(found)
         return 1
     _say(settings.url)
     _say(f"  host       {'any' if route.host == '*' else route.host}")
@@ -109,9 +110,13 @@ def explain(settings: ExplainSettings) -> int:
         _say(f"  endpoint   {endpoint.address} port {endpoint.port}{f' ({of})' if of else ''}")
     if not found.endpoints:
         _say(f"  endpoint   none, the answer is 503. {found.missing}".rstrip())
+    _say_problems(found)
+    return 0
+
+
+def _say_problems(found: Explanation) -> None:
     for problem in found.problems:
         _say(f"  {problem.severity:10} {problem}")
-    return 0
 
 
 def _say(line: str) -> None:

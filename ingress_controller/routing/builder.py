@@ -8,6 +8,7 @@ indexes say which entries hang on what changed. One change runs down one chain:
                       Service, its slices, DNS ─────┘
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -100,6 +101,7 @@ class Builder:
         """What is recorded where no object says otherwise, from the next build on."""
         self._rule: ClassRule | None = None
         self._naming: set[ObjectKey] = set()
+        self._elsewhere: dict[ObjectKey, str] = {}
         self._ours: SharedMap[ObjectKey, Ingress] = SharedMap()
         self._hosts = HostIndex()
         self._uses = UseIndex()
@@ -207,14 +209,19 @@ class Builder:
         for key in changed:
             ingress = values.ingresses.get(key)
             self._naming.discard(key)
+            self._elsewhere.pop(key, None)
             if ingress is not None and rule.names_us(ingress):
                 self._naming.add(key)
+            if ingress is not None and (other := rule.elsewhere(ingress)):
+                self._elsewhere[key] = other
             if ingress is not None and rule.is_ours(ingress):
                 mine[key] = ingress
             hosts |= self._change_claims(key, mine.get(key), values)
         if changed:
             self._ours = self._ours.changed(mine.items(), changed)
-        self._problems.put(("class", name), rule.problems(len(self._naming)))
+        self._problems.put(
+            ("class", name), rule.problems(len(self._naming), Counter(self._elsewhere.values()))
+        )
         return hosts
 
     def _change_claims(self, key: ObjectKey, ingress: Ingress | None, values: Values) -> set[str]:

@@ -4,12 +4,12 @@ Rule: an Ingress belongs to the class it names; one that names none belongs to t
 Source: Ingress v1, spec.ingressClassName; IngressClass annotation is-default-class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from ingress_controller.model.ingress import CONTROLLER, Ingress, IngressClass
-from ingress_controller.model.problem import ObjectKey, Problem
+from ingress_controller.model.problem import ObjectKey, Problem, Severity
 
 
 class ClassRule(msgspec.Struct, frozen=True):
@@ -38,8 +38,14 @@ class ClassRule(msgspec.Struct, frozen=True):
         """Whether the Ingress names the class in its spec, ours or not."""
         return ingress.spec.ingress_class_name == self.name
 
-    def problems(self, naming_count: int) -> Iterator[Problem]:
-        """Why Ingresses that mean us are not ours; so many name the class."""
+    def elsewhere(self, ingress: Ingress) -> str:
+        """The other class that an Ingress of a directory belongs to, else empty. In a cluster it
+        has a controller of its own; whoever wrote a directory for us may not have thought of it."""
+        is_told = not self.needs_object and ingress.class_name != self.name
+        return ingress.class_name if is_told else ""
+
+    def problems(self, naming_count: int, others: Mapping[str, int]) -> Iterator[Problem]:
+        """Why Ingresses that mean us are not ours; so many name the class, and `others`."""
         key = ObjectKey("IngressClass", "", self.name)
         if self.found is not None and self._is_foreign:
             message = (
@@ -53,6 +59,10 @@ class ClassRule(msgspec.Struct, frozen=True):
         if self.found is None and self.needs_object and naming_count:
             message = f"The class does not exist, but Ingresses name it ({naming_count})."
             yield Problem(key, "", message, f"Create it with spec.controller {CONTROLLER}.")
+        for name, count in sorted(others.items()):
+            message = f'Its Ingresses ({count}) are not served: --ingress-class is "{self.name}".'
+            fix = f"Start Spanway with --ingress-class {name}, or change their class."
+            yield Problem(ObjectKey("IngressClass", "", name), "", message, fix, Severity.WARNING)
 
     @property
     def _is_foreign(self) -> bool:

@@ -31,6 +31,9 @@ OTHERS_MAX = 20
 """Routes that were next, in one answer; the first few tell why."""
 
 
+_HOLDING_RULES = frozenset({"File", "IngressClass"})
+
+
 class UrlError(ValueError):
     """Not a URL with a host; the message says what one looks like."""
 
@@ -77,7 +80,8 @@ class Explanation(msgspec.Struct, frozen=True):
         tracing: what a TracingPolicy and annotations say of it; the rest is as for all routes.
         missing: why the backend can have no endpoint; empty where it can.
         status: of the answer that Spanway gives itself: 404, 503, or 0 where an endpoint answers.
-        problems: of the Ingress and the Service.
+        problems: of the Ingress and the Service; without a rule, of what may hold one that is not
+            served: files and classes.
     """
 
     host: str
@@ -112,7 +116,8 @@ def explained(
     host, path = asked
     if match is None:
         why = f"No rule has the host {host} and a path that {path} is below, and none is for any."
-        return Explanation(host, path, None, (why,), 404)
+        unserved = (problem for problem in problems if problem.object.kind in _HOLDING_RULES)
+        return Explanation(host, path, None, (why,), 404, problems=tuple(unserved))
     backend = table.backends.get(match.backend, _NEWER)
     route = Rule(
         match.host or "*",

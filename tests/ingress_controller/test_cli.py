@@ -138,6 +138,23 @@ def test_explain_of_what_no_rule_matches_is_a_404(
     assert capsys.readouterr().out == f"{url}: no rule matches, the answer is 404\n"
 
 
+def test_explain_of_a_404_says_what_may_hold_a_rule_and_is_not_served(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (manifests / "bad.yaml").write_text("a: [")
+    asks = ingress(path("/b"), host="b.example", name="b", ingressClassName="nginx")
+    (manifests / "b.json").write_text(json.dumps(asks))
+
+    assert cli.main(["explain", "--manifests", str(manifests), "http://b.example/b"]) == 1
+
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "http://b.example/b: no rule matches, the answer is 404"
+    assert [line.split(":")[0].split() for line in others] == [
+        ["error", "File", "bad.yaml,", "line", "1"],
+        ["warning", "IngressClass", "nginx"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

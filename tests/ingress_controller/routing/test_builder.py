@@ -162,6 +162,26 @@ def test_an_ingress_without_class_is_ours_if_our_class_is_the_default(
     assert len(build([ingress(path("/")), spanway], Options()).ours) == count
 
 
+def test_ingresses_of_other_classes_in_a_directory_are_told_of() -> None:
+    objects = [
+        service(),
+        endpoint_slice("api", "10.0.0.1"),
+        ingress(path("/"), ingressClassName="spanway"),
+        ingress(path("/a"), name="a", ingressClassName="nginx"),
+        ingress(path("/b"), name="b", annotations={"kubernetes.io/ingress.class": "nginx"}),
+        ingress(path("/c"), name="c"),
+    ]
+
+    in_directory, in_cluster = build(objects), build(objects, Options())
+
+    assert [str(problem) for problem in in_directory.problems] == [
+        'IngressClass nginx: Its Ingresses (2) are not served: --ingress-class is "spanway".'
+        " Start Spanway with --ingress-class nginx, or change their class."
+    ]
+    assert len(in_directory.ours) == 2
+    assert not [one for one in in_cluster.problems if one.object.name == "nginx"]
+
+
 OK = [service(), endpoint_slice("api", "10.0.0.1")]
 PATH = "spec.rules[0].http.paths[0]"
 
