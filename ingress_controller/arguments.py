@@ -14,13 +14,13 @@ HTTPS_ADDRESS_CLUSTER = "0.0.0.0:443"
 
 EXAMPLES = """\
 examples:
-  spanway run --manifests deploy/demo                    a directory, no cluster needed
+  spanway run --manifests deploy/local                   a directory, no cluster needed
   spanway run --manifests . --http 127.0.0.1:8000 --otlp-endpoint http://127.0.0.1:4318
   spanway run --kubeconfig ~/.kube/config --context dev  a cluster, from outside
   spanway run --service shop/api:80=127.0.0.1:18080      in a pod; also serve one Service locally
   spanway run --manifests . --takeover /run/spanway.sock again: replace the running one
-  spanway check --manifests deploy/demo                  what is wrong with these objects?
-  spanway explain --manifests deploy/demo http://shop.example/cart
+  spanway check --manifests deploy/local                 what is wrong with these objects?
+  spanway explain --manifests deploy/local http://app.localhost/
   spanway top phase=wait age_min=2s                      what waits for an app now?
   spanway api-service | kubectl apply -f -               for `kubectl get requests`
   spanway traces service=shop/api status=5xx since=15m   which requests failed?

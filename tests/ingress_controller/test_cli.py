@@ -35,6 +35,19 @@ def test_check_of_good_manifests_is_clean(
     assert capsys.readouterr().out == "1 Ingress, 1 route for 1 host: 0 errors, 0 warnings\n"
 
 
+def test_the_manifests_that_the_readme_begins_with_are_clean_and_lead_to_this_machine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    directory = str(Path(__file__).parents[2] / "deploy/local")
+
+    assert cli.main(["check", "--manifests", directory]) == 0
+    assert cli.main(["explain", "--manifests", directory, "http://app.localhost/"]) == 0
+
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 Ingress, 1 route for 1 host: 0 errors, 0 warnings\n")
+    assert "\n  endpoint   127.0.0.1 port 9000\n" in shown
+
+
 def test_check_prints_each_problem_and_fails(
     manifests: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
