@@ -4,6 +4,9 @@ Rule: every value stays text; `settings` parses it, because it may also come fro
 """
 
 import argparse
+import difflib
+import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn
 
 ADMIN_ADDRESS = "127.0.0.1:9901"
@@ -13,7 +16,6 @@ HTTP_ADDRESS_CLUSTER = "0.0.0.0:80"
 HTTPS_ADDRESS_CLUSTER = "0.0.0.0:443"
 
 EXAMPLES = """\
-examples:
   spanway run --manifests deploy/local                   a directory, no cluster needed
   spanway run --manifests . --http 127.0.0.1:8000 --otlp-endpoint http://127.0.0.1:4318
   spanway run --kubeconfig ~/.kube/config --context dev  a cluster, from outside
@@ -21,11 +23,16 @@ examples:
   spanway run --manifests . --takeover /run/spanway.sock again: replace the running one
   spanway check --manifests deploy/local                 what is wrong with these objects?
   spanway explain --manifests deploy/local http://app.localhost/
-  spanway top phase=wait age_min=2s                      what waits for an app now?
+  spanway top                                            what is inside now? keys filter and sort
+  spanway top --once phase=wait age_min=2s               what waits for an app now?
   spanway api-service | kubectl apply -f -               for `kubectl get requests`
   spanway traces service=shop/api status=5xx since=15m   which requests failed?
+  spanway trace 784ca135e0b06f07019a335186c271e5         one of them, as a tree
   spanway report bottlenecks since=15m                   what makes slow requests slow?
-
+  spanway report latency by=pod service=shop/api         which pod is slow?
+  spanway report compare since=15m earlier=1d            what got slower since yesterday?
+"""
+NOTES = """\
 Each flag is also a variable: --sample-ratio is SPANWAY_SAMPLE_RATIO. The OTEL_* variables of
 OpenTelemetry are followed. Exit codes: 0 clean, 2 usage or configuration, 1 otherwise.
 """
@@ -55,7 +62,7 @@ def parser(version: str) -> argparse.ArgumentParser:
     top = _Parser(
         prog="spanway",
         description="Ingress controller and service proxy that says where time goes.",
-        epilog=EXAMPLES,
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -77,7 +84,7 @@ def parser(version: str) -> argparse.ArgumentParser:
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
-            epilog=EXAMPLES,
+            epilog=_epilog(name),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -98,7 +105,15 @@ def parser(version: str) -> argparse.ArgumentParser:
     _report_arguments(made["report"])
     _traces_arguments(made["traces"])
     _trace_arguments(made["trace"])
+    top.commands = made
     return top
+
+
+def _epilog(command: str = "") -> str:
+    """Examples, of one command or of all, and what is true of all of them."""
+    lines = EXAMPLES.splitlines(keepends=True)
+    shown = [line for line in lines if line.startswith(f"  spanway {command}".rstrip() + " ")]
+    return f"examples:\n{''.join(shown)}\n{NOTES}"
 
 
 def _top_arguments(top: argparse.ArgumentParser) -> None:
@@ -367,6 +382,8 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Mapping[str, argparse.ArgumentParser] = {}
+
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Parameters may stand before, between and behind flags; argparse takes only the first."""
         found, rest = self.parse_known_args(args, namespace)
@@ -374,8 +391,19 @@ class _Parser(argparse.ArgumentParser):
             found.question += [text for text in rest if text[:1] != "-"]
             rest = [text for text in rest if text[:1] == "-"]
         if rest:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
+            command = self.commands.get(found.command, self)
+            near = _near(rest[0], re.findall(r"--[a-z-]+", command.format_usage()))
+            raise SettingsError(
+                f"{rest[0].partition('=')[0]} is unknown{near} (`{command.prog} --help` shows what"
+                " there is)"
+            )
         return found
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message} (`{self.prog} --help` shows what there is)")
+
+
+def _near(text: str, known: Iterable[str]) -> str:
+    """What was meant, as far as that can be guessed."""
+    found = difflib.get_close_matches(text.partition("=")[0], known, n=1)
+    return f"; did you mean {found[0]}?" if found else ""

@@ -34,7 +34,7 @@ from ingress_controller.report.traces import found_text, trace_text
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
 
 TIMEOUT_S = 60.0  # the store gives up a question before, and others may be asked first
-COLUMNS = 80  # where it is no terminal
+COLUMNS = 120  # where it is no terminal: names of pods are long, and a file is wide
 
 
 def _trace_text(trace: ShownTrace, width: int) -> str:

@@ -27,6 +27,16 @@ def test_a_usage_error_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFix
     )
 
 
+def test_help_of_a_command_shows_examples_of_that_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["trace", "--help"])
+
+    examples = capsys.readouterr().out.partition("examples:\n")[2].partition("\n\n")[0]
+    assert [line.split()[:2] for line in examples.splitlines()] == [["spanway", "trace"]]
+
+
 def test_check_of_good_manifests_is_clean(
     manifests: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

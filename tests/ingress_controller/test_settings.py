@@ -536,7 +536,8 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
         ),
         (
             ["run", "--manifest", "x"],
-            "unrecognized arguments: --manifest x (`spanway --help` shows what there is)",
+            "--manifest is unknown; did you mean --manifests? (`spanway run --help` shows what"
+            " there is)",
         ),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",

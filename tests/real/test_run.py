@@ -229,7 +229,7 @@ def test_second_spanway_does_not_share_the_address_of_the_first(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+        (["--no-such-flag"], "--no-such-flag is unknown"),
         (["--workers", "none"], '--workers: "none" is not a whole number from 1 to 256'),
         (["--http", "localhost:80"], "is not an IP address, write 127.0.0.1:80"),
         (["--manifests", "/no/such/directory"], '"/no/such/directory" is not there'),
