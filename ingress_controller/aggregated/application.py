@@ -31,7 +31,7 @@ _ANSWERED = (
     *(web.HTTPNotFound, web.HTTPMethodNotAllowed),
 )
 _HEALTH = ("/healthz", "/livez", "/readyz")
-_USER = "user"  # the key in a request under which it stands
+_USER = web.RequestKey("user", User)
 
 
 class Resource(Protocol):
