@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from ingress_controller.admin import openapi
 from ingress_controller.admin.analysis import AnalysisApi
-from ingress_controller.admin.guard import NO_WAYS, Guard, Kubernetes, Ways
+from ingress_controller.admin.guard import NO_WAYS, Guard, Kubernetes, Ways, refusal
 from ingress_controller.admin.jaeger import JaegerApi
 from ingress_controller.admin.live import LiveApi
 from ingress_controller.admin.metrics import Scraped, page
@@ -65,6 +66,7 @@ Spanway {version}: a browser gets the web page here
 Several replicas answer as one for live requests and traces; peers=false is this one alone.
 """
 
+PATH_CHARACTERS_MAX = 256  # that are said back
 _SCRAPES_MAX = 2  # at once; each may hold tens of megabytes, and Prometheus asks one at a time
 
 
@@ -236,6 +238,7 @@ def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
 
     app = web.Application()
     Guard(ways).add_to(app)
+    app.middlewares.append(_saying_what_there_is(state.version))
     add_page(app, INDEX.format(version=state.version))
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
@@ -256,6 +259,23 @@ def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
     )
     app.router.add_get("/api/openapi.json", json(lambda: openapi.document(state.version)))
     return app
+
+
+def _saying_what_there_is(version: str) -> Middleware:
+    """A path or method that is not there is answered as all errors are."""
+
+    @web.middleware
+    async def respond(request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = request.path[:PATH_CHARACTERS_MAX]
+        try:
+            return await handler(request)
+        except web.HTTPMethodNotAllowed as err:
+            allowed = ", ".join(sorted(err.allowed_methods))
+            return refusal(405, f"{path} takes {allowed}.", {"Allow": allowed})
+        except web.HTTPNotFound:
+            return refusal(404, f"{path} is not here: / lists what Spanway {version} has.")
+
+    return respond
 
 
 def routes(table: RouteTable) -> dict[str, Any]:

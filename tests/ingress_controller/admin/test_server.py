@@ -30,6 +30,22 @@ async def test_readyz_says_what_is_missing() -> None:
     assert await asked(state, "/livez") == (200, "ok\n")
 
 
+async def test_what_is_not_there_is_an_error_like_others() -> None:
+    async with TestClient(TestServer(application(FakeState()))) as client:
+        nowhere = await client.get("/api/trace")
+        wrong_method = await client.post("/api/live")
+
+        assert (nowhere.status, await nowhere.json()) == (
+            404,
+            {"error": "/api/trace is not here: / lists what Spanway 1.2.3 has."},
+        )
+        assert (wrong_method.status, await wrong_method.json()) == (
+            405,
+            {"error": "/api/live takes GET, HEAD."},
+        )
+        assert wrong_method.headers["Allow"] == "GET, HEAD"
+
+
 async def test_routes_shows_hosts_routes_and_endpoints() -> None:
     status, shown = await asked(FakeState(), "/api/routes")
 
