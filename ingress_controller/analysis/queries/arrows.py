@@ -16,7 +16,8 @@ ARROWS_MAX = 500
 
 
 class Forwarded(msgspec.Struct, frozen=True):
-    """Requests that Spanway took from `caller` (None: nobody who sends spans) to a Service."""
+    """Requests that Spanway took from `caller` (None: nobody who sends spans) to a Service, but for
+    those whose caller's span has not come."""
 
     caller: str | None
     is_edge: bool
@@ -102,7 +103,7 @@ _FORWARDED = f"""
 SELECT caller, is_edge, service, count(*), count(*) FILTER (has_failed),
   quantile_disc(duration_ns, [0.5, 0.99]), {_PARTS}
 FROM hops
-WHERE is_last {FILTERED}
+WHERE is_last AND is_awaited IS NOT TRUE {FILTERED}
 GROUP BY caller, is_edge, service
 ORDER BY 4 DESC, 1, 2, 3
 LIMIT $limit

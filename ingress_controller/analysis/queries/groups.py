@@ -148,7 +148,7 @@ _DIMENSIONS = {
     By.NODE: _Dimension("{'node': node}", f"node IS NOT NULL {FILTERED}", _ATTEMPTS),
     By.HOP: _Dimension(
         "{'caller': coalesce(caller, 'client'), 'service': service}",
-        f"is_last AND service IS NOT NULL {FILTERED}",
+        f"is_last AND service IS NOT NULL AND is_awaited IS NOT TRUE {FILTERED}",
     ),
     By.PHASE: _Dimension(
         "{'phase': phase}", f"is_last AND phase_us > 0 {FILTERED}", _PHASES_MEASURED

@@ -1,7 +1,8 @@
 """The table `hops`, which most questions are about.
 
 One row for each attempt of each request that Spanway forwarded, with the request's own columns, and
-one for a request without an attempt. What concerns requests counts the rows where `is_last`.
+one for a request without an attempt. What concerns requests counts the rows where `is_last`. Who
+called is not known yet where `is_awaited`: it has a span, which has not come.
 Connections that are handed on or upgraded are left out: they last as long as somebody likes.
 """
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 SPANS_MAX = 1_000_000
 """Looked at for one answer; of more, some traces are left out. A second of one core."""
+
+CALLER_LATE_NS = 10 * 1_000_000_000
+"""So much later than a request's end its caller's span may come: OpenTelemetry's SDKs send theirs
+every 5 s (OTEL_BSP_SCHEDULE_DELAY)."""
 
 SLACK_NS = 60 * 1_000_000_000
 """How long before and after a window spans are looked for that belong to its requests."""
@@ -51,6 +56,7 @@ def look(connection: "DuckDBPyConnection", window: Window) -> Basis:
         "earlier_ns": window.start_ns - SLACK_NS,
         "later_ns": window.end_ns + SLACK_NS,
         "one_of": one_of,
+        "late_ns": CALLER_LATE_NS,
     }
     connection.execute(_HOPS, bounds)
     return msgspec.structs.replace(basis, traces_one_of=one_of)
@@ -106,6 +112,9 @@ joined AS (
     b.name AS balance,
     json_extract_string(s.resource, '$."k8s.node.name"') AS plane_node,
     caller.service AS caller, callee.service AS callee,
+    s."spanway.listener" = 'service' AND s.parent_id IS NOT NULL AND caller.service IS NULL
+      AND s.start_ns + s.duration_ns >= (SELECT max(start_ns + duration_ns) FROM servers) - $late_ns
+      AS is_awaited,
     c."k8s.pod.name" AS pod, c."k8s.node.name" AS node,
     c.duration_ns AS attempt_ns, coalesce(c.status = 2, false) AS attempt_failed,
     coalesce(c."tcp.retransmits", 0) AS retransmits,

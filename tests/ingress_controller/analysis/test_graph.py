@@ -1,5 +1,7 @@
 """The map of who calls whom."""
 
+from dataclasses import replace
+
 import pytest
 from recorded import CLIENT, SERVER, WINDOW, Recording
 
@@ -46,6 +48,18 @@ def test_requests_are_followed_from_the_client_to_the_pod(shop: Recording) -> No
     assert places["pod:cat-0"].node == "node-a"
     assert places["app:mysql"].name == "mysql"
     assert set(places) == {one for arrow in ends(found) for one in arrow[:2]}
+
+
+def test_a_call_whose_callers_span_has_yet_to_come_is_not_a_clients(shop: Recording) -> None:
+    # What an app has to tell comes some seconds after Spanway's own spans.
+    shop.request(12_000, route=None, caller=replace(shop.spans[0], span_id="f" * 16))
+    before = ends(report(shop))
+    assert ("client", "service:shop/api", "spanway") not in before
+
+    shop.request(23_000)
+
+    # By now it would have: whoever called sends no spans.
+    assert ("client", "service:shop/api", "spanway") in ends(report(shop))
 
 
 def test_an_arrow_says_whose_the_time_on_it_is(shop: Recording) -> None:
