@@ -1,7 +1,8 @@
 """docs/LIMITS.md, made of the constants and what is written at them: `make format` writes it.
 
-Rules: a bound of the engine is a constant of limits.rs; one of the control plane is a constant of
-the module that keeps it, whose name ends in `_MAX` or in its unit. What is said about it stands in
+Rules: a bound of the engine is a constant of limits.rs; one of the other crates is public and its
+name ends in `_MAX` or `_MIN`; one of the control plane is a constant of the module that keeps it,
+whose name ends in `_MAX` or in its unit. What is said about it stands in
 the comment behind it or the docstring below it. One without a word is an error.
 """
 
@@ -14,9 +15,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "proxy/crates/engine/src/limits.rs"
+CRATES = ("columns", "kernel")
 PACKAGES = ("ingress_controller", "proxy")
 
 _RUST = re.compile(r"((?:^/// ?.*\n)+)^pub const (\w+): [^=]+ =\s*([^;]+);", flags=re.MULTILINE)
+_RUST_BOUND = re.compile(r"[A-Z][A-Z0-9_]*_(?:MAX|MIN)")
 _PYTHON = re.compile(r"[A-Z][A-Z0-9_]*_(?:MAX|S|MS|BYTES)")
 _NO_BOUNDS = {"PORT_MAX", "TRACE_ID_BYTES", "SPAN_ID_BYTES"}
 
@@ -34,6 +37,15 @@ in [ANNOTATIONS.md](ANNOTATIONS.md).
 
 | limit | value | |
 |---|---|---|
+"""
+
+BESIDE = """
+## The crates beside it
+
+`columns` keeps what the trace store gets; `kernel` reads what the kernel tells of a socket.
+
+| limit | value | where | |
+|---|---|---|---|
 """
 
 MIDDLE = """
@@ -55,9 +67,21 @@ class Limit(NamedTuple):
 
 def engine_limits() -> Iterator[Limit]:
     """In the order of the file."""
-    for words, name, value in _RUST.findall(ENGINE.read_text()):
+    return _of_rust(ENGINE)
+
+
+def crate_limits() -> Iterator[Limit]:
+    """By file, then in its order."""
+    for crate in CRATES:
+        for path in sorted((ROOT / "proxy/crates" / crate / "src").rglob("*.rs")):
+            yield from (limit for limit in _of_rust(path) if _RUST_BOUND.fullmatch(limit.name))
+
+
+def _of_rust(path: Path) -> Iterator[Limit]:
+    where = str(path.relative_to(ROOT))
+    for words, name, value in _RUST.findall(path.read_text()):
         text = re.sub(r"^/// ?", "", words, flags=re.MULTILINE)
-        yield Limit(name, _one_line(value), "", _one_line(text))
+        yield Limit(name, _one_line(value), where, _one_line(text))
 
 
 def python_limits() -> Iterator[Limit]:
@@ -97,8 +121,11 @@ def _one_line(text: str) -> str:
 def page() -> str:
     """The document."""
     engine = (f"| `{x.name}` | `{x.value}` | {x.words} |\n" for x in engine_limits())
-    python = (f"| `{x.name}` | `{x.value}` | `{x.where}` | {x.words} |\n" for x in python_limits())
-    return HEAD + "".join(engine) + MIDDLE + "".join(python)
+    crates, python = (
+        "".join(f"| `{x.name}` | `{x.value}` | `{x.where}` | {x.words} |\n" for x in limits)
+        for limits in (crate_limits(), python_limits())
+    )
+    return HEAD + "".join(engine) + BESIDE + crates + MIDDLE + python
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ Spanway {version}: a browser gets the web page here
 Several replicas answer as one for live requests and traces; peers=false is this one alone.
 """
 
-PATH_CHARACTERS_MAX = 256  # that are said back
+PATH_CHARACTERS_MAX = 256  # said back of one that is not there
 _SCRAPES_MAX = 2  # at once; each may hold tens of megabytes, and Prometheus asks one at a time
 
 
