@@ -228,6 +228,7 @@ class _Process:
             publish_rejected_count=reconciler.publish_rejected_count,
             is_leader=self.leader.is_leader if self.leader is not None else None,
             lease=self.leader.lease if self.leader is not None else "",
+            admin_refused=dict(self.admin.refused),
         )
 
     def by_route(self, nginx: Mapping[str, str] | None, *, is_openmetrics: bool) -> bytes:

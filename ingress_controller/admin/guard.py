@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from ingress_controller.admin.refusals import Reason, Refusals
 from ingress_controller.admin.sealing import SESSION_S, Seal
 from ingress_controller.delegated.access import Access, Asked, NotAllowedError
 from ingress_controller.delegated.reviews import UndecidedError
@@ -39,6 +40,11 @@ _OPEN = frozenset({"/", "/livez", "/readyz", _SESSION})
 _OPEN_PREFIX = "/ui/"
 """Answered to everybody: probes have no token, the page has to ask for it, and nothing is told."""
 
+_REASONS = {
+    HTTPStatus.UNAUTHORIZED: Reason.UNKNOWN,
+    HTTPStatus.FORBIDDEN: Reason.NOT_ALLOWED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Reason.UNDECIDED,
+}
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _HEADERS = {
     "Content-Security-Policy": (
@@ -95,10 +101,11 @@ _WAYS = {
 
 
 class Guard:
-    """Lets in who shows one of `ways`."""
+    """Lets in who shows one of `ways`, and notes who does not."""
 
-    def __init__(self, ways: Ways) -> None:
+    def __init__(self, ways: Ways, refusals: Refusals | None = None) -> None:
         self._ways = ways
+        self._refusals = refusals or Refusals()
         # What a browser keeps does not tell the token, and is the same for all replicas.
         self._cookie = hmac.digest(ways.token.encode(), COOKIE.encode(), hashlib.sha256).hex()
 
@@ -116,6 +123,7 @@ class Guard:
             if _is_open(request.path):
                 return await handler(request)
             if refused := await self._refused(request):
+                self._note(refused, request)
                 return refused
             with kept(request):
                 return await handler(request)
@@ -157,6 +165,11 @@ class Guard:
             return refusal(503, f"Who asks, and what it may, cannot be found out now: {err}.")
         return None
 
+    def _note(self, refused: web.Response, request: web.Request) -> None:
+        is_strange = self._ways == NO_WAYS
+        reason = Reason.STRANGE_HOST if is_strange else _REASONS[HTTPStatus(refused.status)]
+        self._refusals.note(reason, request.remote or "")
+
     async def _session(self, request: web.Request) -> web.Response:
         """What is wanted, and whether it is given. 503: nobody knows."""
         refused = await self._refused(request) if self._ways != NO_WAYS else None
@@ -174,6 +187,7 @@ class Guard:
         except msgspec.MsgspecError:
             return refusal(400, 'The body is not {"token": "…"}; send the token so.')
         if refused := await self._refused_token(token, request):
+            self._note(refused, request)
             if refused.status != HTTPStatus.UNAUTHORIZED:
                 return refused
             return refusal(403, "token: nobody here knows it; it may have ended, or be another's.")

@@ -1,9 +1,10 @@
 """What the process knows of itself at one moment, for whoever shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingress_controller.admin.refusals import Reason
 from ingress_controller.reconcile import Outcome
 from ingress_controller.traces.export.losses import ExportStats
 from proxy.engine import Stats
@@ -29,3 +30,4 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     publish_rejected_count: int = 0
     is_leader: bool | None = None
     lease: str = ""
+    admin_refused: Mapping[Reason, int] = {}

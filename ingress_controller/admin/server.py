@@ -23,6 +23,7 @@ from ingress_controller.admin.otlp_receiver import OtlpReceiver
 from ingress_controller.admin.page import add_page
 from ingress_controller.admin.peer import PeerApi
 from ingress_controller.admin.problems import explain, problems
+from ingress_controller.admin.refusals import Reason, Refusals
 from ingress_controller.admin.sealing import Seal
 from ingress_controller.admin.traces import TracesApi
 from ingress_controller.credentials import AdminAccess, secret_in
@@ -138,11 +139,17 @@ class AdminServer:
         self._access = access
         self._reviewer = Reviewer(api, "deploy/kubernetes/admin.yaml") if api is not None else None
         self._own_seal = Seal()
-        self._http = HttpServer()
+        self._refusals = Refusals()
+        self._http = HttpServer(lambda client: self._refusals.note(Reason.CROWDED, client))
         self._address = ""
         self._followed = Followed[_Terms](
             self._serve, AdminUnusable, lambda: AdminUsable(self._address)
         )
+
+    @property
+    def refused(self) -> Mapping[Reason, int]:
+        """How often somebody was not answered since the start, by why."""
+        return self._refusals.counts
 
     async def start(self, address: str, listening: socket.socket | None = None) -> str:
         """Listens on `address`; returns it with the port that port 0 became. `run` serves.
@@ -190,7 +197,7 @@ class AdminServer:
         certificate = self._access.certificate
         context = server_context(certificate, terms.client_ca) if certificate is not None else None
         ways = Ways(terms.token, bool(terms.client_ca), self._kubernetes(terms))
-        await self._http.change(application(self._state, ways), context)
+        await self._http.change(application(self._state, ways, self._refusals), context)
         if self._state.peers is not None:
             await self._state.peers.close()  # they have a certificate like the new one
 
@@ -204,8 +211,10 @@ class AdminServer:
         )
 
 
-def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
-    """The routes, for `AdminServer` and for tests."""
+def application(
+    state: State, ways: Ways = NO_WAYS, refusals: Refusals | None = None
+) -> web.Application:
+    """The routes, for `AdminServer` and for tests; who is not let in is noted in `refusals`."""
 
     def json(answer: Callable[[], Any]) -> Callable[[web.Request], Any]:
         async def respond(_: web.Request) -> web.Response:
@@ -237,7 +246,7 @@ def application(state: State, ways: Ways = NO_WAYS) -> web.Application:
         return web.Response(status=503, text=text)
 
     app = web.Application()
-    Guard(ways).add_to(app)
+    Guard(ways, refusals).add_to(app)
     app.middlewares.append(_saying_what_there_is(state.version))
     add_page(app, INDEX.format(version=state.version))
     app.router.add_get("/livez", livez)

@@ -33,9 +33,11 @@ Stop = Callable[[], object]
 
 
 class HttpServer:
-    """See the module. `change` says what is served, `listen` where; `run` accepts from then on."""
+    """See the module. `change` says what is served, `listen` where; `run` accepts from then on.
+    `crowded` is told the address of who came when all places were taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, crowded: Callable[[str], None] = lambda _: None) -> None:
+        self._crowded = crowded
         self._socket: socket.socket | None = None
         self._serving: _Serving | None = None
         self._listens = asyncio.Event()
@@ -102,20 +104,20 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         while self._socket is not None:
             try:
-                accepted, _ = await loop.sock_accept(self._socket)
+                accepted, peer = await loop.sock_accept(self._socket)
             except ConnectionAbortedError:
                 continue
             except OSError:
                 await asyncio.sleep(_RETRY_S)
                 continue
             try:
-                self._take(accepted, group)
+                self._take(accepted, str(peer[0]), group)
             except Exception:  # requests are served on, whatever is wrong here
                 _LOGGER.exception("a connection could not be taken")
                 accepted.close()
 
-    def _take(self, accepted: socket.socket, group: asyncio.TaskGroup) -> None:
-        if self._serving is None or not self._makes_room(self._serving):
+    def _take(self, accepted: socket.socket, peer: str, group: asyncio.TaskGroup) -> None:
+        if self._serving is None or not self._makes_room(self._serving, peer):
             accepted.close()
             return
         handshake = _Handshake(accepted, self._serving)
@@ -124,12 +126,13 @@ class HttpServer:
             lambda _: self._handshakes.remove(handshake)
         )
 
-    def _makes_room(self, serving: "_Serving") -> bool:
-        """There is a place, perhaps that of one who had to go for it."""
+    def _makes_room(self, serving: "_Serving", peer: str) -> bool:
+        """There is a place for `peer`, perhaps that of one who had to go for it."""
         open_ = [one for one in serving.connections if one.transport is not None]
         beginning = [one for one in self._handshakes if one.is_beginning]
         if len(open_) + len(beginning) < CONNECTIONS_MAX:
             return True
+        self._crowded(peer)
         for one in open_:
             if not serving.keeps(one):
                 one.force_close()

@@ -17,6 +17,7 @@ from admin_state import FakeState
 from eventually import until
 
 from ingress_controller.admin import server
+from ingress_controller.admin.refusals import Reason
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.asking import INTERRUPTIONS, Credentials, is_closed, session
 from ingress_controller.credentials import AdminAccess, CertificateFiles, Secret
@@ -33,6 +34,7 @@ class Rig:
         self.authority = trustme.CA()
         self.of_clients = trustme.CA()
         self.address = ""
+        self.server: AdminServer
         self.access = AdminAccess(
             certificate(self.authority, directory, "127.0.0.1"),
             authority_file(self.of_clients, directory, "clients.crt"),
@@ -72,7 +74,7 @@ async def running(rig: Rig, access: AdminAccess) -> AsyncIterator[AdminServer]:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = Rig(tmp_path)
-    async with running(rig, rig.access):
+    async with running(rig, rig.access) as rig.server:
         yield rig
 
 
@@ -123,6 +125,7 @@ async def test_probe_gets_in_when_strangers_have_taken_all_connections(
         strangers.append(writer)
 
     assert (await rig.ask("/livez", rig.trusting))[0] == 200
+    assert rig.server.refused[Reason.CROWDED] > 0
     for writer in strangers:
         writer.close()
 
