@@ -15,7 +15,7 @@ use super::query::Query;
 use super::view::{View, shown_host, us};
 use super::{PHASES, Phase};
 use crate::limits::{LIVE_GROUPS_MAX, VALUE_BYTES_MAX};
-use crate::table::{ListenerKind, Matched};
+use crate::table::{ListenerKind, Route};
 use crate::trace::Anchor;
 use crate::worker::Snapshot;
 
@@ -279,13 +279,13 @@ impl<'q> Gathering<'q> {
         let known = self.tables.entry(address(&**table));
         known.or_insert_with(|| Rc::clone(table));
         let what = (
-            view.matched.map_or(0, |matched| address(&**matched.route)),
+            view.route.map_or(0, address),
             view.backend.map_or(0, address),
             view.endpoint.map_or(0, address),
         );
         let (_, group) = self.groups.entry(what).or_insert_with(|| {
             let names = Names {
-                route: view.matched.map(route).unwrap_or_default(),
+                route: view.route.map(shown).unwrap_or_default(),
                 service: view.backend.map_or("", |it| &it.key).to_owned(),
                 node: view.endpoint.map_or("", |it| &it.node).to_owned(),
             };
@@ -302,14 +302,13 @@ fn address<T>(it: &T) -> usize {
 }
 
 /// A route's name: its host, `*` for any, and its path.
-fn route(matched: Matched<'_>) -> String {
-    format!("{}{}", shown_host(&matched.host.name), matched.route.path)
+fn shown(route: &Route) -> String {
+    format!("{}{}", shown_host(&route.host), route.path)
 }
 
 fn row(view: &View<'_>, anchor: Anchor) -> Row {
     let (subject, slot) = (view.subject, view.slot);
     let request = view.request();
-    let of_route = view.matched.map(|matched| matched.route);
     let of_endpoint = view.endpoint;
     let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let listener = subject.table.listener(subject.listener);
@@ -326,11 +325,12 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
             .unwrap_or_default(),
         host: text(view.host()),
         path: request.map(|it| text(it.path())).unwrap_or_default(),
-        route: view.matched.map(route).unwrap_or_default(),
-        ingress: of_route
+        route: view.route.map(shown).unwrap_or_default(),
+        ingress: view
+            .route
             .map(|it| format!("{}/{}", it.namespace, it.ingress))
             .unwrap_or_default(),
-        rule: owned(of_route.map(|it| &*it.rule)),
+        rule: owned(view.route.map(|it| &*it.rule)),
         service: owned(view.backend.map(|it| &*it.key)),
         endpoint: of_endpoint
             .map(|it| it.address.to_string())

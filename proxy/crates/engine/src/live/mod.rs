@@ -10,17 +10,16 @@ mod answering;
 mod query;
 mod view;
 
-use std::cell::{Cell, RefCell};
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 pub use answer::Answer;
 pub use answering::{Ask, answer_all};
 pub use query::Query;
+pub use view::Target;
 
 use crate::downstream::Origin;
 use crate::forward::Arrival;
@@ -30,7 +29,6 @@ use crate::limits::LIVE_LISTED_MAX;
 use crate::message::RequestHead;
 use crate::propagation::Trace;
 use crate::stats::WorkerStats;
-use crate::table::Backend;
 use crate::trace::{Decision, SpanId, TraceId};
 use crate::worker::{Snapshot, Worker, Workspace};
 
@@ -73,6 +71,8 @@ pub struct Subject {
     pub listener: SocketAddr,
     pub table: Rc<Snapshot>,
     pub kind: Kind,
+    /// Where it goes; of a request it is found when somebody asks for the first time.
+    pub target: OnceCell<Target>,
 }
 
 /// What is live.
@@ -80,11 +80,8 @@ pub enum Kind {
     /// A request of which a part of the head is there.
     Arriving,
     Request(Rc<RequestHead>),
-    /// A connection that is handed on as it is.
-    Connection {
-        server_name: Box<str>,
-        backend: Option<Arc<Backend>>,
-    },
+    /// A connection that is handed on as it is, by the name in its TLS handshake.
+    Connection(Box<str>),
 }
 
 /// What is known of one live request. Everything but the subject is written while it is served.
@@ -218,6 +215,7 @@ impl<'a> Live<'a> {
             listener,
             table: Rc::clone(table),
             kind: Kind::Request(Rc::clone(&workspace.request)),
+            target: OnceCell::new(),
         };
         let slot = Rc::clone(&workspace.live);
         let live = Self::begin(worker, slot, subject, arrival.start, true);
@@ -235,6 +233,7 @@ impl<'a> Live<'a> {
             listener: origin.listener,
             table: worker.table(),
             kind: Kind::Arriving,
+            target: OnceCell::new(),
         };
         Self::begin(worker, Rc::clone(slot), subject, start, false)
     }

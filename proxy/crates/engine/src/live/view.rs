@@ -1,7 +1,9 @@
 //! A slot as it is looked at: what it points at, and what of it a question is about.
 //!
-//! Nothing here is kept by a request: its route is found anew, in the table that it was served by.
+//! Requests pay nothing for it: the route of one is found again, in the table that it was served by,
+//! when somebody asks for the first time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::query::{Condition, Field, Place, Query, Sort};
@@ -9,13 +11,20 @@ use super::{Kind, PHASES, Phase, Slot, Subject};
 use crate::forward::path_to_match;
 use crate::instant::Instant;
 use crate::message::{RequestHead, Version};
-use crate::table::{Backend, Endpoint, Matched};
+use crate::table::{Backend, Endpoint, Route};
+
+/// Where a live request goes; what is not known, or not there, is `None`.
+#[derive(Default)]
+pub struct Target {
+    pub route: Option<Arc<Route>>,
+    pub backend: Option<Arc<Backend>>,
+}
 
 /// One live request at one moment.
 pub struct View<'a> {
     pub slot: &'a Slot,
     pub subject: &'a Subject,
-    pub matched: Option<Matched<'a>>,
+    pub route: Option<&'a Route>,
     pub backend: Option<&'a Backend>,
     pub endpoint: Option<&'a Endpoint>,
     pub start: Instant,
@@ -26,7 +35,8 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     pub fn new(slot: &'a Slot, subject: &'a Subject, epoch: Instant, now: Instant) -> Self {
         let start = slot.entered[Phase::Head as usize].get().unwrap_or(now);
-        let (matched, backend) = target(subject);
+        let target = subject.target.get_or_init(|| target(subject));
+        let backend = target.backend.as_deref();
         let endpoint = match slot.attempts.get() {
             0 => None,
             _ => backend.and_then(|backend| backend.endpoints.get(slot.endpoint.get())),
@@ -34,7 +44,7 @@ impl<'a> View<'a> {
         Self {
             slot,
             subject,
-            matched,
+            route: target.route.as_deref(),
             backend,
             endpoint,
             start,
@@ -46,7 +56,7 @@ impl<'a> View<'a> {
     pub fn request(&self) -> Option<&'a RequestHead> {
         match &self.subject.kind {
             Kind::Request(request) => Some(request),
-            Kind::Arriving | Kind::Connection { .. } => None,
+            Kind::Arriving | Kind::Connection(_) => None,
         }
     }
 
@@ -54,14 +64,14 @@ impl<'a> View<'a> {
     pub fn host(&self) -> &'a [u8] {
         match &self.subject.kind {
             Kind::Request(request) => request.host(),
-            Kind::Connection { server_name, .. } => server_name.as_bytes(),
+            Kind::Connection(server_name) => server_name.as_bytes(),
             Kind::Arriving => b"",
         }
     }
 
     pub fn kind(&self) -> &'static str {
         match &self.subject.kind {
-            Kind::Connection { .. } => "connection",
+            Kind::Connection(_) => "connection",
             Kind::Request(_) if self.slot.is_upgraded.get() => "upgrade",
             Kind::Request(_) | Kind::Arriving => "request",
         }
@@ -70,7 +80,7 @@ impl<'a> View<'a> {
     /// What is spoken, as far as it is known.
     pub fn protocol(&self) -> &'static str {
         match &self.subject.kind {
-            Kind::Connection { .. } => "tls",
+            Kind::Connection(_) => "tls",
             Kind::Arriving => "HTTP/1",
             Kind::Request(request) => match request.version {
                 Version::Http10 => "HTTP/1.0",
@@ -82,8 +92,8 @@ impl<'a> View<'a> {
 
     /// That of the Ingress, else of the Service; empty for what has neither.
     pub fn namespace(&self) -> &'a str {
-        match (self.matched, self.backend) {
-            (Some(matched), _) => &matched.route.namespace,
+        match (self.route, self.backend) {
+            (Some(route), _) => &route.namespace,
             (None, Some(backend)) => &backend.namespace,
             (None, None) => "",
         }
@@ -163,15 +173,13 @@ impl<'a> View<'a> {
                 self.request().map_or(&b""[..], RequestHead::method_bytes) == value.as_bytes()
             }
             Field::Host => self.host().eq_ignore_ascii_case(value.as_bytes()),
-            Field::Route => match self.matched {
+            Field::Route => match self.route {
                 None => value.is_empty(),
-                Some(Matched { host, route }) => {
-                    value.strip_prefix(shown_host(&host.name)) == Some(&*route.path)
-                }
+                Some(route) => value.strip_prefix(shown_host(&route.host)) == Some(&*route.path),
             },
-            Field::Ingress => match self.matched {
+            Field::Ingress => match self.route {
                 None => value.is_empty(),
-                Some(Matched { route, .. }) => is_named(value, &route.namespace, &route.ingress),
+                Some(route) => is_named(value, &route.namespace, &route.ingress),
             },
             Field::Service => match self.backend {
                 None => value.is_empty(),
@@ -204,20 +212,26 @@ pub fn shown_host(name: &str) -> &str {
     }
 }
 
-fn target(subject: &Subject) -> (Option<Matched<'_>>, Option<&Backend>) {
-    match &subject.kind {
-        Kind::Arriving => (None, None),
-        Kind::Connection { backend, .. } => (None, backend.as_deref()),
-        Kind::Request(request) => {
-            let table = &subject.table;
-            let listener = table.listener(subject.listener);
-            if let Some(key) = listener.and_then(|listener| listener.backend.as_ref()) {
-                return (None, table.backend(key).map(AsRef::as_ref));
-            }
-            let matched = table.route(request.host(), path_to_match(request));
-            let backend = matched.and_then(|matched| table.backend(&matched.route.backend));
-            (matched, backend.map(AsRef::as_ref))
-        }
+fn target(subject: &Subject) -> Target {
+    let Kind::Request(request) = &subject.kind else {
+        return Target::default();
+    };
+    let table = &subject.table;
+    let listener = table.listener(subject.listener);
+    if let Some(key) = listener.and_then(|listener| listener.backend.as_ref()) {
+        return Target {
+            route: None,
+            backend: table.backend(key).cloned(),
+        };
+    }
+    let matched = table.route(request.host(), path_to_match(request));
+    let route = matched.map(|matched| Arc::clone(matched.route));
+    let backend = route
+        .as_ref()
+        .and_then(|route| table.backend(&route.backend));
+    Target {
+        backend: backend.cloned(),
+        route,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod join;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::downstream::Origin;
 use crate::health::Finding;
 use crate::instant::Instant;
 use crate::limits::{PASSTHROUGH_ATTEMPTS_MAX, PASSTHROUGH_IDLE_TIMEOUT};
-use crate::live::{Kind, Live, Phase, Slot, Subject};
+use crate::live::{Kind, Live, Phase, Slot, Subject, Target};
 use crate::message::Fields;
 use crate::proxy_protocol::Announced;
 use crate::table::{Backend, ListenerKind};
@@ -192,10 +193,11 @@ impl<'a> Record<'a> {
             scheme: passing.origin.ends.scheme,
             listener: passing.origin.listener,
             table: Rc::clone(&table),
-            kind: Kind::Connection {
-                server_name: Box::from(passing.server_name.as_str()),
+            kind: Kind::Connection(Box::from(passing.server_name.as_str())),
+            target: OnceCell::from(Target {
+                route: None,
                 backend: backend.clone(),
-            },
+            }),
         };
         let live = Live::connection(worker, subject, start);
         Self {
