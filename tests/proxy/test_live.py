@@ -398,6 +398,7 @@ async def test_without_tracing_a_live_request_has_no_trace(
 
 async def test_live_requests_of_all_workers_are_one_answer(waiting: Upstream) -> None:
     data_plane = DataPlane(workers=3)
+    engine = data_plane.engine
     try:
         data_plane.serve(waiting)
         async with AsyncExitStack() as open_:
@@ -405,12 +406,16 @@ async def test_live_requests_of_all_workers_are_one_answer(waiting: Upstream) ->
                 client = await open_.enter_async_context(await data_plane.client())
                 await client.send(request())
             live = await until(data_plane, lambda live: live.phases.get(Phase.WAIT) == 24)
-            ages = [row.age_us for row in live.requests]
+            oldest = engine.live(Query(limit=3))
+            youngest = engine.live(Query(limit=3, ascending=True))
     finally:
         data_plane.close()
 
-    assert ages == sorted(ages, reverse=True)
-    assert (len(ages), live.workers_silent) == (24, 0)
+    ids = [row.id for row in sorted(live.requests, key=lambda row: row.start_ns)]
+    assert [row.id for row in live.requests] == ids
+    assert [row.id for row in oldest.requests] == ids[:3]
+    assert [row.id for row in youngest.requests] == ids[:-4:-1]
+    assert (len(ids), youngest.matched, live.workers_silent) == (24, 24, 0)
 
 
 async def test_what_a_drain_waits_for_is_live(

@@ -304,6 +304,7 @@ impl Engine {
             {
                 let ask = Ask {
                     query: Arc::clone(&query),
+                    floor: all.floor(query.limit),
                     epoch: self.started,
                     now,
                     answer: answer.clone(),

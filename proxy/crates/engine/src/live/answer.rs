@@ -158,8 +158,8 @@ struct Kept {
     row: Row,
 }
 
-/// What is asked for; of those that are alike in it the older one first.
-type Key = (u64, Reverse<(u64, [u8; 8])>);
+/// A row's place: what is asked for; of those that are alike in it the older one first.
+pub type Key = (u64, Reverse<(u64, [u8; 8])>);
 
 impl PartialEq for Kept {
     fn eq(&self, other: &Self) -> bool {
@@ -194,11 +194,19 @@ impl Answer {
         self.requests.sort_unstable_by(|one, other| other.cmp(one));
         self.requests.truncate(limit);
     }
+
+    /// The place that a row of another worker's must be before, once there are `limit` of them.
+    pub fn floor(&self, limit: usize) -> Option<Key> {
+        let least = limit.checked_sub(1)?;
+        self.requests.get(least).map(|kept| kept.key)
+    }
 }
 
 /// An answer while slots are looked at.
 pub struct Gathering<'q> {
     query: &'q Query,
+    /// No row behind this place will be in the whole answer.
+    floor: Option<Key>,
     live: u64,
     groups: FxHashMap<What, (Names, Group)>,
     /// The least of them on top.
@@ -217,9 +225,10 @@ struct Names {
 }
 
 impl<'q> Gathering<'q> {
-    pub fn new(query: &'q Query) -> Self {
+    pub fn new(query: &'q Query, floor: Option<Key>) -> Self {
         Self {
             query,
+            floor,
             live: 0,
             groups: FxHashMap::default(),
             rows: BinaryHeap::new(),
@@ -235,6 +244,9 @@ impl<'q> Gathering<'q> {
         }
         self.count(view);
         let key = self.key(view);
+        if self.floor.is_some_and(|floor| key < floor) {
+            return;
+        }
         if self.rows.len() >= self.query.limit {
             match self.rows.peek() {
                 Some(Reverse(least)) if key > least.key => self.rows.pop(),

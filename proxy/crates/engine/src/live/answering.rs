@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use tokio::sync::mpsc::Receiver;
 
 use super::Slot;
-use super::answer::{Answer, Gathering};
+use super::answer::{Answer, Gathering, Key};
 use super::query::Query;
 use super::view::View;
 use crate::instant::Instant;
@@ -17,6 +17,8 @@ use crate::worker::Worker;
 /// A question, and where its answer goes.
 pub struct Ask {
     pub query: Arc<Query>,
+    /// Of the answers so far, [`Answer::floor`].
+    pub floor: Option<Key>,
     /// What starts are counted from and ages to: the same for all workers.
     pub epoch: Instant,
     pub now: Instant,
@@ -35,12 +37,12 @@ pub async fn answer_all(worker: Rc<Worker>, mut inbox: Receiver<Ask>) {
     }
 }
 
-/// Looks once at each slot that is in use when it begins, slice after slice. Far apart ones come first: in the order of the list,
-/// which is nearly that of age, each slot could be the next of the rows that are asked for, and a row
-/// be made of each.
+/// Looks once at each slot that is in use when it begins, slice after slice. Far apart ones come first:
+/// in the order of the list, which is nearly that of age, each slot could be the next of the rows that
+/// are asked for, and a row be made of each.
 async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
     let live = &worker.live;
-    let mut gathering = Gathering::new(&ask.query);
+    let mut gathering = Gathering::new(&ask.query, ask.floor);
     let anchor = worker.clock.borrow_mut().anchor(ask.now);
     let mut look = |slots: &[Rc<Slot>]| {
         for slot in slots {
@@ -153,6 +155,7 @@ mod tests {
         let now = Instant::now();
         let ask = Ask {
             query: Arc::new(Query::decode(query).unwrap()),
+            floor: None,
             epoch: now,
             now,
             answer: to,
