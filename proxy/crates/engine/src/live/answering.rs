@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::thread;
 
 use tokio::sync::mpsc::Receiver;
 
@@ -63,7 +64,7 @@ async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
             let end = listed.len().min((slice + 1) * LIVE_SLICE);
             look(listed.get(slice * LIVE_SLICE..end).unwrap_or_default());
         }
-        tokio::task::yield_now().await;
+        let_others_run().await;
     }
     // When one goes, the last one takes its place, and that may have been passed.
     loop {
@@ -76,10 +77,17 @@ async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
             break;
         }
         look(&slots);
-        tokio::task::yield_now().await;
+        let_others_run().await;
     }
     live.question.set(0);
     gathering.finish()
+}
+
+/// This worker's requests, and what else waits for its core: a core that several workers share has
+/// requests of theirs, which would wait for as long as the scheduler lets a thread go on, milliseconds.
+async fn let_others_run() {
+    thread::yield_now();
+    tokio::task::yield_now().await;
 }
 
 /// The numbers below `count`, each once, by their binary digits in reverse: 0, a half, a quarter, …
