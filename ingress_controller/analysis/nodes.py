@@ -2,11 +2,12 @@
 
 Rule. A service's requests on a node are compared with the same service's on the other nodes, part
 by part (`app`, `cluster-network`; `proxy` by the node of the data plane), by their median and their
-p99. They stand out if they take more than `RATIO_MIN` times the median of the other nodes, and
-longer by at least `EXCESS_US_MIN` and by `DEVIATIONS_MIN` scaled median absolute deviations of the
-other nodes. A node is an outlier where most of what it serves – by requests that can be compared –
-stands out in one part: one slow service on it is that service's affair, or its pod's. One whose
-network loses packets is one, too (`packet_loss`).
+p99, of which only what is no chance counts: of 300 requests it is made by three. They stand out if
+they take more than `RATIO_MIN` times the median of the other nodes, and longer by at least
+`EXCESS_US_MIN` and by `DEVIATIONS_MIN` scaled median absolute deviations of the other nodes. A node
+is an outlier where most of what it serves – by requests that can be compared – stands out in one
+part: one slow service on it is that service's affair, or its pod's. One whose network loses packets
+is one, too (`packet_loss`).
 """
 
 from collections import defaultdict
@@ -60,7 +61,8 @@ MAD_SCALE = 1.4826
 
 RULE = (
     "A service's requests on a node are compared with its requests on the other nodes. They stand"
-    f" out if there are at least {COUNT_MIN} (for the p99: {10 * COUNT_MIN}) and they take more"
+    f" out if there are at least {COUNT_MIN} (for the p99: {10 * COUNT_MIN}, and three standard"
+    " deviations more slow ones than one in a hundred) and they take more"
     f" than {RATIO_MIN:g} times the median of the other nodes, and longer by {EXCESS_US_MIN} µs and"
     f" {DEVIATIONS_MIN:g} scaled median absolute deviations. A node is an outlier where more than"
     f" half of its requests that can be compared stand out in one part. {LOSS_RULE}"
@@ -198,16 +200,16 @@ def with_losses(slow: Iterable[Finding], lossy: Mapping[str, Loss]) -> tuple[Fin
 
 def _evidence(cell: Cell, others: Sequence[Cell]) -> list[Evidence]:
     """At most one: the median's, else the p99's."""
-    quantiles = [("p50", cell.p50_us, [other.p50_us for other in others])]
+    quantiles = [("p50", cell.p50_us, cell.p50_us, [other.p50_us for other in others])]
     many = [other.p99_us for other in others if other.count >= 10 * COUNT_MIN]
     if many and cell.count >= 10 * COUNT_MIN:
-        quantiles.append(("p99", cell.p99_us, many))
-    for quantile, value_us, of_others_us in quantiles:
+        quantiles.append(("p99", cell.p99_us, cell.p99_least_us, many))
+    for quantile, value_us, least_us, of_others_us in quantiles:
         fleet_us = median(of_others_us)
         spread_us = MAD_SCALE * median(abs(other_us - fleet_us) for other_us in of_others_us)
-        excess_us = value_us - fleet_us
+        excess_us = least_us - fleet_us
         if (
-            value_us > RATIO_MIN * fleet_us
+            least_us > RATIO_MIN * fleet_us
             and excess_us >= EXCESS_US_MIN
             and excess_us >= DEVIATIONS_MIN * spread_us
         ):

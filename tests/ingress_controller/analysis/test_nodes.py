@@ -16,7 +16,8 @@ def cell(
     node: str, p50_us: int, *, service: str = "api", part: str = "app", count: int = 1_000,
     p99_us: int = 0,
 ) -> Cell:  # fmt: skip
-    return Cell(part, service, node, count, p50_us, p99_us or p50_us)
+    p99_us = p99_us or p50_us
+    return Cell(part, service, node, count, p50_us, p99_us, p99_us)
 
 
 def outlying(*cells: Cell) -> list[tuple[str, str]]:
@@ -85,6 +86,23 @@ def test_a_network_that_loses_packets_shows_in_the_p99() -> None:
     assert [(one.quantile, one.value_us, one.fleet_us) for one in found.evidence] == [
         ("p99", 204_000, 900)
     ]
+
+
+@pytest.mark.parametrize(("slow_count", "is_outlier"), [(4, False), (20, True)])
+def test_a_p99_that_a_few_slow_requests_make_says_nothing(
+    slow_count: int, *, is_outlier: bool
+) -> None:
+    # 4 of 350 are above the p99 of what all nodes have in common, give or take 2.
+    recording = Recording()
+    for node in ("node-a", "node-b"):
+        for number in range(350):
+            is_slow = node == "node-b" and number < slow_count
+            network_ms = 3 if is_slow else 0.2
+            recording.request(150 * number, network_ms=network_ms, pod=f"on-{node}", node=node)
+
+    findings = report(recording).findings
+
+    assert [one.node for one in findings] == (["node-b"] if is_outlier else [])
 
 
 def test_the_p99_of_few_requests_says_nothing() -> None:
