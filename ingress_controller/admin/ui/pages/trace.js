@@ -209,7 +209,7 @@ function Waterfall({ trace, tree, path, opened, select }) {
         </div>
       </div>
     </div>
-    <p class="legend"><span class="key"><i class="swatch is-app"></i>it worked itself</span><span class="key"><i class="swatch is-app is-faint"></i>what is below it did</span>
+    <p class="legend"><span class="key"><i class="swatch is-app"></i>it worked itself</span><span class="key"><i class="swatch is-app is-faint"></i>what is below it did</span><span class="key"><i class="swatch is-call"></i>a call, as its caller saw it</span>
       ${path && html`<span class="key"><i class="swatch is-step"></i>the critical path: what the whole was waiting for</span>`}</p>
   </section>`;
 }
