@@ -1,15 +1,26 @@
 //! Bytes read from a socket and not yet used: the front is consumed, the back is filled.
+//!
+//! A buffer has memory only while it holds bytes, and takes what another one of its thread gave back
+//! last, which the processor's cache still has: many connections need no more of it than hold bytes at
+//! the same time.
 
-use std::io;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::{io, mem};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::limits::{READ_BUFFER_BYTES, READ_BUFFER_BYTES_MAX};
+use crate::limits::{READ_BUFFER_BYTES, SPARE_READ_BUFFERS_MAX};
 
-/// A reusable read buffer; it grows from [`READ_BUFFER_BYTES`] to [`READ_BUFFER_BYTES_MAX`] when
-/// the bytes waiting in it, or one read, fill it.
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A read buffer of up to [`READ_BUFFER_BYTES`].
 #[derive(Default)]
 pub struct Buffer {
+    /// Without capacity while nothing is unread.
     bytes: Vec<u8>,
     start: usize,
 }
@@ -27,10 +38,10 @@ impl Buffer {
         self.start == self.bytes.len()
     }
 
-    /// Whether a read could not add anything: [`READ_BUFFER_BYTES_MAX`] are waiting.
+    /// Whether a read could not add anything: [`READ_BUFFER_BYTES`] are waiting.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.unread().len() >= READ_BUFFER_BYTES_MAX
+        self.unread().len() >= READ_BUFFER_BYTES
     }
 
     /// Drops the first `count` unread bytes.
@@ -41,8 +52,7 @@ impl Buffer {
             "consumed what was never read"
         );
         if self.is_empty() {
-            self.bytes.clear();
-            self.start = 0;
+            self.reset();
         }
     }
 
@@ -58,38 +68,48 @@ impl Buffer {
         if self.is_full() {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.make_room();
-        reader.read_buf(&mut self.bytes).await
+        poll_fn(|context| {
+            self.make_room();
+            let read = pin!(reader.read_buf(&mut self.bytes)).poll(context);
+            if self.is_empty() {
+                self.reset();
+            }
+            read
+        })
+        .await
     }
 
-    /// Leaves spare capacity behind the unread bytes, moving them to the front if that is enough.
+    /// Leaves room behind the unread bytes, moving them to the front if there is none.
     fn make_room(&mut self) {
         if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(READ_BUFFER_BYTES);
-        }
-        if self.bytes.len() < self.bytes.capacity() {
-            return;
-        }
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        if self.bytes.len() * 2 > self.bytes.capacity() {
-            let wanted = (self.bytes.capacity() * 2).min(READ_BUFFER_BYTES_MAX);
-            self.bytes.reserve_exact(wanted - self.bytes.len());
+            let spare = SPARE.with_borrow_mut(Vec::pop);
+            self.bytes = spare.unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES));
+        } else if self.bytes.len() == self.bytes.capacity() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
         }
     }
 
-    /// Asks for the largest buffer: a long body is on its way. Called when nothing is unread.
-    pub fn grow_for_body(&mut self) {
-        if self.is_empty() && self.bytes.capacity() < READ_BUFFER_BYTES_MAX {
-            self.bytes.reserve_exact(READ_BUFFER_BYTES_MAX);
-        }
-    }
-
-    /// Forgets everything, and gives back memory beyond [`READ_BUFFER_BYTES`].
+    /// Forgets everything, and gives the memory to the next one.
     pub fn reset(&mut self) {
-        self.bytes.clear();
         self.start = 0;
-        self.bytes.shrink_to(READ_BUFFER_BYTES);
+        let mut bytes = mem::take(&mut self.bytes);
+        if bytes.capacity() > 0 {
+            bytes.clear();
+            // A thread that ends has dropped its own already.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
+                if spare.len() < SPARE_READ_BUFFERS_MAX {
+                    spare.push(bytes);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.reset();
     }
 }
 
@@ -105,25 +125,45 @@ mod tests {
     }
 
     #[test]
-    fn unread_bytes_survive_growth() {
-        let sent: Vec<u8> = (0..READ_BUFFER_BYTES_MAX)
+    fn unread_bytes_survive_a_move_to_the_front() {
+        let sent: Vec<u8> = (0..READ_BUFFER_BYTES + 10)
             .map(|i| (i % 251) as u8)
             .collect();
         let mut reader = &sent[..];
         let mut buffer = Buffer::default();
         run(async {
-            while buffer.fill(&mut reader).await.unwrap_or(0) > 0 {
-                if buffer.unread().len() == READ_BUFFER_BYTES {
-                    buffer.consume(10);
-                }
+            while !buffer.is_full() {
+                buffer.fill(&mut reader).await.unwrap();
             }
+            buffer.consume(10);
+            buffer.fill(&mut reader).await.unwrap();
         });
         assert_eq!(buffer.unread(), &sent[10..]);
     }
 
     #[test]
+    fn memory_goes_to_the_next_buffer_once_nothing_is_unread() {
+        let (mut one, mut other) = (Buffer::default(), Buffer::default());
+        run(one.fill(&mut &b"one"[..])).unwrap();
+        let memory = one.bytes.as_ptr();
+        one.consume(3);
+        run(other.fill(&mut &b"other"[..])).unwrap();
+
+        assert_eq!(other.bytes.as_ptr(), memory);
+        assert_eq!(other.unread(), b"other");
+        assert_eq!(one.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn nothing_to_read_takes_no_memory() {
+        let mut buffer = Buffer::default();
+        assert_eq!(run(buffer.fill(&mut &b""[..])).unwrap(), 0);
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
     fn full_buffer_refuses_to_read_instead_of_reporting_the_end() {
-        let sent = vec![1; READ_BUFFER_BYTES_MAX + 1];
+        let sent = vec![1; READ_BUFFER_BYTES + 1];
         let mut reader = &sent[..];
         let mut buffer = Buffer::default();
         let err = run(async {
@@ -134,6 +174,6 @@ mod tests {
             }
         });
         assert_eq!(err.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(buffer.unread().len(), READ_BUFFER_BYTES_MAX);
+        assert_eq!(buffer.unread().len(), READ_BUFFER_BYTES);
     }
 }

@@ -49,14 +49,14 @@ pub const BODY_EXTENSION_BYTES_MAX: u32 = 16 * 1024;
 /// nginx allows one field of 8 KiB.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
-/// A connection's read buffer while nothing large is on its way: what is not filled costs no memory,
-/// and a response of 60 KiB comes in one read. nginx: 1 KiB head, 8 KiB body;
-/// hyper: 8 KiB.
-pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// A connection's read buffer, while it holds bytes. It has room for more than the longest head, so that a
+/// head that is too long is seen, and for a response of 64 KiB with its head, so that this comes in one
+/// read. Full means that the connection is not read: back-pressure. nginx: 1 KiB for a head, 8 KiB for a
+/// body; hyper: 8 to 408 KiB.
+pub const READ_BUFFER_BYTES: usize = 128 * 1024;
 
-/// A read buffer at its largest: it holds more than the longest head, so that a head that is too
-/// long is seen. Full means that the connection is not read: back-pressure.
-pub const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
+/// Read buffers that a worker keeps for others; more are freed.
+pub const SPARE_READ_BUFFERS_MAX: usize = 64;
 
 /// Bodies up to this length are copied behind their head, so that both leave in one plain send;
 /// above it they are sent from where they are.
@@ -180,7 +180,7 @@ pub const CONNECTIONS_PER_WORKER_MAX: usize = 16_384;
 /// kernel cuts it to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Workspaces (head, buffers) a worker keeps for its next requests; more are freed.
+/// Workspaces (head, write buffers) a worker keeps for its next requests; more are freed.
 pub const SPARE_WORKSPACES_MAX: usize = 256;
 
 /// What each write buffer of a spare workspace keeps of its memory.
@@ -256,8 +256,7 @@ pub const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// takes one trip. Linux: ten segments, `TCP_INIT_CWND`.
 pub const DELIVERY_ASKED_BYTES_MIN: usize = 16 * 1024;
 
-/// How near to its end a response must be for that: each question costs a system call. What is read at
-/// once is at most as much.
+/// How near to its end a response must be for that: each question costs a system call.
 pub const DELIVERY_ASKED_BYTES_MAX: u64 = 64 * 1024;
 
 /// The end of a write that is not asked about: more than the two segments for which a client's kernel
@@ -448,5 +447,5 @@ const _: () = assert!(SPLICE_BYTES_MIN > SPLICE_TAIL_BYTES);
 // A field's position in its head is kept as 32 bits.
 const _: () = assert!(REQUEST_HEAD_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(RESPONSE_HEAD_BYTES_MAX < u32::MAX as usize / 2);
-const _: () = assert!(READ_BUFFER_BYTES_MAX > REQUEST_HEAD_BYTES_MAX);
-const _: () = assert!(READ_BUFFER_BYTES_MAX > RESPONSE_HEAD_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES > REQUEST_HEAD_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES > RESPONSE_HEAD_BYTES_MAX);

@@ -93,10 +93,6 @@ impl<'a> Http1Source<'a> {
     }
 
     pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
-        let left = self.body.remaining();
-        if left.is_none_or(|left| left > COALESCE_BYTES_MAX as u64) {
-            self.buffer.grow_for_body();
-        }
         let read = self.buffer.fill(&mut &*self.stream).await;
         if read.map_err(ReadError::Io)? == 0 {
             // Fine for a body that ends with its connection, and only for that.
