@@ -117,6 +117,11 @@ class Peer:
         async with self._changed:
             await within(self._changed.wait_for(state))
 
+    async def greet(self) -> None:
+        """Says which settings are its own."""
+        self.h2.initiate_connection()
+        await self.flush()
+
     async def flush(self) -> None:
         self.writer.write(self.h2.data_to_send())
         with contextlib.suppress(ConnectionError):
@@ -254,6 +259,7 @@ class Http2Upstream:
     Args:
         tls: what connections begin with a handshake by.
         preamble: what of a connection comes before HTTP/2 is read and kept by this.
+        greets: how a connection begins that was accepted: with the endpoint's settings, in the end.
     """
 
     def __init__(
@@ -263,8 +269,10 @@ class Http2Upstream:
         streams_max: int = 100,
         tls: ssl.SSLContext | None = None,
         preamble: Preamble | None = None,
+        greets: Callable[[Peer], Awaitable[None]] = Peer.greet,
     ) -> None:
         self.answer = answer
+        self.greets = greets
         self.preambles: list[bytes] = []
         self._tls = tls
         self._preamble = preamble
@@ -316,9 +324,9 @@ class Http2Upstream:
                 h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: 64 * 1024,
             },
         )
-        peer.h2.initiate_connection()
-        await peer.flush()
+        await self._tell()
         try:
+            await self.greets(peer)
             await peer.run()
         except asyncio.CancelledError:
             pass  # The test is over. asyncio before 3.12 would log it.
@@ -326,13 +334,16 @@ class Http2Upstream:
             self._faults.append(err)
 
     async def wait_for(self, state: Callable[[], bool]) -> None:
-        """Returns when `state` holds, which is looked at whenever a request began."""
+        """Returns when `state` holds, which is looked at whenever a connection or request began."""
         async with self._begun:
             await within(self._begun.wait_for(state))
 
-    async def _serve_one(self, peer: Peer, request: Message) -> None:
+    async def _tell(self) -> None:
         async with self._begun:
             self._begun.notify_all()
+
+    async def _serve_one(self, peer: Peer, request: Message) -> None:
+        await self._tell()
         await self.answer(peer, request)
 
     def _begin(self, peer: Peer, request: Message) -> None:

@@ -1,7 +1,6 @@
 //! One attempt: a connection to one endpoint, one exchange over it, and what came of it.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::downstream::Client;
@@ -21,8 +20,8 @@ use crate::stream::{Shared, Stream};
 use crate::table::{Backend, OverTls, ServerTiming};
 use crate::trace::segment::Fault;
 use crate::trace::{Attempt, Blocked, Flag, Net, Observed, SpanId, TlsSession};
-use crate::upstream::http2::Channel;
-use crate::upstream::{ConnectError, Connection, Counted, Dial, Earlier, Freshness, Full, Lease};
+use crate::upstream::http2::Seat;
+use crate::upstream::{ConnectError, Connection, Dial, Earlier, Freshness, Lease};
 use crate::worker::Workspace;
 
 /// An attempt about to be made.
@@ -54,6 +53,8 @@ pub struct Tried {
     connected: Option<Instant>,
     error: Option<Flag>,
     reason: Option<Box<str>>,
+    /// Whether another attempt has told of the failure: several have waited for one connection.
+    is_old_news: bool,
     tls: Option<TlsSession>,
     http_version: &'static str,
     net: Observed,
@@ -82,6 +83,7 @@ impl Try<'_, '_> {
             connected: None,
             error: None,
             reason: None,
+            is_old_news: false,
             tls: None,
             http_version: "",
             net: Observed::Off,
@@ -103,7 +105,9 @@ impl Try<'_, '_> {
         self.job.live.attempt(self.endpoint, self.started);
         let (lease, connection) = match self.connection(&tried.handshake_started).await {
             Ok(connection) => connection,
-            Err(ConnectError { flag, reason }) => {
+            Err(error) => {
+                tried.is_old_news = !error.is_news();
+                let ConnectError { flag, reason, .. } = error;
                 tried.end = Instant::now();
                 tried.error = Some(flag);
                 tried.reason = reason;
@@ -119,10 +123,10 @@ impl Try<'_, '_> {
         tried.http_version = connection.http_version();
         tried.is_reused = lease.is_reused;
         // A connection that was there is had in no time: no reason to ask for it.
-        let connected = if lease.is_reused {
-            self.started
-        } else {
+        let connected = if lease.has_waited {
             Instant::now()
+        } else {
+            self.started
         };
         tried.connected = Some(connected);
         tried.end = connected;
@@ -132,7 +136,7 @@ impl Try<'_, '_> {
                 self.over_http1(client, workspace, (lease, stream), tried)
                     .await
             }
-            Connection::Http2(channel) => self.over_http2(client, workspace, channel, tried).await,
+            Connection::Http2(seat) => self.over_http2(client, workspace, seat, tried).await,
         };
         match finished {
             Ok(Finished::Delivered { keep_client, .. }) => Ended::Answered(if keep_client {
@@ -171,18 +175,15 @@ impl Try<'_, '_> {
         let destination = backend.destination(self.endpoint);
         let mut lease = worker.pool.lease(destination, freshness, self.started);
         let dial = Dial {
-            transport: backend.transport.as_deref(),
-            timeout: self.connect_timeout(),
-            count: &|| self.counted(),
+            backend,
+            endpoint: destination.address,
             announced: Announced {
                 source: self.job.ends.client,
                 destination: self.job.ends.local,
             },
+            until: self.turn.ends(self.started),
         };
         let connection = lease.connection(&dial, handshake_started).await;
-        if !lease.is_reused {
-            worker.stats.upstream_connects.add(1);
-        }
         let connection = connection.map_err(|err| match err.flag {
             Flag::ConnectTimeout if self.turn.is_over() => ConnectError {
                 flag: Flag::RequestTimeout,
@@ -242,13 +243,13 @@ impl Try<'_, '_> {
         &self,
         client: &mut Client,
         workspace: &mut Workspace,
-        mut channel: Channel,
+        mut seat: Seat,
         tried: &mut Tried,
     ) -> Result<Finished, Flag> {
         let request = self.job.request;
         let head = headers::request(request, &self.told(tried)).ok_or(Flag::BadRequest)?;
-        let begun = channel.begin(head, !request.has_body()).await;
-        let Ok((_stream, answer, send)) = begun else {
+        let begun = seat.begin(head, !request.has_body());
+        let Ok((answer, send)) = begun else {
             tried.marks.is_unprocessed.set(true);
             tried.end = Instant::now();
             return Err(Flag::UpstreamClosed);
@@ -263,7 +264,7 @@ impl Try<'_, '_> {
         let sides = (&mut sink, &mut source);
         let finished = self.exchange(client, workspace, sides, tried).await;
         if self.job.is_observed() {
-            tried.net = channel.look();
+            tried.net = seat.look();
         }
         finished
     }
@@ -362,22 +363,6 @@ impl Try<'_, '_> {
         }
     }
 
-    /// What is left of the attempt's time for its connection.
-    fn connect_timeout(&self) -> Duration {
-        let timeout = self.target.backend.connect_timeout;
-        let end = self.turn.ends(self.started);
-        end.map_or(timeout, |end| {
-            let left = end.saturating_duration_since(Instant::now());
-            left.min(timeout)
-        })
-    }
-
-    /// Counts a connection that is about to be opened, where the backend bounds them.
-    fn counted(&self) -> Result<Option<Counted>, Full> {
-        let backend = self.target.backend;
-        Counted::begin(backend, backend.endpoints[self.endpoint].address)
-    }
-
     fn failed(&self, flag: Flag, happened: Option<Happened>, now: Instant) -> Ended {
         if happened.is_some_and(|happened| self.turn.may_repeat(happened, now)) {
             Ended::MayBeRepeated(flag)
@@ -447,7 +432,7 @@ impl Tried {
         let is_stale = self.is_reused && self.marks.first_byte.get().is_none();
         match self.error {
             Some(Flag::UpstreamClosed | Flag::UpstreamReset) if is_stale => Finding::Nothing,
-            Some(_) if self.marks.is_unprocessed.get() => Finding::Nothing,
+            Some(_) if self.is_old_news || self.marks.is_unprocessed.get() => Finding::Nothing,
             Some(flag) if flag.fault() == Fault::Upstream => Finding::Failed(latency),
             _ => match self.marks.status.get() {
                 0 => Finding::Nothing,

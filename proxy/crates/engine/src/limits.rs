@@ -154,6 +154,11 @@ pub const HTTP2_SPARE_TASKS_MAX: usize = 16;
 /// one is opened. nginx `http2_max_concurrent_streams`: 128; Go: 100.
 pub const HTTP2_UPSTREAM_STREAMS_MAX: usize = 100;
 
+/// Connections that a worker opens at once to one endpoint for requests that will share them; what
+/// those who wait need beyond that follows, so that a crowd does not overrun the endpoint's backlog.
+/// `MongoDB` drivers `maxConnecting`: 2; Envoy: as many as are needed.
+pub const UPSTREAM_OPENING_MAX: usize = 16;
+
 /// Streams that a client resets before they were looked at, or that are still remembered after a
 /// reset: more end the connection (rapid reset, CVE-2023-44487). The h2 crate's own bound is 20.
 pub const HTTP2_RESET_STREAMS_MAX: usize = 20;

@@ -147,7 +147,7 @@ impl Worker {
         requests_live_max: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
-            pool: Rc::default(),
+            pool: Pool::new(Arc::clone(&stats)),
             balancer: RefCell::default(),
             recorder: RefCell::new(writers.recorder),
             metrics: RefCell::new(writers.metrics),

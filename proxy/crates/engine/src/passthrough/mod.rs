@@ -26,7 +26,7 @@ use crate::table::{Backend, ListenerKind};
 use crate::timer::Timer;
 use crate::trace::sampler::Question;
 use crate::trace::{Connection, ConnectionAttempt, Decision, Flag, SpanId, TraceId};
-use crate::upstream::{Asker, Counted, Dial, Earlier};
+use crate::upstream::{Asker, Dial, Earlier};
 use crate::worker::Worker;
 
 /// A connection that is to be handed on.
@@ -84,17 +84,16 @@ async fn reach_and_join(
         worker.stats.attempts.add(1);
         worker.stats.upstream_connects.add(1);
         record.begin_attempt(picked.endpoint);
-        let address = backend.endpoints[picked.endpoint].address;
         let dial = Dial {
-            transport: backend.transport.as_deref(),
-            timeout: backend.connect_timeout,
-            count: &|| Counted::begin(backend, address),
+            backend,
+            endpoint: backend.endpoints[picked.endpoint].address,
             announced: Announced {
                 source: ends.peer,
                 destination: ends.local,
             },
+            until: None,
         };
-        let reached = dial.connect_raw(address).await;
+        let reached = dial.connect_raw().await;
         let (took, now) = (started.elapsed(), Instant::now());
         let finding = match &reached {
             Ok(_) => Finding::Well(took),

@@ -175,6 +175,18 @@ impl Destination {
             None => self.protocol == Protocol::H2,
         }
     }
+
+    /// Whether connections there may be of HTTP/2, and then serve many requests at once.
+    #[must_use]
+    pub fn may_be_shared(&self) -> bool {
+        let may_be_http2 = match self.protocol {
+            Protocol::Http1 => false,
+            // By ALPN: a transport that is not for one client is one with TLS.
+            Protocol::Auto => self.transport.is_some(),
+            Protocol::H2 => true,
+        };
+        may_be_http2 && !self.is_for_one_client
+    }
 }
 
 /// One ready address of a backend.

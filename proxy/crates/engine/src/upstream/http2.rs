@@ -1,22 +1,24 @@
 //! HTTP/2 connections to endpoints: each carries many requests at once.
 //!
-//! Rules: the h2 crate owns the frames; one task per connection moves them. Who needs a connection
-//! while one is being opened waits for that one.
+//! Rules: the h2 crate owns the frames; one task per connection moves them.
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::pin;
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use http::Request;
 use spanway_kernel::Statistics;
-use tokio::sync::Notify;
 
 use super::Counted;
+use super::channels::Channels;
+use super::connect::Failure;
 use crate::buffer::Buffer;
 use crate::gathered::Gathered;
 use crate::instant::Instant;
@@ -28,17 +30,20 @@ use crate::stream::Stream;
 use crate::trace::{Net, Observed, TlsSession};
 
 /// One connection to an endpoint.
-#[derive(Clone)]
 pub struct Channel {
-    /// The TLS session below; `None` without one.
-    pub tls: Option<TlsSession>,
     send: SendRequest<Bytes>,
     state: Rc<State>,
 }
 
 struct State {
+    /// The TLS session below; `None` without one.
+    tls: Option<TlsSession>,
     is_closed: Cell<bool>,
+    is_used: Cell<bool>,
     streams: Cell<usize>,
+    /// How many there may be: what is usual, until the endpoint has said it.
+    streams_max: Cell<usize>,
+    is_settled: Cell<bool>,
     /// When the last stream ended.
     since: Cell<Instant>,
     /// The socket, to be asked how the connection is; the h2 crate has the stream.
@@ -47,16 +52,23 @@ struct State {
     known: Cell<Statistics>,
     /// Its count, where the backend bounds its connections.
     _counted: Option<Counted>,
+    /// Where others wait for what a stream leaves.
+    channels: Weak<Channels>,
 }
 
-/// A request on a channel: it counts until this is dropped.
-pub struct ChannelStream(Rc<State>);
+/// A request's place on a channel: it counts until this is dropped.
+pub struct Seat {
+    /// Whether another request was there before.
+    pub is_reused: bool,
+    send: SendRequest<Bytes>,
+    state: Rc<State>,
+}
 
-impl Drop for ChannelStream {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.since.set(Instant::now());
-    }
+/// Moves a channel's frames.
+pub struct Moving {
+    io: Gathered,
+    connection: client::Connection<Gathered, Bytes>,
+    state: Rc<State>,
 }
 
 impl Channel {
@@ -64,49 +76,113 @@ impl Channel {
     ///
     /// # Errors
     /// The endpoint is gone already.
-    pub async fn open(stream: Stream, counted: Option<Counted>) -> Result<Self, h2::Error> {
+    pub async fn open(
+        stream: Stream,
+        counted: Option<Counted>,
+        channels: Weak<Channels>,
+    ) -> Result<(Self, Moving), h2::Error> {
         let tls = stream.tls();
         let socket = stream.socket().tcp().as_fd().try_clone_to_owned().ok();
         let io = Gathered::new(stream, Buffer::default());
         let (send, connection) = settings().handshake(io.clone()).await?;
         let state = Rc::new(State {
+            tls,
             is_closed: Cell::new(false),
+            is_used: Cell::new(false),
             streams: Cell::new(0),
+            streams_max: Cell::new(HTTP2_UPSTREAM_STREAMS_MAX),
+            is_settled: Cell::new(false),
             since: Cell::new(Instant::now()),
             socket,
             known: Cell::default(),
             _counted: counted,
+            channels,
         });
-        let state_of_task = Rc::clone(&state);
-        tokio::task::spawn_local(async move {
-            let mut connection = pin!(connection);
-            let ended = poll_fn(|context| {
-                io.poll_with(context, |context| connection.as_mut().poll(context))
-            });
-            // How it ended, its streams have been told, or are when it is dropped.
-            drop(ended.await);
-            state_of_task.is_closed.set(true);
-        });
-        Ok(Self { tls, send, state })
+        let moving = Moving {
+            io,
+            connection,
+            state: Rc::clone(&state),
+        };
+        Ok((Self { send, state }, moving))
     }
 
-    /// Begins a request.
+    /// A place for a request, if there is room.
+    #[must_use]
+    pub fn seat(&self) -> Option<Seat> {
+        let state = &self.state;
+        let streams = state.streams.get();
+        if state.is_closed.get() || streams >= state.streams_max.get() {
+            return None;
+        }
+        let mut send = self.send.clone();
+        if !takes_more(&mut send) {
+            state.is_closed.set(true);
+            return None;
+        }
+        state.streams.set(streams + 1);
+        Some(Seat {
+            is_reused: state.is_used.replace(true),
+            send,
+            state: Rc::clone(state),
+        })
+    }
+
+    /// Whether the endpoint takes requests on it, as far as it has said.
+    pub fn is_open(&mut self) -> bool {
+        !self.state.is_closed.get() && takes_more(&mut self.send)
+    }
+
+    /// So many requests the endpoint takes at once.
+    #[must_use]
+    pub fn streams_max(&self) -> usize {
+        self.state.streams_max.get()
+    }
+
+    /// Whether it takes no more requests.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state.is_closed.get()
+    }
+
+    /// Whether it has no request, and had none for so long that it is to be closed.
+    #[must_use]
+    pub fn is_stale(&self, now: Instant) -> bool {
+        !self.has_requests()
+            && now.saturating_duration_since(self.state.since.get()) >= UPSTREAM_IDLE_TIMEOUT
+    }
+
+    /// Whether it has a request.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.state.streams.get() > 0
+    }
+}
+
+/// Whether a request may be begun; not after the endpoint's GOAWAY.
+fn takes_more(send: &mut SendRequest<Bytes>) -> bool {
+    // What a handle that has begun nothing waits for, there is not.
+    let ready = send.poll_ready(&mut Context::from_waker(Waker::noop()));
+    !matches!(ready, Poll::Ready(Err(_)))
+}
+
+impl Seat {
+    /// Begins the request.
     ///
     /// # Errors
     /// The endpoint takes no more on this connection; nothing was sent.
-    pub async fn begin(
+    pub fn begin(
         &mut self,
         head: Request<()>,
         is_end: bool,
-    ) -> Result<(ChannelStream, ResponseFuture, SendStream<Bytes>), h2::Error> {
-        self.state.streams.set(self.state.streams.get() + 1);
-        let stream = ChannelStream(Rc::clone(&self.state));
-        let begun = match poll_fn(|context| self.send.poll_ready(context)).await {
-            Ok(()) => self.send.send_request(head, is_end),
-            Err(err) => Err(err),
-        };
-        let (answer, send) = begun.inspect_err(|_| self.state.is_closed.set(true))?;
-        Ok((stream, answer, send))
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        let begun = self.send.send_request(head, is_end);
+        begun.inspect_err(|_| self.state.is_closed.set(true))
+    }
+
+    /// The TLS session below; `None` without one.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsSession> {
+        self.state.tls
     }
 
     /// The connection as it is now, against when it was looked at last.
@@ -126,11 +202,72 @@ impl Channel {
             ..Net::between(&before, &now)
         })
     }
+}
 
-    fn has_room(&self) -> bool {
-        let streams_max = self.send.current_max_send_streams();
-        !self.state.is_closed.get()
-            && self.state.streams.get() < streams_max.min(HTTP2_UPSTREAM_STREAMS_MAX)
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let state = &self.state;
+        state.streams.set(state.streams.get() - 1);
+        state.since.set(Instant::now());
+        state.tell();
+    }
+}
+
+impl State {
+    /// So many streams the endpoint allows; 0 also while it has not said anything.
+    fn allow(&self, streams_max: usize) {
+        let is_settled = self.is_settled.get() || streams_max > 0;
+        self.is_settled.set(is_settled);
+        let streams_max = streams_max.min(HTTP2_UPSTREAM_STREAMS_MAX);
+        if is_settled && self.streams_max.replace(streams_max) < streams_max {
+            self.tell();
+        }
+    }
+
+    /// There may be room for those who wait.
+    fn tell(&self) {
+        if let Some(channels) = self.channels.upgrade() {
+            channels.hand_out(None);
+        }
+    }
+}
+
+impl Moving {
+    /// Waits until the endpoint has said how many requests it takes at once.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    ///
+    /// # Cancel safety
+    /// It can be called again, and [`Self::run`] can.
+    pub async fn settle(&mut self) -> Result<(), Failure> {
+        poll_fn(|context| match self.poll(context) {
+            Poll::Ready(Ok(())) => {
+                let lost = io::ErrorKind::ConnectionReset.into();
+                Poll::Ready(Err(Failure::Tcp(lost)))
+            }
+            Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
+            Poll::Pending if self.state.is_settled.get() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Until the connection ends.
+    pub async fn run(mut self) {
+        // How it ended, its streams have been told, or are when it is dropped.
+        drop(poll_fn(|context| self.poll(context)).await);
+        self.state.is_closed.set(true);
+        if let Some(channels) = self.state.channels.upgrade() {
+            channels.forget_closed();
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Self { io, connection, .. } = self;
+        let moved = io.poll_with(context, |context| Pin::new(&mut *connection).poll(context));
+        self.state.allow(connection.max_concurrent_send_streams());
+        moved.map(|ended| Ok(ended??))
     }
 }
 
@@ -138,6 +275,8 @@ fn settings() -> client::Builder {
     let mut settings = client::Builder::new();
     settings
         .enable_push(false)
+        // None until its own settings are there: see [`State::allow`].
+        .initial_max_send_streams(0)
         .initial_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_header_list_size(RESPONSE_HEAD_BYTES_MAX as u32)
@@ -151,53 +290,4 @@ fn settings() -> client::Builder {
 #[must_use]
 pub fn is_unprocessed(err: &h2::Error) -> bool {
     err.reason() == Some(Reason::REFUSED_STREAM) || (err.is_go_away() && err.is_remote())
-}
-
-/// The connections to one endpoint.
-#[derive(Default)]
-pub struct Channels {
-    open: Vec<Channel>,
-    opening: Option<Rc<Notify>>,
-}
-
-/// What somebody who needs a connection is to do.
-pub enum Turn {
-    /// Use this one.
-    Use(Channel),
-    /// Wait for the one that is being opened, then ask again.
-    Wait(Rc<Notify>),
-    /// Open one; the others wait until [`Channels::opened`].
-    Open,
-}
-
-impl Channels {
-    /// A connection with room, or what to do to get one.
-    pub fn turn(&mut self) -> Turn {
-        self.open.retain(|channel| !channel.state.is_closed.get());
-        if let Some(channel) = self.open.iter().find(|channel| channel.has_room()) {
-            return Turn::Use(channel.clone());
-        }
-        if let Some(opening) = &self.opening {
-            return Turn::Wait(Rc::clone(opening));
-        }
-        self.opening = Some(Rc::default());
-        Turn::Open
-    }
-
-    /// Ends what [`Turn::Open`] began.
-    pub fn opened(&mut self, channel: Option<Channel>) {
-        self.open.extend(channel);
-        if let Some(opening) = self.opening.take() {
-            opening.notify_waiters();
-        }
-    }
-
-    /// Closes what nobody has used for too long; returns whether anything is left.
-    pub fn sweep(&mut self, now: Instant, is_known: bool) -> bool {
-        self.open.retain(|Channel { state, .. }| {
-            let is_fresh = now.saturating_duration_since(state.since.get()) < UPSTREAM_IDLE_TIMEOUT;
-            !state.is_closed.get() && (state.streams.get() > 0 || (is_known && is_fresh))
-        });
-        !self.open.is_empty() || self.opening.is_some()
-    }
 }

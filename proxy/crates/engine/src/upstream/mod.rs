@@ -3,6 +3,7 @@
 pub mod answer;
 mod balance;
 mod budget;
+mod channels;
 mod connect;
 pub mod http2;
 mod load;

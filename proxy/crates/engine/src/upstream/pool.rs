@@ -1,27 +1,29 @@
 //! Connections to endpoints: taken for one request, kept for the next.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Counted;
-use super::connect::{ConnectError, Dial, Failure};
-use super::http2::{Channel, Channels, Turn};
+use super::channels::{Channels, Told};
+use super::connect::{ConnectError, Dial, Opened};
+use super::http2::Seat;
 use crate::instant::Instant;
 use crate::limits::{
     PATH_AGE_MAX, ROUND_TRIP_RENEWAL, UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
 use crate::message::Version;
+use crate::stats::WorkerStats;
 use crate::stream::Stream;
 use crate::table::{Destination, Table};
-use crate::trace::TlsSession;
+use crate::trace::{Flag, TlsSession};
 
 /// One worker's upstream connections, by where they lead and how they were made: one with TLS is
 /// never taken for one without, nor one that was verified otherwise.
-#[derive(Default)]
 pub struct Pool {
+    stats: Arc<WorkerStats>,
     endpoints: RefCell<FxHashMap<Destination, Slot>>,
     /// When a connection was made because the round trip to some endpoint was doubted.
     renewed: Cell<Option<Instant>>,
@@ -32,9 +34,8 @@ struct Slot {
     in_flight: u32,
     /// The most recently used last: it is taken first, so that the others can grow old and go.
     idle: Vec<Idle>,
-    http2: Channels,
-    /// Whether the last connection was one of HTTP/2.
-    is_http2: bool,
+    /// Where there may be any.
+    channels: Option<Rc<Channels>>,
     /// The round trip that the last handshake took, in microseconds, and when that was.
     round_trip: Option<(u32, Instant)>,
     /// When something was sent again.
@@ -53,8 +54,8 @@ struct Idle {
 pub enum Connection {
     /// A connection, for one request at a time.
     Http1(Stream),
-    /// A connection for many.
-    Http2(Channel),
+    /// A place on a connection for many.
+    Http2(Seat),
 }
 
 impl Connection {
@@ -70,12 +71,22 @@ impl Connection {
     pub fn tls(&self) -> Option<TlsSession> {
         match self {
             Self::Http1(stream) => stream.tls(),
-            Self::Http2(channel) => channel.tls,
+            Self::Http2(seat) => seat.tls(),
         }
     }
 }
 
 impl Pool {
+    /// Without a connection yet.
+    #[must_use]
+    pub fn new(stats: Arc<WorkerStats>) -> Rc<Self> {
+        Rc::new(Self {
+            stats,
+            endpoints: RefCell::default(),
+            renewed: Cell::default(),
+        })
+    }
+
     /// Counts a request to `endpoint` until the lease is dropped, and tries to get it a connection
     /// that is there already.
     #[must_use]
@@ -99,6 +110,7 @@ impl Pool {
         };
         Lease {
             is_reused: stream.is_some(),
+            has_waited: false,
             stream,
             counted,
             endpoint,
@@ -126,7 +138,8 @@ impl Pool {
                     && now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
                     && idle.stream.is_quiet()
             });
-            let has_http2 = slot.http2.sweep(now, is_known);
+            let channels = slot.channels.as_ref();
+            let has_http2 = channels.is_some_and(|channels| channels.sweep(now, is_known));
             slot.in_flight > 0 || !slot.idle.is_empty() || has_http2
         });
     }
@@ -183,6 +196,8 @@ pub struct Lease {
     pub stream: Option<Stream>,
     /// Whether the connection has served a request before.
     pub is_reused: bool,
+    /// Whether it was not there at once.
+    pub has_waited: bool,
     /// The connection's count, where its backend bounds them.
     pub counted: Option<Counted>,
     endpoint: Destination,
@@ -190,13 +205,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A connection for one request: a kept one, one that others use too, or a new one.
+    /// A connection for one request: a kept one, one that others use too, or a new one. Notes when the
+    /// TLS handshake of a new one began, as far as the request has waited for that.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent, so another attempt is safe.
     ///
     /// # Cancel safety
-    /// A dropped call closes a half-made connection; the next one that waits for it makes another.
+    /// A dropped call closes a half-made connection that nobody else could use, and leaves others to
+    /// who waits for them.
     pub async fn connection(
         &mut self,
         dial: &Dial<'_>,
@@ -205,68 +222,76 @@ impl Lease {
         if let Some(stream) = self.stream.take() {
             return Ok(Connection::Http1(stream));
         }
-        let making = self.make(dial, handshake_started);
-        dial.within(handshake_started, making).await
+        let channels = self.channels();
+        if let Some(channels) = channels.as_ref().filter(|channels| !channels.are_http1()) {
+            if let Some(seat) = channels.seat() {
+                return Ok(self.take(seat));
+            }
+            self.has_waited = true;
+            let since = Instant::now();
+            let told = channels.wait(dial).await;
+            let opening = match &told {
+                Told::Seat(_, opening) => opening.as_ref(),
+                Told::Http1(_, _, opening) => Some(opening),
+                Told::Failed(error) => error.opening.as_ref(),
+                Told::Alone => None,
+            };
+            let started = opening.and_then(|opening| opening.handshake_started.get());
+            handshake_started.set(started.map(|started| started.max(since)));
+            match told {
+                Told::Seat(seat, _) => return Ok(self.take(seat)),
+                Told::Http1(stream, counted, _) => {
+                    self.counted = counted;
+                    return Ok(Connection::Http1(stream));
+                }
+                Told::Failed(error) => return Err(error),
+                Told::Alone => {}
+            }
+        }
+        self.has_waited = true;
+        self.open(dial, channels, handshake_started).await
     }
 
-    async fn make(
+    /// Opens a connection for this request; one of HTTP/2 is there for others, too, unless it is for
+    /// one client.
+    async fn open(
         &mut self,
         dial: &Dial<'_>,
+        channels: Option<Rc<Channels>>,
         handshake_started: &Cell<Option<Instant>>,
-    ) -> Result<Connection, Failure> {
-        while self.is_shared() {
-            match self.with_slot(|slot| slot.http2.turn()) {
-                Some(Turn::Use(channel)) => {
-                    self.is_reused = true;
-                    return Ok(Connection::Http2(channel));
-                }
-                Some(Turn::Wait(opening)) => opening.notified().await,
-                Some(Turn::Open) => {
-                    let opening = Opening(self);
-                    let made = opening.0.open(dial, handshake_started).await;
-                    drop(opening);
-                    return Ok(self.made(made?));
-                }
-                None => break,
-            }
-        }
-        let made = self.open(dial, handshake_started).await?;
-        Ok(self.made(made))
-    }
-
-    /// Opens a connection; one of HTTP/2 is there for others, too, unless it is for one client.
-    async fn open(
-        &self,
-        dial: &Dial<'_>,
-        handshake_started: &Cell<Option<Instant>>,
-    ) -> Result<Made, Failure> {
-        let counted = (dial.count)()?;
-        let stream = dial
-            .connect(self.endpoint.address, handshake_started)
-            .await?;
-        let is_http2 = self.endpoint.is_http2(stream.alpn());
-        self.with_slot(|slot| slot.is_http2 = is_http2);
-        if !is_http2 {
-            return Ok(Made::Http1(stream, counted));
-        }
-        let channel = Channel::open(stream, counted).await.map_err(|err| {
-            let lost = io::Error::from(io::ErrorKind::ConnectionReset);
-            Failure::Tcp(err.into_io().unwrap_or(lost))
-        })?;
-        if !self.endpoint.is_for_one_client {
-            self.with_slot(|slot| slot.http2.opened(Some(channel.clone())));
-        }
-        Ok(Made::Http2(channel))
-    }
-
-    fn made(&mut self, made: Made) -> Connection {
-        match made {
-            Made::Http1(stream, counted) => {
+    ) -> Result<Connection, ConnectError> {
+        let counted = dial.count()?;
+        self.pool.stats.upstream_connects.add(1);
+        let others = channels.as_ref().map_or(Weak::new(), Rc::downgrade);
+        let opened = dial.open(self.endpoint, others, counted, handshake_started);
+        match opened.await? {
+            Opened::Http1(stream, counted) => {
                 self.counted = counted;
-                Connection::Http1(stream)
+                Ok(Connection::Http1(stream))
             }
-            Made::Http2(channel) => Connection::Http2(channel),
+            Opened::Http2(channel, moving) => {
+                let seat = channel.seat().ok_or(Flag::ConnectFailed)?;
+                tokio::task::spawn_local(moving.run());
+                if let Some(channels) = channels {
+                    channels.add(channel);
+                }
+                Ok(self.take(seat))
+            }
         }
+    }
+
+    fn take(&mut self, seat: Seat) -> Connection {
+        self.is_reused = seat.is_reused;
+        Connection::Http2(seat)
+    }
+
+    /// Where connections are that requests may share.
+    fn channels(&self) -> Option<Rc<Channels>> {
+        if !self.endpoint.may_be_shared() {
+            return None;
+        }
+        let new = || Channels::new(self.endpoint, Arc::clone(&self.pool.stats));
+        self.with_slot(|slot| Rc::clone(slot.channels.get_or_insert_with(new)))
     }
 
     /// Takes note of how long the handshake of a new connection took.
@@ -291,12 +316,6 @@ impl Lease {
     pub fn round_trip(&self, now: Instant) -> Option<u32> {
         let (round_trip_us, at) = self.with_slot(|slot| slot.round_trip)??;
         (now.saturating_duration_since(at) < PATH_AGE_MAX).then_some(round_trip_us)
-    }
-
-    /// Whether it is known before that a connection will be one of HTTP/2, which others may use.
-    fn is_shared(&self) -> bool {
-        let is_known = || self.with_slot(|slot| slot.is_http2) == Some(true);
-        !self.endpoint.is_for_one_client && (self.endpoint.is_http2(None) || is_known())
     }
 
     /// What there is for the endpoint; it is there as long as a lease is.
@@ -325,21 +344,6 @@ impl Lease {
                 since: now,
             });
         }
-    }
-}
-
-/// A new connection; one of HTTP/2 keeps its count to itself.
-enum Made {
-    Http1(Stream, Option<Counted>),
-    Http2(Channel),
-}
-
-/// A connection that is being opened; dropped before it is there, the next one may try.
-struct Opening<'a>(&'a Lease);
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.with_slot(|slot| slot.http2.opened(None));
     }
 }
 

@@ -1,0 +1,415 @@
+"""Connections that requests share are opened for all that wait: as many as they need, nobody's."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+import trustme
+from data_plane import DataPlane
+from http2 import GET, Http2Client, Http2Upstream, Message, Peer, says_ok, with_fields
+from hyperframe.frame import GoAwayFrame
+from message import DEADLINE_S, within
+from upstream import Upstream
+
+from ingress_controller.traces.span import Span
+from proxy.live import Live, Phase
+from proxy.table import (
+    BackendLimits,
+    Endpoint,
+    Health,
+    Protocol,
+    Retry,
+    RoutePolicy,
+    UpstreamTls,
+)
+
+STREAMS_MAX = 100
+"""Requests at once on a connection, also to an endpoint that allows more."""
+
+OPENING_MAX = 16
+"""Connections that are opened at once."""
+
+ONCE = RoutePolicy(retry=Retry(attempts=1))
+LONG = Health(errors_consecutive=3, ejection_ms=3_600_000, ejection_max_ms=3_600_000)
+GOODBYE = GoAwayFrame(0, last_stream_id=2**31 - 1).serialize()
+
+
+HASTY = with_fields(
+    GET,
+    (":method", "POST"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+    ("grpc-timeout", "50m"),
+)
+"""It waits for no more than 50 ms."""
+
+
+class Door:
+    """How an endpoint greets connections: not before it is opened."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+
+    async def greet(self, peer: Peer) -> None:
+        await self.is_open.wait()
+        await peer.greet()
+
+    async def slam(self, peer: Peer) -> None:
+        """Opened, it does not let in who has waited."""
+        await self.is_open.wait()
+        peer.writer.transport.abort()
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def listening(data_plane: DataPlane) -> DataPlane:
+    """Takes connections, for no endpoint yet."""
+    data_plane.serve()
+    return data_plane
+
+
+@pytest.fixture
+async def slow(listening: DataPlane, door: Door) -> AsyncIterator[Http2Upstream]:
+    """Accepts connections, and says nothing until the door is opened; nothing is repeated."""
+    async with Http2Upstream(greets=door.greet) as upstream:
+        listening.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE, health=LONG)
+        yield upstream
+
+
+@pytest.fixture
+async def clients(listening: DataPlane) -> AsyncIterator[list[Http2Client]]:
+    """Five, each of which may have 100 requests at once."""
+    async with AsyncExitStack() as open_:
+        address = listening.ingress.address
+        yield [await open_.enter_async_context(Http2Client(address)) for _ in range(5)]
+
+
+Asking = list["asyncio.Task[Message]"]
+
+
+def ask(clients: list[Http2Client], count: int) -> Asking:
+    """So many requests at once."""
+    turns = (clients[index % len(clients)] for index in range(count))
+    return [asyncio.create_task(client.ask()) for client in turns]
+
+
+async def statuses(asking: Asking) -> list[int]:
+    return [message.status for message in await within(asyncio.gather(*asking))]
+
+
+async def until(data_plane: DataPlane, state: Callable[[Live], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not state(data_plane.engine.live()):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # Asking has waited for the workers.
+
+
+async def connecting(data_plane: DataPlane, count: int) -> None:
+    """Returns when so many requests wait for a connection, and no others are there."""
+    await until(data_plane, lambda live: live.phases.get(Phase.CONNECT, 0) == live.live == count)
+
+
+def connections(data_plane: DataPlane) -> int:
+    return data_plane.engine.stats().upstream_connects
+
+
+def connect_us(attempt: Span) -> int:
+    return int(attempt.attributes["spanway.phase.connect_us"])
+
+
+async def test_as_many_are_opened_as_the_waiting_requests_need(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    asking = ask(clients, 5 * STREAMS_MAX)
+    await connecting(data_plane, 5 * STREAMS_MAX)
+    assert connections(data_plane) == 5
+    door.is_open.set()
+
+    assert await statuses(asking) == [200] * 5 * STREAMS_MAX
+    assert (connections(data_plane), len(slow.peers)) == (5, 5)
+
+
+@pytest.mark.usefixtures("slow")
+async def test_each_request_says_how_long_it_has_waited(
+    data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    asking = ask(clients, 3)
+    await connecting(data_plane, 3)
+    door.is_open.set()
+    await statuses(asking)
+    assert (await clients[0].ask()).status == 200
+    *waited, after = (segment.attempts[0] for segment in await data_plane.segments())
+
+    assert all(connect_us(attempt) > 0 for attempt in waited)
+    assert connect_us(after) == 0
+    reused = [each.attributes["spanway.connection.reused"] for each in (*waited, after)]
+    assert reused.count(False) == 1
+
+
+async def test_who_gives_up_does_not_end_what_others_wait_for(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    hasty = asyncio.create_task(clients[0].ask(HASTY))
+    await slow.wait_for(lambda: len(slow.peers) == 1)
+    asking = ask(clients[1:], 2)
+    assert (await hasty).one("grpc-status") == "4"
+    await connecting(data_plane, 2)
+    door.is_open.set()
+
+    assert await statuses(asking) == [200, 200]
+    assert connections(data_plane) == 1
+
+
+async def test_failure_is_told_to_all_that_wait_and_counts_once(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    slow.greets = door.slam
+    asking = ask(clients, 10)
+    await connecting(data_plane, 10)
+    door.is_open.set()
+
+    assert await statuses(asking) == [502] * 10
+    assert connections(data_plane) == 1
+    assert [each.errors_consecutive for each in data_plane.engine.health()] == [1]
+    for segment in await data_plane.segments():
+        (attempt,) = segment.attempts
+        assert segment.flag == attempt.attributes["error.type"] == "connect_failed"
+        assert connect_us(attempt) > 0
+
+
+async def test_each_that_waited_for_a_failure_is_tried_at_another_endpoint(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    slow.greets = door.slam
+    async with Http2Upstream() as well:
+        data_plane.serve(slow.endpoint, well.endpoint, protocol=Protocol.H2)
+        asking = ask(clients, 20)
+        await connecting(data_plane, 10)
+        door.is_open.set()
+
+        assert await statuses(asking) == [200] * 20
+        assert connections(data_plane) == 2
+    attempts = [len(segment.attempts) for segment in await data_plane.segments()]
+    assert (attempts.count(1), attempts.count(2)) == (10, 10)
+
+
+async def test_given_up_connection_counts_once_however_many_give_up(
+    slow: Http2Upstream, data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    hasty = RoutePolicy(retry=Retry(attempts=1, per_try_timeout_ms=50))
+    data_plane.serve(slow.endpoint, protocol=Protocol.H2, policy=hasty, health=LONG)
+
+    assert await statuses(ask(clients, 10)) == [504] * 10
+    assert connections(data_plane) == 1
+    assert [each.errors_consecutive for each in data_plane.engine.health()] == [1]
+
+
+async def test_endpoint_that_does_not_connect_fails_all_in_time(
+    data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        data_plane.serve(
+            Endpoint(*silent.getsockname()),
+            protocol=Protocol.H2,
+            tls=UpstreamTls(verify=False),
+            connect_timeout_ms=50,
+            policy=ONCE,
+        )
+        assert await statuses(ask(clients, 30)) == [504] * 30
+    assert connections(data_plane) == 1
+    segments = await data_plane.segments()
+
+    assert {segment.flag for segment in segments} == {"connect_timeout"}
+    said = {segment.attempts[0].status_message for segment in segments}
+    assert said == {"the TLS handshake was not over in time"}
+
+
+async def test_endpoint_that_is_slow_to_greet_gets_requests_all_the_same(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    data_plane.serve(slow.endpoint, protocol=Protocol.H2, policy=ONCE, connect_timeout_ms=20)
+    asking = ask(clients, 10)
+    await until(data_plane, lambda live: live.phases.get(Phase.WAIT) == 10)
+    door.is_open.set()
+
+    assert await statuses(asking) == [200] * 10
+    assert connections(data_plane) == 1
+
+
+async def test_endpoint_that_takes_one_at_a_time_gets_one_at_a_time(
+    data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    async with Http2Upstream(streams_max=1) as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
+
+        assert await statuses(ask(clients, 50)) == [200] * 50
+    assert len(upstream.peers) <= 50
+
+
+async def test_so_many_are_opened_at_once_and_no_more(
+    data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    async with Http2Upstream(streams_max=1) as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
+        assert (await clients[0].ask()).status == 200  # What it allows is known now.
+        may_end = asyncio.Event()
+
+        async def answer(peer: Peer, asked: Message) -> None:
+            await may_end.wait()
+            await says_ok(peer, asked)
+
+        upstream.answer, upstream.greets = answer, door.greet
+        held = await clients[0].begin()
+        await upstream.wait_for(lambda: len(upstream.requests) == 2)
+        asking = ask(clients, 40)
+        await until(data_plane, lambda live: live.phases.get(Phase.CONNECT) == 40)
+        assert connections(data_plane) == 1 + OPENING_MAX
+        may_end.set()
+        door.is_open.set()
+
+        assert (await clients[0].response(held)).status == 200
+        assert await statuses(asking) == [200] * 40
+
+
+async def test_place_that_a_request_leaves_is_given_to_one_that_waits_for_a_connection(
+    data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    async with Http2Upstream(streams_max=1) as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
+        may_end = asyncio.Event()
+
+        async def answer(peer: Peer, asked: Message) -> None:
+            await may_end.wait()
+            await says_ok(peer, asked)
+
+        upstream.answer = answer
+        first = await clients[0].begin()
+        await upstream.wait_for(lambda: len(upstream.requests) == 1)
+        upstream.greets = door.greet
+        asking = ask(clients, 3)
+        await until(data_plane, lambda live: live.phases.get(Phase.CONNECT) == 3)
+        may_end.set()
+
+        assert (await clients[0].response(first)).status == 200
+        assert await statuses(asking) == [200] * 3
+        assert len({id(each) for each in upstream.peers if each.messages}) == 1
+
+
+async def test_after_a_goodbye_requests_go_elsewhere_and_those_before_it_end(
+    data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    async with Http2Upstream() as upstream:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
+        may_end = asyncio.Event()
+
+        async def answer(peer: Peer, asked: Message) -> None:
+            await may_end.wait()
+            await says_ok(peer, asked)
+
+        upstream.answer = answer
+        before = ask(clients, 5)
+        await upstream.wait_for(lambda: len(upstream.requests) == 5)
+        upstream.peers[0].writer.write(GOODBYE)
+        await upstream.peers[0].writer.drain()
+        await data_plane.turn()
+        after = ask(clients, 20)
+        await upstream.wait_for(lambda: len(upstream.requests) == 25)
+        may_end.set()
+
+        assert await statuses(before + after) == [200] * 25
+    assert len(upstream.peers) == 2
+    assert [len(peer.messages) for peer in upstream.peers] == [5, 20]
+
+
+async def test_connection_that_begins_with_a_goodbye_is_none(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    async def leaves(peer: Peer) -> None:
+        await door.is_open.wait()
+        peer.h2.initiate_connection()
+        peer.writer.write(peer.h2.data_to_send() + GOODBYE)
+
+    slow.greets = leaves
+    asking = ask(clients, 10)
+    await connecting(data_plane, 10)
+    door.is_open.set()
+
+    assert await statuses(asking) == [502] * 10
+    assert connections(data_plane) == 1
+    assert {each.flag for each in await data_plane.segments()} == {"connect_failed"}
+
+
+async def test_who_finds_no_room_under_the_limit_of_connections_is_told_at_once(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    one = BackendLimits(connections_max=1)
+    data_plane.serve(slow.endpoint, protocol=Protocol.H2, policy=ONCE, limits=one)
+    asking = ask(clients, STREAMS_MAX + 10)
+    await connecting(data_plane, STREAMS_MAX)
+    door.is_open.set()
+    answered = await statuses(asking)
+
+    assert (answered.count(200), answered.count(503)) == (STREAMS_MAX, 10)
+    assert connections(data_plane) == 1
+
+
+@pytest.mark.parametrize(("offered", "count"), [("h2", 1), ("http/1.1", 10)])
+async def test_what_a_connection_speaks_is_found_out_by_one(
+    offered: str, count: int, data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    authority, service = trustme.CA(), "api.shop.svc"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(service).configure_cert(context)
+    context.set_alpn_protocols([offered])
+    tls = UpstreamTls(ca=authority.cert_pem.bytes().decode())
+    speaks = Http2Upstream if offered == "h2" else Upstream
+    async with speaks(tls=context) as upstream:
+        data_plane.serve(upstream.endpoint, tls=tls, protocol=Protocol.AUTO, policy=ONCE)
+
+        assert await statuses(ask(clients, 10)) == [200] * 10
+    assert connections(data_plane) <= count
+
+
+class Abandoned:
+    """An endpoint to which a connection was begun for somebody who has left."""
+
+    def __init__(self) -> None:
+        self.is_closed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        self.is_closed.set()
+        writer.close()
+
+
+@pytest.fixture
+async def abandoned(data_plane: DataPlane, clients: list[Http2Client]) -> AsyncIterator[Abandoned]:
+    endpoint = Abandoned()
+    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0)
+    async with server:
+        address = Endpoint(*server.sockets[0].getsockname())
+        data_plane.serve(address, protocol=Protocol.H2, connect_timeout_ms=3_600_000)
+        assert (await clients[0].ask(HASTY)).one("grpc-status") == "4"
+        assert not endpoint.is_closed.is_set()
+        yield endpoint
+
+
+async def test_what_is_opened_for_nobody_ends_with_its_endpoint(
+    abandoned: Abandoned, data_plane: DataPlane
+) -> None:
+    async with Upstream() as other:
+        data_plane.serve(other)
+        await within(abandoned.is_closed.wait())
+
+
+async def test_what_is_opened_for_nobody_holds_up_no_drain(
+    abandoned: Abandoned, data_plane: DataPlane
+) -> None:
+    await within(data_plane.stop())
+    await within(abandoned.is_closed.wait())
