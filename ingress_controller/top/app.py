@@ -79,7 +79,7 @@ class TopApp(App[None]):
             placeholder="node=node-1 phase=wait age_min=2s; empty for all",
             select_on_focus=False,
         )
-        table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=False)
+        table = _Table(cursor_type="row", zebra_stripes=False)
         yield table
         yield Footer()
 
@@ -206,6 +206,12 @@ class TopApp(App[None]):
         self._question |= {self.view[:-1]: key}
         self._view = 0
         await self.refresh_now()
+
+
+class _Table(DataTable[Text]):
+    """Textual's, which opens a row but does not say so."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "open")]
 
 
 class Details(ModalScreen[None]):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 from live_rows import HOSTILE, live, row
 from textual.widgets import DataTable, Static
+from textual.widgets._footer import FooterKey
 
 from ingress_controller.asking import AdminAddress
 from ingress_controller.peers.live import SharedLive
@@ -54,6 +55,14 @@ async def test_requests_are_shown_and_hostile_ones_escaped(app: TopApp) -> None:
         assert "\x1b" not in cells(app)[1][3]
         assert line(app, "status") == "2 live: 2 wait (every 3600 s)"
         assert "filter: namespace=shop" in line(app, "question")
+
+
+async def test_all_keys_are_said_at_the_bottom(app: TopApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+
+        said = [str(key.description) for key in app.query(FooterKey)]
+        assert set(said) >= {"open", "view", "sort", "filter", "pause", "quit"}
 
 
 async def test_v_goes_through_the_views_and_enter_opens_what_is_in_a_group(
