@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 from client import Client
 from data_plane import DataPlane
+from http2 import Http2Upstream, Message, Peer, says_ok
 from message import request
 from upstream import Exchange, Upstream
 
-from proxy.table import RoutePolicy
+from proxy.table import Protocol, RoutePolicy
 
 PART = bytes(64 * 1024)
 PARTS = 1024
@@ -57,6 +59,35 @@ async def test_upstream_is_not_read_while_the_client_does_not_read(
 
     assert poured_bytes < IN_FLIGHT_BYTES_MAX
     assert len(answered.body) == BODY_BYTES
+
+
+async def test_clients_that_do_not_read_hold_up_no_other_on_their_endpoints_connection(
+    data_plane: DataPlane,
+) -> None:
+    poured = Poured()
+
+    async def answer(peer: Peer, asked: Message) -> None:
+        async def send(part: bytes) -> None:
+            await peer.send_body(asked.stream_id, part, is_end=False)
+
+        if asked.one(":path") == "/large":
+            await peer.send(asked.stream_id, ((":status", "200"),), is_end=False)
+            await poured.pour(send)
+        else:
+            await says_ok(peer, asked)
+
+    async with Http2Upstream(answer) as upstream, AsyncExitStack() as slow:
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2)
+        for _ in range(8):
+            client = await data_plane.client(receive_buffer_bytes=4096)
+            await slow.enter_async_context(client)
+            await client.send(request(target="/large"))
+        await upstream.wait_for(lambda: len(upstream.requests) == 8)
+        await poured.stall(data_plane)
+        async with await data_plane.client() as quick:
+            assert (await quick.get()).body == b"ok"
+
+    assert len(upstream.peers) == 1
 
 
 async def test_client_is_not_read_while_the_upstream_does_not_read(

@@ -166,8 +166,13 @@ pub const HTTP2_RESET_STREAMS_MAX: usize = 20;
 /// What one HTTP/2 stream may send ahead of who takes it. nginx: 64 KiB; Go: 1 MiB.
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// The same for all streams of one connection together. Go: 1 MiB.
+/// The same for all streams of one client's connection together. Go: 1 MiB.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// The same for all streams of one connection to an endpoint together: all that they may. They are of
+/// many clients, and what the slow ones have not taken must not hold up the others. Go: 1 GiB.
+pub const HTTP2_UPSTREAM_WINDOW_BYTES: u32 =
+    HTTP2_UPSTREAM_STREAMS_MAX as u32 * HTTP2_STREAM_WINDOW_BYTES;
 
 /// What is held for one HTTP/2 stream until the connection takes it; then its source is not read.
 pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;

@@ -23,8 +23,8 @@ use crate::buffer::Buffer;
 use crate::gathered::Gathered;
 use crate::instant::Instant;
 use crate::limits::{
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES,
-    HTTP2_UPSTREAM_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
+    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_UPSTREAM_STREAMS_MAX,
+    HTTP2_UPSTREAM_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
 use crate::stream::Stream;
 use crate::trace::{Net, Observed, TlsSession};
@@ -278,7 +278,7 @@ fn settings() -> client::Builder {
         // None until its own settings are there: see [`State::allow`].
         .initial_max_send_streams(0)
         .initial_window_size(HTTP2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_UPSTREAM_WINDOW_BYTES)
         .max_header_list_size(RESPONSE_HEAD_BYTES_MAX as u32)
         .max_send_buffer_size(HTTP2_SEND_BUFFER_BYTES);
     settings
