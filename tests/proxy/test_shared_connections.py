@@ -359,6 +359,18 @@ async def test_who_finds_no_room_under_the_limit_of_connections_is_told_at_once(
     assert connections(data_plane) == 1
 
 
+async def test_the_last_connection_that_may_be_is_closed_after_use(
+    data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    async with Http2Upstream() as upstream:
+        one = BackendLimits(connections_max=1)
+        data_plane.serve(upstream.endpoint, protocol=Protocol.H2, limits=one)
+        assert await statuses(ask(clients, 5)) == [200] * 5
+        (peer,) = upstream.peers
+        await peer.wait_for(lambda: peer.is_closed)
+        assert (await clients[0].ask()).status == 200
+
+
 @pytest.mark.parametrize(("offered", "count"), [("h2", 1), ("http/1.1", 10)])
 async def test_what_a_connection_speaks_is_found_out_by_one(
     offered: str, count: int, data_plane: DataPlane, clients: list[Http2Client]

@@ -51,7 +51,7 @@ struct State {
     /// The answer of the last time.
     known: Cell<Statistics>,
     /// Its count, where the backend bounds its connections.
-    _counted: Option<Counted>,
+    counted: Option<Counted>,
     /// Where others wait for what a stream leaves.
     channels: Weak<Channels>,
 }
@@ -95,7 +95,7 @@ impl Channel {
             since: Cell::new(Instant::now()),
             socket,
             known: Cell::default(),
-            _counted: counted,
+            counted,
             channels,
         });
         let moving = Moving {
@@ -210,6 +210,11 @@ impl Drop for Seat {
         state.streams.set(state.streams.get() - 1);
         state.since.set(Instant::now());
         state.tell();
+        let is_scarce = || state.counted.as_ref().is_some_and(Counted::is_scarce);
+        if state.streams.get() == 0 && is_scarce() {
+            // One of the last that may be: idle here, it would keep other workers out.
+            state.close();
+        }
     }
 }
 
@@ -221,6 +226,14 @@ impl State {
         let streams_max = streams_max.min(HTTP2_UPSTREAM_STREAMS_MAX);
         if is_settled && self.streams_max.replace(streams_max) < streams_max {
             self.tell();
+        }
+    }
+
+    /// No request is to be begun on it any more; it ends with its last one.
+    fn close(&self) {
+        self.is_closed.set(true);
+        if let Some(channels) = self.channels.upgrade() {
+            channels.forget_closed();
         }
     }
 
@@ -257,10 +270,7 @@ impl Moving {
     pub async fn run(mut self) {
         // How it ended, its streams have been told, or are when it is dropped.
         drop(poll_fn(|context| self.poll(context)).await);
-        self.state.is_closed.set(true);
-        if let Some(channels) = self.state.channels.upgrade() {
-            channels.forget_closed();
-        }
+        self.state.close();
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
