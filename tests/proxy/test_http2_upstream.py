@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from data_plane import DataPlane
-from http2 import GET, Http2Client, Http2Upstream, Message, Peer, with_fields
+from http2 import GET, Http2Client, Http2Upstream, Message, Peer, says_ok, with_fields
 from message import chunked, request
 
-from proxy.table import Endpoint, Protocol
+from proxy.table import Endpoint, Protocol, RoutePolicy
 
 POST = with_fields(GET, (":method", "POST"))
 
@@ -187,6 +187,29 @@ async def test_endpoint_that_went_away_is_connected_to_anew(
         assert (await client.ask()).status == 200
 
     assert len(h2_upstream.peers) == 2
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+async def test_connection_on_which_nothing_comes_gets_no_more_requests_after_a_late_one(
+    is_alive: bool, h2_upstream: Http2Upstream, data_plane: DataPlane
+) -> None:
+    policy = RoutePolicy(read_timeout_ms=50)
+    data_plane.serve(h2_upstream.endpoint, protocol=Protocol.H2, policy=policy)
+
+    async def answer(peer: Peer, asked: Message) -> None:
+        if asked.one(":path") == "/":
+            await says_ok(peer, asked)
+        elif is_alive:
+            peer.h2.ping(b"I'm here")
+            await peer.flush()
+
+    h2_upstream.answer = answer
+    async with Http2Client(data_plane.ingress.address) as client:
+        assert (await client.ask()).status == 200
+        assert (await client.ask(with_fields(GET, (":path", "/late")))).status == 504
+        assert (await client.ask()).status == 200
+
+    assert len(h2_upstream.peers) == (1 if is_alive else 2)
 
 
 async def test_client_that_leaves_resets_the_stream(

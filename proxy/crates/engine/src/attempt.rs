@@ -263,6 +263,9 @@ impl Try<'_, '_> {
         let mut source = Source::Http2(Http2Source::of_response(&mut receive, Some(answer)));
         let sides = (&mut sink, &mut source);
         let finished = self.exchange(client, workspace, sides, tried).await;
+        if matches!(finished, Err(Flag::UpstreamTimeout | Flag::RequestTimeout)) {
+            seat.timed_out();
+        }
         if self.job.is_observed() {
             tried.net = seat.look();
         }

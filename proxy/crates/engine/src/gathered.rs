@@ -30,6 +30,8 @@ struct Gathering {
     out: Vec<u8>,
     /// How many bytes of `out` were sent already.
     sent: usize,
+    /// How many bytes have come.
+    received: u64,
 }
 
 impl Gathered {
@@ -40,7 +42,13 @@ impl Gathered {
             read,
             out: Vec::new(),
             sent: 0,
+            received: 0,
         })))
+    }
+
+    /// How many bytes have come; those that were read before are not among them.
+    pub fn received(&self) -> u64 {
+        self.0.borrow().received
     }
 
     /// Lets `work` move frames; when it cannot go on, sends what it wrote. What a poll wrote that
@@ -89,9 +97,13 @@ impl AsyncRead for Gathered {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Gathering { stream, read, .. } = &mut *self.0.borrow_mut();
+        let gathering = &mut *self.0.borrow_mut();
+        let Gathering { stream, read, .. } = gathering;
         if read.is_empty() {
-            return Pin::new(stream).poll_read(context, buffer);
+            let before = buffer.filled().len();
+            let polled = Pin::new(stream).poll_read(context, buffer);
+            gathering.received += (buffer.filled().len() - before) as u64;
+            return polled;
         }
         let count = read.unread().len().min(buffer.remaining());
         buffer.put_slice(&read.unread()[..count]);

@@ -44,6 +44,8 @@ struct State {
     /// How many there may be: what is usual, until the endpoint has said it.
     streams_max: Cell<usize>,
     is_settled: Cell<bool>,
+    /// How many bytes have come from the endpoint.
+    received: Cell<u64>,
     /// When the last stream ended.
     since: Cell<Instant>,
     /// The socket, to be asked how the connection is; the h2 crate has the stream.
@@ -60,6 +62,8 @@ struct State {
 pub struct Seat {
     /// Whether another request was there before.
     pub is_reused: bool,
+    /// What had come on the channel before.
+    received: u64,
     send: SendRequest<Bytes>,
     state: Rc<State>,
 }
@@ -92,6 +96,7 @@ impl Channel {
             streams: Cell::new(0),
             streams_max: Cell::new(HTTP2_UPSTREAM_STREAMS_MAX),
             is_settled: Cell::new(false),
+            received: Cell::new(0),
             since: Cell::new(Instant::now()),
             socket,
             known: Cell::default(),
@@ -122,6 +127,7 @@ impl Channel {
         state.streams.set(streams + 1);
         Some(Seat {
             is_reused: state.is_used.replace(true),
+            received: state.received.get(),
             send,
             state: Rc::clone(state),
         })
@@ -183,6 +189,14 @@ impl Seat {
     #[must_use]
     pub fn tls(&self) -> Option<TlsSession> {
         self.state.tls
+    }
+
+    /// The request was not answered in time. If nothing else came either, nobody may be there any more:
+    /// the next requests are to have another connection, as they have after one of HTTP/1.
+    pub fn timed_out(&self) {
+        if self.state.received.get() == self.received {
+            self.state.close();
+        }
     }
 
     /// The connection as it is now, against when it was looked at last.
@@ -276,6 +290,7 @@ impl Moving {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Self { io, connection, .. } = self;
         let moved = io.poll_with(context, |context| Pin::new(&mut *connection).poll(context));
+        self.state.received.set(io.received());
         self.state.allow(connection.max_concurrent_send_streams());
         moved.map(|ended| Ok(ended??))
     }
