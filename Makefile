@@ -15,7 +15,9 @@ PROFDATA := proxy/crates/engine.profdata
 LLVM_OF_PROFDATA := 22
 LLVM := $(shell rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 USE_PROFILE := $(shell test $(PROFILE) = release -a "$(LLVM)" -ge $(LLVM_OF_PROFDATA) 2>/dev/null && \
-  echo -Cprofile-use=$(CURDIR)/$(PROFDATA))
+  echo -Cprofile-use=$(CURDIR)/$(PROFDATA) -Cllvm-args=-pgo-warn-missing-function)
+# What the compiler says, of functions that the profile does not fit among others.
+BUILD_LOG := $(TARGET)/build.log
 SOURCES := Cargo.toml Cargo.lock $(PROFDATA) $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -41,7 +43,11 @@ $(SETUP): requirements.lock pyproject.toml
 $(ENGINE): $(SETUP) $(SOURCES)
 	@command -v cargo >/dev/null || { echo "spanway: Rust is needed; see https://rustup.rs"; exit 1; }
 	@echo "spanway: building the engine, profile $(PROFILE) (2 to 4 minutes the first time)"
-	@RUSTFLAGS="$(USE_PROFILE) $$RUSTFLAGS" $(INSTALL_ENGINE)
+	@mkdir -p $(TARGET) && rm -f $(BUILD_LOG)
+	@RUSTFLAGS="$(USE_PROFILE) $$RUSTFLAGS" $(INSTALL_ENGINE) --log $(BUILD_LOG)
+	@if [ -n "$(USE_PROFILE)" ]; then $(BIN)/python -m benchmarks.profile_fit $(BUILD_LOG); \
+	  elif [ $(PROFILE) = release ]; then \
+	  echo "spanway: the engine's profile is left out, since Rust's LLVM is older than $(LLVM_OF_PROFDATA)"; fi
 	@rm -f $(VENV)/.engine-*
 	@touch $@
 
@@ -108,6 +114,9 @@ profile: $(SETUP) ## count what the engine usually does, for the compiler; needs
 	@LLVM_PROFILE_FILE=$(PROFRAW)/shown-%p.profraw $(BIN)/python -m benchmarks.train
 	@LLVM_PROFILE_FILE=$(PROFRAW)/tested-%p.profraw $(BIN)/pytest -q tests/proxy
 	@$(PROFDATA_TOOL) merge -sparse -o $(PROFDATA) $(PROFRAW)/*.profraw
+	@rm -f $(PROFDATA).uncounted
+	@$(MAKE) --no-print-directory build PROFILE=release
+	@$(BIN)/python -m benchmarks.profile_fit $(BUILD_LOG) --note
 
 outage: build ## a tracing backend that is away for a minute and a half: what traffic and memory make of it
 	@$(BIN)/python -m benchmarks.outage
