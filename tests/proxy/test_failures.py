@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 from client import Client
 from data_plane import ROUTE, DataPlane, Segment, backend, table
-from message import request, response
+from message import DEADLINE_S, request, response
 from upstream import OK, Answer, Exchange, Upstream, closes, in_turn, resets, says
 
 from ingress_controller.traces.span import SpanStatus
+from proxy.live import Phase
 from proxy.table import Endpoint, Host, RoutePolicy
 
 
@@ -172,6 +173,23 @@ async def test_connection_that_is_not_accepted_in_time_is_a_gateway_timeout(
         segment.server.trace_id,
     )
     assert_blames(segment, "connect_timeout", 504)
+
+
+async def test_client_that_leaves_is_not_connected_for_any_longer(
+    data_plane: DataPlane, full: Endpoint
+) -> None:
+    data_plane.serve(full, connect_timeout_ms=3_600_000)
+    async with await data_plane.client() as client:
+        await client.send(request())
+        async with asyncio.timeout(DEADLINE_S):
+            while data_plane.engine.live().phases[Phase.CONNECT] == 0:
+                await data_plane.turn()
+        client.reset()
+        async with asyncio.timeout(DEADLINE_S):
+            while data_plane.engine.live().live > 0:
+                await data_plane.turn()
+
+    assert (await data_plane.segment()).flag == "client_gone"
 
 
 async def test_silent_upstream_is_a_gateway_timeout_and_is_not_asked_again(

@@ -11,7 +11,7 @@ import trustme
 from data_plane import DataPlane
 from http2 import GET, Http2Client, Http2Upstream, Message, Peer, says_ok, with_fields
 from hyperframe.frame import GoAwayFrame
-from message import DEADLINE_S, within
+from message import DEADLINE_S, request, within
 from upstream import Upstream
 
 from ingress_controller.traces.span import Span
@@ -164,6 +164,26 @@ async def test_who_gives_up_does_not_end_what_others_wait_for(
 
     assert await statuses(asking) == [200, 200]
     assert connections(data_plane) == 1
+
+
+async def test_who_leaves_waits_no_longer_and_the_others_do(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    first = await clients[0].begin()
+    async with await data_plane.client() as second:
+        await second.send(request())
+        await slow.wait_for(lambda: len(slow.peers) == 1)
+        asking = ask(clients[1:], 2)
+        await connecting(data_plane, 4)
+        await clients[0].peer.reset(first)
+        await connecting(data_plane, 3)
+    await connecting(data_plane, 2)
+    door.is_open.set()
+
+    assert await statuses(asking) == [200, 200]
+    assert connections(data_plane) == 1
+    flags = [segment.flag for segment in await data_plane.segments()]
+    assert sorted(map(str, flags)) == ["None", "None", "client_gone", "client_gone"]
 
 
 async def test_failure_is_told_to_all_that_wait_and_counts_once(

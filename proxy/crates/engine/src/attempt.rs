@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
+use crate::buffer::Buffer;
 use crate::downstream::Client;
 use crate::exchange::{Exchange, Finished, Marks, StayWith};
 use crate::forward::{After, Job, Target};
@@ -103,7 +104,9 @@ impl Try<'_, '_> {
         let worker = self.job.worker;
         worker.stats.attempts.add(1);
         self.job.live.attempt(self.endpoint, self.started);
-        let (lease, connection) = match self.connection(&tried.handshake_started).await {
+        let waiting = (&*client, &mut workspace.input);
+        let connected = self.connection(waiting, &tried.handshake_started).await;
+        let (lease, connection) = match connected {
             Ok(connection) => connection,
             Err(error) => {
                 tried.is_old_news = !error.is_news();
@@ -112,7 +115,7 @@ impl Try<'_, '_> {
                 tried.error = Some(flag);
                 tried.reason = reason;
                 let happened = match flag {
-                    Flag::RequestTimeout => return Ended::Failed(flag),
+                    Flag::RequestTimeout | Flag::ClientGone => return Ended::Failed(flag),
                     Flag::ConnectionsFull => Happened::Full,
                     _ => Happened::NotConnected,
                 };
@@ -160,9 +163,11 @@ impl Try<'_, '_> {
         }
     }
 
-    /// A connection to the endpoint: a kept one, unless the request is being repeated.
+    /// A connection to the endpoint: a kept one, unless the request is being repeated. It is waited
+    /// for as long as the client is there.
     async fn connection(
         &self,
+        (client, input): (&Client, &mut Buffer),
         handshake_started: &Cell<Option<Instant>>,
     ) -> Result<(Lease, Connection), ConnectError> {
         let worker = self.job.worker;
@@ -174,6 +179,9 @@ impl Try<'_, '_> {
         };
         let destination = backend.destination(self.endpoint);
         let mut lease = worker.pool.lease(destination, freshness, self.started);
+        if let Some(connection) = lease.at_hand() {
+            return Ok((lease, connection));
+        }
         let dial = Dial {
             backend,
             endpoint: destination.address,
@@ -183,8 +191,11 @@ impl Try<'_, '_> {
             },
             until: self.turn.ends(self.started),
         };
-        let connection = lease.connection(&dial, handshake_started).await;
-        let connection = connection.map_err(|err| match err.flag {
+        let opening = lease.connection(&dial, handshake_started);
+        // On the heap, so that clients' connections are not larger for it while they do not wait.
+        let opened = Box::pin(client.while_there(opening, input)).await;
+        let opened = opened.unwrap_or_else(|| Err(Flag::ClientGone.into()));
+        let connection = opened.map_err(|err| match err.flag {
             Flag::ConnectTimeout if self.turn.is_over() => ConnectError {
                 flag: Flag::RequestTimeout,
                 ..err

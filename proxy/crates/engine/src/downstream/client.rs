@@ -150,15 +150,25 @@ impl Client {
         input: &mut Buffer,
     ) -> Waited<T> {
         self.timer.set(until);
-        let mut work = pin!(work);
-        let mut gone = pin!(gone(&self.side, input));
-        let first = poll_fn(|context| {
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(Waited::Done(done));
-            }
-            gone.as_mut().poll(context).map(|()| Waited::Gone)
-        });
-        self.timer.limit(first).await.unwrap_or(Waited::Late)
+        let first = while_there(&self.side, work, input);
+        match self.timer.limit(first).await {
+            Some(Some(done)) => Waited::Done(done),
+            Some(None) => Waited::Gone,
+            None => Waited::Late,
+        }
+    }
+
+    /// Runs `work` until it is done or the client leaves; `None` when that came first. Bytes that come
+    /// meanwhile are kept in `input`.
+    ///
+    /// # Cancel safety
+    /// As that of `work`.
+    pub async fn while_there<T>(
+        &self,
+        work: impl Future<Output = T>,
+        input: &mut Buffer,
+    ) -> Option<T> {
+        while_there(&self.side, work, input).await
     }
 
     /// Sends a whole response of ours; `out` is a buffer to work in. False when the client is
@@ -230,6 +240,22 @@ async fn answer(stream: &Shared) -> Option<Answer> {
 }
 
 /// Returns when the client has left.
+async fn while_there<T>(
+    side: &Side,
+    work: impl Future<Output = T>,
+    input: &mut Buffer,
+) -> Option<T> {
+    let mut work = pin!(work);
+    let mut gone = pin!(gone(side, input));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        gone.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
 async fn gone(side: &Side, input: &mut Buffer) {
     match side {
         Side::Http1(stream) => {

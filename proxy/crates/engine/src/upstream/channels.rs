@@ -134,12 +134,14 @@ impl Channels {
         told.unwrap_or(Told::Alone)
     }
 
-    /// Adds a connection that somebody has opened for himself.
-    pub fn add(&self, channel: Channel) {
+    /// Adds a connection: `opening` is over, unless somebody has opened it for himself.
+    pub fn add(&self, channel: Channel, opening: Option<&Rc<Opening>>) {
         let mut state = self.state.borrow_mut();
         state.expected = channel.streams_max().max(1);
         state.is_http1 = false;
         state.open.push(channel);
+        drop(state);
+        self.hand_out(opening);
     }
 
     /// Gives what room there is to those who wait. `opening` is what they have waited for, if it was
@@ -303,8 +305,7 @@ impl Begun {
         channels.forget(opening);
         let moving = match opened {
             Ok(Opened::Http2(channel, moving)) => {
-                channels.add(channel);
-                channels.hand_out(Some(opening));
+                channels.add(channel, Some(opening));
                 Some(moving)
             }
             Ok(Opened::Http1(stream, counted)) => {

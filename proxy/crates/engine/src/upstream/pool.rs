@@ -205,8 +205,18 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A connection for one request: a kept one, one that others use too, or a new one. Notes when the
-    /// TLS handshake of a new one began, as far as the request has waited for that.
+    /// A connection that is there: a kept one, or one that others use, too.
+    #[must_use]
+    pub fn at_hand(&mut self) -> Option<Connection> {
+        if let Some(stream) = self.stream.take() {
+            return Some(Connection::Http1(stream));
+        }
+        let seat = self.channels()?.seat()?;
+        Some(self.take(seat))
+    }
+
+    /// A connection that is not there yet. Notes when its TLS handshake began, as far as the request
+    /// has waited for that.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent, so another attempt is safe.
@@ -219,15 +229,9 @@ impl Lease {
         dial: &Dial<'_>,
         handshake_started: &Cell<Option<Instant>>,
     ) -> Result<Connection, ConnectError> {
-        if let Some(stream) = self.stream.take() {
-            return Ok(Connection::Http1(stream));
-        }
+        self.has_waited = true;
         let channels = self.channels();
         if let Some(channels) = channels.as_ref().filter(|channels| !channels.are_http1()) {
-            if let Some(seat) = channels.seat() {
-                return Ok(self.take(seat));
-            }
-            self.has_waited = true;
             let since = Instant::now();
             let told = channels.wait(dial).await;
             let opening = match &told {
@@ -248,7 +252,6 @@ impl Lease {
                 Told::Alone => {}
             }
         }
-        self.has_waited = true;
         self.open(dial, channels, handshake_started).await
     }
 
@@ -273,7 +276,7 @@ impl Lease {
                 let seat = channel.seat().ok_or(Flag::ConnectFailed)?;
                 tokio::task::spawn_local(moving.run());
                 if let Some(channels) = channels {
-                    channels.add(channel);
+                    channels.add(channel, None);
                 }
                 Ok(self.take(seat))
             }
