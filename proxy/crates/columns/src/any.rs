@@ -4,15 +4,11 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::protobuf::{MalformedError, Value, fields};
+use crate::protobuf::{MalformedError, Value, fields, text};
 use crate::{NESTING_MAX, TEXT_BYTES_MAX};
 
 /// One attribute.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Pair<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) value: Any<'a>,
-}
+pub(crate) type Pair<'a> = (&'a str, Any<'a>);
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,48 +16,56 @@ pub(crate) enum Any<'a> {
     Text(&'a str),
     Bool(bool),
     Int(i64),
-    /// A fraction, bytes, a list, a map, nothing.
-    Other(Json),
+    /// A fraction, bytes, a list, a map, nothing. Rare, so that it does not make all others large.
+    Other(Box<Json>),
 }
 
 /// Reads a `KeyValue`.
 pub(crate) fn pair(message: &[u8]) -> Result<Pair<'_>, MalformedError> {
-    pair_at(message, 0)
+    let (name, value) = named(message)?;
+    Ok((text(name)?, value))
 }
 
-fn pair_at(message: &[u8], depth: usize) -> Result<Pair<'_>, MalformedError> {
-    let mut pair = Pair {
-        name: "",
-        value: Any::Other(Json::Null),
-    };
+/// The same for those who know names by their bytes: this one may be none.
+pub(crate) fn named(message: &[u8]) -> Result<(&[u8], Any<'_>), MalformedError> {
+    named_at(message, 0)
+}
+
+fn named_at(message: &[u8], depth: usize) -> Result<(&[u8], Any<'_>), MalformedError> {
+    let (mut name, mut value) = (&b""[..], None);
     for field in fields(message) {
         match field? {
-            (1, name) => pair.name = name.text()?,
-            (2, value) => pair.value = any(value.bytes()?, depth)?,
+            (1, bytes) => name = bytes.bytes()?,
+            (2, message) => value = Some(any(message.bytes()?, depth)?),
             _ => {}
         }
     }
-    Ok(pair)
+    Ok((name, value.unwrap_or_else(nothing)))
 }
 
 fn any(message: &[u8], depth: usize) -> Result<Any<'_>, MalformedError> {
     if depth > NESTING_MAX {
         return Err(MalformedError("an attribute is nested too deeply"));
     }
-    let mut value = Any::Other(Json::Null);
+    let mut value = None;
     for field in fields(message) {
-        value = match field? {
+        let known = match field? {
             (1, text) => Any::Text(text.text()?),
             (2, number) => Any::Bool(number.number()? != 0),
             (3, number) => Any::Int(number.number()?.cast_signed()),
-            (4, number) => Any::Other(fraction(number)?),
-            (5, list) => Any::Other(list_of(list.bytes()?, depth)?),
-            (6, map) => Any::Other(map_of(map.bytes()?, depth)?),
-            (7, bytes) => Any::Other(Json::String(hex(bytes.bytes()?))),
-            _ => value,
+            (4, number) => Any::Other(Box::new(fraction(number)?)),
+            (5, list) => Any::Other(Box::new(list_of(list.bytes()?, depth)?)),
+            (6, map) => Any::Other(Box::new(map_of(map.bytes()?, depth)?)),
+            (7, bytes) => Any::Other(Box::new(Json::String(hex(bytes.bytes()?)))),
+            _ => continue,
         };
+        value = Some(known);
     }
-    Ok(value)
+    Ok(value.unwrap_or_else(nothing))
+}
+
+fn nothing<'a>() -> Any<'a> {
+    Any::Other(Box::new(Json::Null))
 }
 
 fn fraction(value: Value<'_>) -> Result<Json, MalformedError> {
@@ -84,8 +88,8 @@ fn map_of(message: &[u8], depth: usize) -> Result<Json, MalformedError> {
     let mut map = Map::new();
     for field in fields(message) {
         if let (1, value) = field? {
-            let pair = pair_at(value.bytes()?, depth + 1)?;
-            map.insert(pair.name.to_owned(), json(pair.value));
+            let (name, value) = named_at(value.bytes()?, depth + 1)?;
+            map.insert(text(name)?.to_owned(), json(value));
         }
     }
     Ok(Json::Object(map))
@@ -97,18 +101,18 @@ pub(crate) fn json(value: Any<'_>) -> Json {
         Any::Text(text) => Json::String(text.to_owned()),
         Any::Bool(is) => Json::Bool(is),
         Any::Int(number) => Json::Number(number.into()),
-        Any::Other(json) => json,
+        Any::Other(json) => *json,
     }
 }
 
 /// Attributes as one JSON object; those at the end that do not fit [`TEXT_BYTES_MAX`] are left out,
 /// and `"…"` says how many they are.
-pub(crate) fn object<'a>(pairs: impl IntoIterator<Item = &'a Pair<'a>>) -> String {
+pub(crate) fn object<'a>(pairs: impl IntoIterator<Item = Pair<'a>>) -> String {
     let mut text = String::from("{");
     let mut left_out = 0_usize;
-    for pair in pairs {
-        let name = Json::String(pair.name.to_owned()).to_string();
-        let entry = format!("{name}:{}", json(pair.value.clone()));
+    for (name, value) in pairs {
+        let name = Json::String(name.to_owned()).to_string();
+        let entry = format!("{name}:{}", json(value));
         if left_out > 0 || text.len() + entry.len() > TEXT_BYTES_MAX {
             left_out += 1;
             continue;

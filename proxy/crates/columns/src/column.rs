@@ -1,28 +1,36 @@
 //! One column that is being filled, row after row; rows that it says nothing of are null.
+//!
+//! What is said is kept one after the other, with a bit for each row that has some, and is put into its
+//! rows when the column is taken: most columns are null in most rows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-use arrow_array::builder::{
-    BooleanBuilder, Int64Builder, StringBuilder, StringDictionaryBuilder, UInt64Builder,
-};
-use arrow_array::types::Int32Type;
+use arrow_array::builder::StringBuilder;
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, UInt64Type};
+use arrow_array::{ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, StringArray};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow_schema::ArrowError;
 
 use crate::TEXT_BYTES_MAX;
+use crate::any::Any;
 use crate::schema::Kind;
 
 pub(crate) struct Column {
     cells: Cells,
-    /// Rows in `cells`; those up to the table's own count are null, and added when needed.
-    rows: usize,
+    /// How many cells there are.
+    count: usize,
+    /// A bit for each row, the lowest first; those that are missing are 0.
+    rows: Vec<u8>,
 }
 
+/// What is said, in the order of rows.
 enum Cells {
-    Name(StringDictionaryBuilder<Int32Type>),
-    Text(StringBuilder),
-    Int(Int64Builder),
-    Id(UInt64Builder),
-    Bool(BooleanBuilder),
+    Name(Vec<i32>, Names),
+    Text(Texts),
+    Int(Vec<i64>),
+    Id(Vec<u64>),
+    Bool(Vec<bool>),
 }
 
 /// What a row says in a column.
@@ -37,78 +45,242 @@ pub(crate) enum Cell<'a> {
 impl Column {
     pub(crate) fn new(kind: Kind) -> Self {
         let cells = match kind {
-            Kind::Name => Cells::Name(StringDictionaryBuilder::new()),
-            Kind::Text => Cells::Text(StringBuilder::new()),
-            Kind::Int => Cells::Int(Int64Builder::new()),
-            Kind::Id => Cells::Id(UInt64Builder::new()),
-            Kind::Bool => Cells::Bool(BooleanBuilder::new()),
+            Kind::Name => Cells::Name(Vec::new(), Names::default()),
+            Kind::Text => Cells::Text(Texts::default()),
+            Kind::Int => Cells::Int(Vec::new()),
+            Kind::Id => Cells::Id(Vec::new()),
+            Kind::Bool => Cells::Bool(Vec::new()),
         };
-        Self { cells, rows: 0 }
+        Self {
+            cells,
+            count: 0,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Says the value of an attribute; as [`Column::set`].
+    pub(crate) fn set_any(&mut self, row: usize, value: &Any<'_>) -> bool {
+        let cell = match *value {
+            Any::Text(text) => Cell::Text(text),
+            Any::Bool(is) => Cell::Bool(is),
+            Any::Int(number) => Cell::Int(number),
+            Any::Other(_) => return false,
+        };
+        self.set(row, cell)
     }
 
     /// Says `cell` of the row with this index; false if it is of another type, or if the row has
     /// its value already. Rows come in order.
     pub(crate) fn set(&mut self, row: usize, cell: Cell<'_>) -> bool {
-        if self.rows > row {
+        let (byte, bit) = (row / 8, 1 << (row % 8));
+        if self.rows.len() <= byte {
+            self.rows.resize(byte + 1, 0);
+        } else if self.rows[byte] & bit != 0 {
             return false;
         }
-        let is_ours = matches!(
-            (&self.cells, cell),
-            (Cells::Name(_) | Cells::Text(_), Cell::Text(_))
-                | (Cells::Int(_), Cell::Int(_))
-                | (Cells::Id(_), Cell::Id(_))
-                | (Cells::Bool(_), Cell::Bool(_))
-        );
-        if is_ours {
-            self.fill(row);
-            self.append(cell);
-        }
-        is_ours
-    }
-
-    fn append(&mut self, cell: Cell<'_>) {
-        self.rows += 1;
         match (&mut self.cells, cell) {
-            (Cells::Name(cells), Cell::Text(text)) => cells.append_value(cut(text)),
-            (Cells::Text(cells), Cell::Text(text)) => cells.append_value(cut(text)),
-            (Cells::Int(cells), Cell::Int(number)) => cells.append_value(number),
-            (Cells::Id(cells), Cell::Id(id)) => cells.append_value(id),
-            (Cells::Bool(cells), Cell::Bool(is)) => cells.append_value(is),
-            _ => debug_assert!(false, "the type is checked before"),
+            (Cells::Name(keys, names), Cell::Text(text)) => keys.push(names.key(cut(text))),
+            (Cells::Text(texts), Cell::Text(text)) => texts.push(cut(text)),
+            (Cells::Int(numbers), Cell::Int(number)) => numbers.push(number),
+            (Cells::Id(ids), Cell::Id(id)) => ids.push(id),
+            (Cells::Bool(all), Cell::Bool(is)) => all.push(is),
+            _ => return false,
         }
+        self.rows[byte] |= bit;
+        self.count += 1;
+        true
     }
 
-    fn fill(&mut self, rows: usize) {
-        let missing = rows - self.rows;
-        self.rows = rows;
-        match &mut self.cells {
-            Cells::Name(cells) => cells.append_nulls(missing),
-            Cells::Text(cells) => cells.append_nulls(missing),
-            Cells::Int(cells) => cells.append_nulls(missing),
-            Cells::Id(cells) => cells.append_nulls(missing),
-            Cells::Bool(cells) => cells.append_nulls(missing),
+    /// Its first `rows` rows, which are all; afterwards it is empty.
+    ///
+    /// # Errors
+    /// What it is made of does not fit together: a bug.
+    pub(crate) fn take(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
+        let mut said = std::mem::take(&mut self.rows);
+        said.resize(rows.div_ceil(8), 0);
+        let said = BooleanBuffer::new(Buffer::from_vec(said), 0, rows);
+        let is_whole = std::mem::take(&mut self.count) == rows;
+        let said = (!is_whole).then(|| NullBuffer::new(said));
+        let said = said.as_ref();
+        Ok(match &mut self.cells {
+            Cells::Int(numbers) => Arc::new(primitive::<Int64Type>(numbers, said)?),
+            Cells::Id(ids) => Arc::new(primitive::<UInt64Type>(ids, said)?),
+            Cells::Bool(all) => {
+                let all = BooleanBuffer::from(in_rows(all, said));
+                Arc::new(BooleanArray::new(all, said.cloned()))
+            }
+            Cells::Name(keys, names) => {
+                let keys = primitive::<Int32Type>(keys, said)?;
+                Arc::new(DictionaryArray::try_new(keys, Arc::new(names.take()))?)
+            }
+            Cells::Text(texts) => Arc::new(texts.take(rows, said)),
+        })
+    }
+}
+
+fn primitive<T: ArrowPrimitiveType>(
+    cells: &mut Vec<T::Native>,
+    said: Option<&NullBuffer>,
+) -> Result<PrimitiveArray<T>, ArrowError> {
+    PrimitiveArray::try_new(in_rows(cells, said).into(), said.cloned())
+}
+
+/// Each cell in its row, and something in those that have none.
+fn in_rows<T: Copy + Default>(cells: &mut Vec<T>, said: Option<&NullBuffer>) -> Vec<T> {
+    let cells = std::mem::take(cells);
+    let Some(said) = said else {
+        return cells;
+    };
+    let mut all = vec![T::default(); said.len()];
+    for (row, cell) in said.valid_indices().zip(cells) {
+        all[row] = cell;
+    }
+    all
+}
+
+/// Texts that come again and again, each once.
+#[derive(Default)]
+struct Names {
+    keys: HashMap<Arc<str>, usize>,
+    all: Vec<Arc<str>>,
+    /// The latest one: many columns have the same in many rows.
+    latest: usize,
+}
+
+impl Names {
+    fn key(&mut self, text: &str) -> i32 {
+        if self.all.get(self.latest).is_none_or(|it| **it != *text) {
+            self.latest = self.place(text);
         }
+        i32::try_from(self.latest).unwrap_or(i32::MAX) // There is not memory for that many rows.
     }
 
-    /// Its `rows` rows; afterwards it is empty.
-    pub(crate) fn take(&mut self, rows: usize) -> ArrayRef {
-        self.fill(rows);
-        self.rows = 0;
-        match &mut self.cells {
-            Cells::Name(cells) => Arc::new(cells.finish()),
-            Cells::Text(cells) => Arc::new(cells.finish()),
-            Cells::Int(cells) => Arc::new(cells.finish()),
-            Cells::Id(cells) => Arc::new(cells.finish()),
-            Cells::Bool(cells) => Arc::new(cells.finish()),
+    fn place(&mut self, text: &str) -> usize {
+        if let Some(place) = self.keys.get(text) {
+            return *place;
         }
+        let text: Arc<str> = text.into();
+        self.all.push(Arc::clone(&text));
+        self.keys.insert(text, self.all.len() - 1);
+        self.all.len() - 1
+    }
+
+    fn take(&mut self) -> StringArray {
+        StringArray::from_iter_values(std::mem::take(self).all)
+    }
+}
+
+/// Texts that hardly repeat, one behind the other.
+#[derive(Default)]
+struct Texts {
+    all: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.all.push_str(text);
+        self.ends.push(self.all.len());
+    }
+
+    fn take(&mut self, rows: usize, said: Option<&NullBuffer>) -> StringArray {
+        let Self { all, ends } = std::mem::take(self);
+        let mut built = StringBuilder::with_capacity(rows, all.len());
+        let (mut start, mut ends) = (0, ends.into_iter());
+        for row in 0..rows {
+            if said.is_none_or(|said| said.is_valid(row))
+                && let Some(end) = ends.next()
+            {
+                built.append_value(&all[start..end]);
+                start = end;
+            } else {
+                built.append_null();
+            }
+        }
+        built.finish()
     }
 }
 
 /// At most [`TEXT_BYTES_MAX`] bytes, whole characters.
 fn cut(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
+    if text.len() <= TEXT_BYTES_MAX {
+        return text;
+    }
+    let mut end = TEXT_BYTES_MAX;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::{Array, StringArray};
+
+    fn texts(array: &ArrayRef) -> Vec<Option<&str>> {
+        array
+            .as_dictionary::<Int32Type>()
+            .downcast_dict::<StringArray>()
+            .unwrap()
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn rows_have_what_was_said_of_them_and_the_others_are_null() {
+        let mut column = Column::new(Kind::Name);
+        for (row, text) in [(2, "a"), (3, "b"), (9, "a")] {
+            assert!(column.set(row, Cell::Text(text)));
+        }
+        let mut said = vec![None; 11];
+        (said[2], said[3], said[9]) = (Some("a"), Some("b"), Some("a"));
+        assert_eq!(texts(&column.take(11).unwrap()), said);
+    }
+
+    #[test]
+    fn taken_column_begins_anew() {
+        let mut column = Column::new(Kind::Name);
+        column.set(0, Cell::Text("a"));
+        column.take(2).unwrap();
+        column.set(1, Cell::Text("b"));
+        assert_eq!(texts(&column.take(2).unwrap()), [None, Some("b")]);
+    }
+
+    #[test]
+    fn text_of_any_row_is_its_own() {
+        let mut column = Column::new(Kind::Text);
+        column.set(1, Cell::Text("one"));
+        column.set(2, Cell::Text(""));
+        column.set(4, Cell::Text("four"));
+        let taken = column.take(6).unwrap();
+        let taken: Vec<_> = taken.as_string::<i32>().iter().collect();
+        assert_eq!(
+            taken,
+            [None, Some("one"), Some(""), None, Some("four"), None]
+        );
+    }
+
+    #[test]
+    fn full_column_needs_no_nulls() {
+        let mut column = Column::new(Kind::Int);
+        column.set(0, Cell::Int(7));
+        column.set(1, Cell::Int(-1));
+        let taken = column.take(2).unwrap();
+        assert_eq!(taken.as_primitive::<Int64Type>().values(), &[7, -1]);
+        assert!(taken.nulls().is_none());
+    }
+
+    #[test]
+    fn other_type_or_second_value_is_refused_and_changes_nothing() {
+        let mut column = Column::new(Kind::Int);
+        assert!(!column.set(0, Cell::Text("7")));
+        assert!(column.set(1, Cell::Int(1)));
+        assert!(!column.set(1, Cell::Int(2)));
+        let taken = column.take(2).unwrap();
+        let taken: Vec<_> = taken.as_primitive::<Int64Type>().iter().collect();
+        assert_eq!(taken, [None, Some(1)]);
+    }
 }

@@ -28,7 +28,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn text(self) -> Result<&'a str, MalformedError> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| MalformedError("a text is not UTF-8"))
+        text(self.bytes()?)
     }
 
     pub(crate) fn number(self) -> Result<u64, MalformedError> {
@@ -42,6 +42,11 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Bytes that must be text.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, MalformedError> {
+    std::str::from_utf8(bytes).map_err(|_| MalformedError("a text is not UTF-8"))
+}
+
 /// The fields of a message, in their order; it ends after the first error.
 pub(crate) struct Fields<'a>(&'a [u8]);
 
@@ -53,6 +58,7 @@ pub(crate) fn fields(message: &[u8]) -> Fields<'_> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, Value<'a>), MalformedError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
@@ -66,6 +72,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline]
     fn field(&mut self) -> Result<(u64, Value<'a>), MalformedError> {
         let tag = self.varint()?;
         let value = match tag & 7 {
@@ -84,7 +91,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, MalformedError> {
+        match self.0 {
+            [byte @ ..0x80, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, MalformedError> {
         let mut number = 0;
         for (index, byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * index);
@@ -96,6 +114,7 @@ impl<'a> Fields<'a> {
         Err(MalformedError("a number does not end"))
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], MalformedError> {
         let (taken, rest) = self
             .0

@@ -6,16 +6,31 @@ use std::ops::Range;
 
 use serde_json::{Value as Json, json};
 
-use crate::any::{self, Pair, hex};
-use crate::protobuf::{MalformedError, fields};
+use crate::any::{self, Any, Pair, hex};
+use crate::protobuf::{MalformedError, fields, text};
+use crate::schema::Places;
 
 /// All that a request holds, borrowed from its bytes.
-#[derive(Debug, Default)]
 pub(crate) struct Request<'a> {
     pub(crate) spans: Vec<Span<'a>>,
     pub(crate) resources: Vec<Resource<'a>>,
-    /// Attributes of all spans, one after the other.
-    pairs: Vec<Pair<'a>>,
+    /// Of all spans, one after the other.
+    attributes: Vec<Attribute<'a>>,
+    places: &'a Places,
+}
+
+/// An attribute of a span.
+pub(crate) struct Attribute<'a> {
+    pub(crate) name: AttributeName<'a>,
+    pub(crate) value: Any<'a>,
+}
+
+/// What it is called.
+#[derive(Clone, Copy)]
+pub(crate) enum AttributeName<'a> {
+    /// As the column with this place among those of attributes.
+    Column(usize),
+    Other(&'a str),
 }
 
 /// Who made spans.
@@ -54,8 +69,13 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The bytes are something else. Never panics, for any bytes.
-    pub(crate) fn read(message: &'a [u8]) -> Result<Self, MalformedError> {
-        let mut request = Self::default();
+    pub(crate) fn read(message: &'a [u8], places: &'a Places) -> Result<Self, MalformedError> {
+        let mut request = Self {
+            spans: Vec::new(),
+            resources: Vec::new(),
+            attributes: Vec::new(),
+            places,
+        };
         for field in fields(message) {
             if let (1, resource_spans) = field? {
                 request.resource_spans(resource_spans.bytes()?)?;
@@ -65,8 +85,8 @@ impl<'a> Request<'a> {
     }
 
     /// The attributes of a span.
-    pub(crate) fn attributes(&self, span: &Span<'a>) -> &[Pair<'a>] {
-        &self.pairs[span.attributes.clone()]
+    pub(crate) fn attributes(&self, span: &Span<'a>) -> &[Attribute<'a>] {
+        &self.attributes[span.attributes.clone()]
     }
 
     fn resource_spans(&mut self, message: &'a [u8]) -> Result<(), MalformedError> {
@@ -103,7 +123,7 @@ impl<'a> Request<'a> {
     }
 
     fn span(&mut self, message: &'a [u8], scope: &'a str) -> Result<Span<'a>, MalformedError> {
-        let first = self.pairs.len();
+        let first = self.attributes.len();
         let mut span = Span {
             resource: self.resources.len() - 1,
             scope,
@@ -120,39 +140,49 @@ impl<'a> Request<'a> {
                 6 => span.kind = value.number()?,
                 7 => span.start_unix_ns = value.number()?,
                 8 => span.end_unix_ns = value.number()?,
-                9 => self.pairs.push(any::pair(value.bytes()?)?),
+                9 => self.attribute(value.bytes()?)?,
                 11 => span.events.push(event(value.bytes()?)?),
                 13 => span.links.push(link(value.bytes()?)?),
                 15 => (span.status, span.status_message) = status(value.bytes()?)?,
                 _ => {}
             }
         }
-        span.attributes = first..self.pairs.len();
+        span.attributes = first..self.attributes.len();
         Ok(span)
+    }
+
+    fn attribute(&mut self, message: &'a [u8]) -> Result<(), MalformedError> {
+        let (name, value) = any::named(message)?;
+        let name = match self.places.get(name) {
+            Some(place) => AttributeName::Column(*place),
+            None => AttributeName::Other(text(name)?),
+        };
+        self.attributes.push(Attribute { name, value });
+        Ok(())
     }
 }
 
 fn read_resource(message: &[u8]) -> Result<Resource<'_>, MalformedError> {
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<Pair<'_>> = Vec::new();
     for field in fields(message) {
         if let (1, value) = field? {
             pairs.push(any::pair(value.bytes()?)?);
         }
     }
     let mut resource = Resource::default();
-    pairs.retain(|pair| {
-        let place = match pair.name {
+    pairs.retain(|(name, value)| {
+        let place = match *name {
             "service.name" => &mut resource.service,
             "service.instance.id" => &mut resource.instance,
             _ => return true,
         };
-        let any::Any::Text(text) = pair.value else {
+        let Any::Text(text) = value else {
             return true;
         };
         *place = text;
         false
     });
-    resource.rest = any::object(&pairs);
+    resource.rest = any::object(pairs);
     Ok(resource)
 }
 
@@ -185,8 +215,8 @@ fn event(message: &[u8]) -> Result<Json, MalformedError> {
             (1, value) => unix_ns = value.number()?,
             (2, value) => name = value.text()?,
             (3, value) => {
-                let pair = any::pair(value.bytes()?)?;
-                attributes.insert(pair.name.to_owned(), any::json(pair.value));
+                let (name, value) = any::pair(value.bytes()?)?;
+                attributes.insert(name.to_owned(), any::json(value));
             }
             _ => {}
         }
@@ -202,8 +232,8 @@ fn link(message: &[u8]) -> Result<Json, MalformedError> {
             (1, value) => trace_id = hex(value.bytes()?),
             (2, value) => span_id = hex(value.bytes()?),
             (4, value) => {
-                let pair = any::pair(value.bytes()?)?;
-                attributes.insert(pair.name.to_owned(), any::json(pair.value));
+                let (name, value) = any::pair(value.bytes()?)?;
+                attributes.insert(name.to_owned(), any::json(value));
             }
             _ => {}
         }

@@ -4,6 +4,8 @@
 //! dots and all. All others are in `attributes`, a JSON object, and so is one whose value is of
 //! another type than its column. A column is null where a span does not say it.
 
+use rustc_hash::FxHashMap;
+
 /// What is in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -134,3 +136,11 @@ pub const ATTRIBUTES: [(&str, Kind); 73] = [
     ("tcp.handshake_retransmits", Kind::Int),
     ("tls.resumed", Kind::Bool),
 ];
+
+/// The places of these, by their names.
+pub(crate) type Places = FxHashMap<&'static [u8], usize>;
+
+pub(crate) fn places() -> Places {
+    let names = ATTRIBUTES.iter().map(|(name, _)| name.as_bytes());
+    names.zip(0..).collect()
+}

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::{ArrowError, Field as ArrowField, Schema};
-use rustc_hash::FxHashMap;
 use serde_json::Value as Json;
 
-use crate::any::{self, Any, Pair};
+use crate::any;
 use crate::column::{Cell, Column};
 use crate::protobuf::MalformedError;
 use crate::recent::{Key, Recent};
-use crate::request::{Request, Span};
-use crate::schema::{ATTRIBUTES, OWN};
+use crate::request::{Attribute, AttributeName, Request, Span};
+use crate::schema::{self, ATTRIBUTES, OWN, Places};
 
 /// How many spans of a request were taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,10 +26,8 @@ pub struct Added {
 
 /// Spans as columns, row after row.
 pub struct Columns {
-    /// Those of [`OWN`], then those of [`ATTRIBUTES`].
-    all: Vec<Column>,
-    places: FxHashMap<&'static str, usize>,
-    rows: usize,
+    rows: Rows,
+    places: Places,
     recent: Recent,
 }
 
@@ -44,13 +41,9 @@ impl Columns {
     /// No rows.
     #[must_use]
     pub fn new() -> Self {
-        let kinds = OWN.iter().map(|field| field.kind);
-        let kinds = kinds.chain(ATTRIBUTES.iter().map(|(_, kind)| *kind));
-        let names = ATTRIBUTES.iter().map(|(name, _)| *name);
         Self {
-            all: kinds.map(Column::new).collect(),
-            places: names.zip(OWN.len()..).collect(),
-            rows: 0,
+            rows: Rows::new(),
+            places: schema::places(),
             recent: Recent::default(),
         }
     }
@@ -58,7 +51,7 @@ impl Columns {
     /// Rows that wait to be taken.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows
+        self.rows.count
     }
 
     /// Adds the spans of an `ExportTraceServiceRequest`, or of several put end to end.
@@ -83,13 +76,13 @@ impl Columns {
         otlp: &[u8],
         is_wanted: impl Fn(&mut Recent, Key) -> bool,
     ) -> Result<Added, MalformedError> {
-        let request = Request::read(otlp)?;
+        let request = Request::read(otlp, &self.places)?;
         let mut added = Added::default();
         for span in &request.spans {
             match Ids::of(span) {
                 None => added.refused += 1,
                 Some(ids) if is_wanted(&mut self.recent, ids.key(span.kind)) => {
-                    self.row(&request, span, &ids);
+                    self.rows.add(&request, span, &ids);
                     added.taken += 1;
                 }
                 Some(_) => added.repeated += 1,
@@ -103,8 +96,30 @@ impl Columns {
     /// # Errors
     /// The columns do not fit together: a bug.
     pub fn take(&mut self) -> Result<StructArray, ArrowError> {
-        let rows = std::mem::take(&mut self.rows);
-        let arrays: Vec<_> = self.all.iter_mut().map(|it| it.take(rows)).collect();
+        self.rows.take()
+    }
+}
+
+struct Rows {
+    /// Those of [`OWN`], then those of [`ATTRIBUTES`].
+    all: Vec<Column>,
+    count: usize,
+}
+
+impl Rows {
+    fn new() -> Self {
+        let kinds = OWN.iter().map(|field| field.kind);
+        let kinds = kinds.chain(ATTRIBUTES.iter().map(|(_, kind)| *kind));
+        Self {
+            all: kinds.map(Column::new).collect(),
+            count: 0,
+        }
+    }
+
+    fn take(&mut self) -> Result<StructArray, ArrowError> {
+        let count = std::mem::take(&mut self.count);
+        let arrays = self.all.iter_mut().map(|it| it.take(count));
+        let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
         let names = OWN.iter().map(|field| field.name);
         let names = names.chain(ATTRIBUTES.iter().map(|(name, _)| *name));
         let fields: Vec<_> = names
@@ -114,9 +129,9 @@ impl Columns {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map(StructArray::from)
     }
 
-    fn row(&mut self, request: &Request<'_>, span: &Span<'_>, ids: &Ids) {
-        let row = self.rows;
-        self.rows += 1;
+    fn add(&mut self, request: &Request<'_>, span: &Span<'_>, ids: &Ids) {
+        let row = self.count;
+        self.count += 1;
         let resource = &request.resources[span.resource];
         let own = [
             Some(Cell::Id(ids.trace_hi)),
@@ -142,36 +157,27 @@ impl Columns {
                 column.set(row, cell);
             }
         }
-        let rest: Vec<&Pair<'_>> = request
-            .attributes(span)
-            .iter()
-            .filter(|pair| !self.has_column(row, pair))
-            .collect();
+        let mut rest = Vec::new();
+        for Attribute { name, value } in request.attributes(span) {
+            match *name {
+                AttributeName::Other(name) => rest.push((name, value.clone())),
+                AttributeName::Column(place) => {
+                    if !self.all[OWN.len() + place].set_any(row, value) {
+                        rest.push((ATTRIBUTES[place].0, value.clone()));
+                    }
+                }
+            }
+        }
         let json = [
-            (!rest.is_empty()).then(|| any::object(rest.iter().copied())),
+            (!rest.is_empty()).then(|| any::object(rest)),
             list(&span.events),
             list(&span.links),
         ];
-        let place = own.len();
-        for (column, json) in self.all[place..].iter_mut().zip(json) {
+        for (column, json) in self.all[own.len()..].iter_mut().zip(json) {
             if let Some(json) = json {
                 column.set(row, Cell::Text(&json));
             }
         }
-    }
-
-    /// Puts an attribute into its column; false where it has none that takes it.
-    fn has_column(&mut self, row: usize, pair: &Pair<'_>) -> bool {
-        let Some(place) = self.places.get(pair.name) else {
-            return false;
-        };
-        let cell = match pair.value {
-            Any::Text(text) => Cell::Text(text),
-            Any::Bool(is) => Cell::Bool(is),
-            Any::Int(number) => Cell::Int(number),
-            Any::Other(_) => return false,
-        };
-        self.all[*place].set(row, cell)
     }
 }
 
