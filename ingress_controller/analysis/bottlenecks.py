@@ -291,6 +291,14 @@ def _bottleneck(
     )
 
 
+_OWN_WAITS = {
+    "wake-up": "So long it lay in the kernel until a worker, busy or without a CPU, read it.",
+    "net.return": "So long its answer lay in the kernel until a worker, busy or without a CPU, read"
+    " it.",
+}
+"""What the names mean: not everybody who is told of them has read docs/SPANS.md."""
+
+
 def _makes_slow(one: Excess, found: Looked, grown: Growth) -> str:
     # Others may take less time in slow ones.
     share = min(1.0, one.excess_ns / found.excess_ns)
@@ -299,7 +307,9 @@ def _makes_slow(one: Excess, found: Looked, grown: Growth) -> str:
         f" slow request where it takes {_time(one.usual_ns)} of a usual one: {share:.0%} of what"
         " makes it slow."
     )
-    return f"{text} {_growing(grown)}" if grown.grows else text
+    is_own = one.contributor.part is Part.PROXY
+    meaning = _OWN_WAITS.get(one.contributor.operation, "") if is_own else ""
+    return " ".join(filter(None, (text, meaning, _growing(grown) if grown.grows else "")))
 
 
 def _takes(one: Excess, _: Looked, grown: Growth) -> str:

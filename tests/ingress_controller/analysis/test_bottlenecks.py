@@ -142,6 +142,24 @@ def test_a_busy_machine_is_not_the_networks_fault_where_the_kernel_was_asked() -
     assert Part.CLUSTER_NETWORK not in {one.part for one in found.bottlenecks}
 
 
+def test_what_spanway_itself_took_is_said_in_words() -> None:
+    recording = Recording()
+    for number in range(200):
+        late_ms = 60 if number % 40 == 0 else 1
+        at_ms, app_ms = 250.0 * number, 20 + late_ms
+        last = recording.request(at_ms, app_ms=app_ms, told_ms=20, kernel=True)
+        bounds = at_ms + 21, at_ms + 21 + late_ms
+        recording.span(last.trace_id, last, "spanway", "net.return", bounds, scope="spanway")
+
+    [found] = report(recording).requests
+
+    first = found.bottlenecks[0]
+    assert (first.service, first.operation, first.part) == ("spanway", "net.return", Part.PROXY)
+    assert first.text.endswith(
+        "So long its answer lay in the kernel until a worker, busy or without a CPU, read it."
+    )
+
+
 def test_an_operation_that_is_only_busy_does_not_grow() -> None:
     chance = random.Random(3)
     recording = Recording()
