@@ -69,9 +69,9 @@ def nginx_problems(
     """One for each guard that is `unanswered`, and one that names all others."""
     for name in unanswered:
         field = f"metadata.annotations[{NGINX_PREFIX}{name}]"
-        message = "It keeps clients out, but is not read here: until then nobody is let in (403)."
+        message = "It keeps clients out, but is not read here, so nobody is let in: all get 403."
         ours = " or ".join(PREFIX + answer for answer in GUARDS[name])
-        fix = f'Say who may come with {ours}; {PREFIX}allow: "0.0.0.0/0, ::/0" is everybody.'
+        fix = f'Say with {ours} who may come; {PREFIX}allow: "0.0.0.0/0, ::/0" is everybody.'
         yield Problem(owner, field, message, fix)
     names = sorted(
         name.removeprefix(NGINX_PREFIX)

@@ -51,7 +51,7 @@ def test_one_that_keeps_clients_out_lets_nobody_in(name: str) -> None:
     [text] = texts(built)
     assert text.startswith(
         f"Ingress shop/web, metadata.annotations[{NGINX}{name}]: It keeps clients out, but is not"
-        " read here: until then nobody is let in (403). Say who may come with spanway.io/"
+        " read here, so nobody is let in: all get 403. Say with spanway.io/"
     )
     assert 'spanway.io/allow: "0.0.0.0/0, ::/0" is everybody' in text
 
