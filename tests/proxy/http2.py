@@ -7,7 +7,7 @@ is received it checks, so a proxy that breaks the protocol fails the test.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -332,6 +332,13 @@ class Http2Upstream:
             pass  # The test is over. asyncio before 3.12 would log it.
         except h2.exceptions.ProtocolError as err:
             self._faults.append(err)
+
+    @contextlib.contextmanager
+    def stop_accepting(self) -> Iterator[None]:
+        """From here on connections only wait in the kernel, until the block ends."""
+        with self._server.sockets[0].dup():
+            self._server.close()
+            yield
 
     async def wait_for(self, state: Callable[[], bool]) -> None:
         """Returns when `state` holds, which is looked at whenever a connection or request began."""

@@ -250,6 +250,30 @@ async def test_endpoint_that_does_not_connect_fails_all_in_time(
     assert said == {"the TLS handshake was not over in time"}
 
 
+async def test_crowd_is_told_at_once_of_an_endpoint_that_takes_no_more_connections(
+    data_plane: DataPlane, clients: list[Http2Client]
+) -> None:
+    async def silent(_peer: Peer, _asked: Message) -> None:
+        pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("api.shop.svc").configure_cert(context)
+    context.set_alpn_protocols(["h2"])
+    async with Http2Upstream(silent, streams_max=1, tls=context) as upstream:
+        data_plane.serve(
+            upstream.endpoint,
+            protocol=Protocol.H2,
+            tls=UpstreamTls(verify=False),
+            connect_timeout_ms=200,
+            policy=ONCE,
+        )
+        await clients[0].begin()  # It takes the one place that there is.
+        await upstream.wait_for(lambda: len(upstream.requests) == 1)
+        with upstream.stop_accepting():
+            assert await statuses(ask(clients, 60)) == [504] * 60
+    assert connections(data_plane) < 60  # Who has waited as long as one may take needs no other.
+
+
 async def test_endpoint_that_is_slow_to_greet_gets_requests_all_the_same(
     slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
 ) -> None:
