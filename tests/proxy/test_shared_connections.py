@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
@@ -119,8 +120,8 @@ def connections(data_plane: DataPlane) -> int:
     return data_plane.engine.stats().upstream_connects
 
 
-def connect_us(attempt: Span) -> int:
-    return int(attempt.attributes["spanway.phase.connect_us"])
+def phase_us(phase: str, attempt: Span) -> int:
+    return int(attempt.attributes[f"spanway.phase.{phase}_us"])
 
 
 async def test_as_many_are_opened_as_the_waiting_requests_need(
@@ -135,21 +136,35 @@ async def test_as_many_are_opened_as_the_waiting_requests_need(
     assert (connections(data_plane), len(slow.peers)) == (5, 5)
 
 
-@pytest.mark.usefixtures("slow")
-async def test_each_request_says_how_long_it_has_waited(
-    data_plane: DataPlane, door: Door, clients: list[Http2Client]
+async def test_each_request_says_how_long_it_has_waited_and_for_whom(
+    slow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
 ) -> None:
+    slow.greets = Peer.greet
+    for _ in range(20):  # What is usual is known then.
+        assert (await clients[0].ask()).status == 200
+    slow.peers[0].writer.write(GOODBYE)
+    await slow.peers[0].writer.drain()
+    await data_plane.turn()
+    slow.greets = door.greet
     asking = ask(clients, 3)
     await connecting(data_plane, 3)
+    await slow.wait_for(lambda: len(slow.peers) == 2)
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + 0.02:
+        await data_plane.turn()
+    waited_us = int((time.monotonic() - began_s) * 1e6)
     door.is_open.set()
     await statuses(asking)
     assert (await clients[0].ask()).status == 200
-    *waited, after = (segment.attempts[0] for segment in await data_plane.segments())
+    *waited, after = (await data_plane.segments())[20:]
 
-    assert all(connect_us(attempt) > 0 for attempt in waited)
-    assert connect_us(after) == 0
-    reused = [each.attributes["spanway.connection.reused"] for each in (*waited, after)]
-    assert reused.count(False) == 1
+    for segment in waited:
+        assert phase_us("send", segment.attempts[0]) >= waited_us
+        assert segment.server.attributes["spanway.verdict"] == "app"
+    assert phase_us("connect", after.attempts[0]) == 0
+    assert phase_us("send", after.attempts[0]) < waited_us
+    attempts = [segment.attempts[0].attributes for segment in (*waited, after)]
+    assert [each["spanway.connection.reused"] for each in attempts].count(False) == 1
 
 
 async def test_who_gives_up_does_not_end_what_others_wait_for(
@@ -200,7 +215,7 @@ async def test_failure_is_told_to_all_that_wait_and_counts_once(
     for segment in await data_plane.segments():
         (attempt,) = segment.attempts
         assert segment.flag == attempt.attributes["error.type"] == "connect_failed"
-        assert connect_us(attempt) > 0
+        assert phase_us("connect", attempt) > 0
 
 
 async def test_each_that_waited_for_a_failure_is_tried_at_another_endpoint(

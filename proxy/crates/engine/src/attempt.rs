@@ -1,6 +1,7 @@
 //! One attempt: a connection to one endpoint, one exchange over it, and what came of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::time::Duration;
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
 use crate::buffer::Buffer;
@@ -22,7 +23,7 @@ use crate::table::{Backend, OverTls, ServerTiming};
 use crate::trace::segment::Fault;
 use crate::trace::{Attempt, Blocked, Flag, Net, Observed, SpanId, TlsSession};
 use crate::upstream::http2::Seat;
-use crate::upstream::{ConnectError, Connection, Dial, Earlier, Freshness, Lease};
+use crate::upstream::{ConnectError, Connection, Dial, Earlier, Freshness, Lease, Steps};
 use crate::worker::Workspace;
 
 /// An attempt about to be made.
@@ -50,8 +51,10 @@ pub struct Tried {
     ahead: u32,
     id: SpanId,
     pub started: Instant,
-    handshake_started: Cell<Option<Instant>>,
+    steps: Steps,
     connected: Option<Instant>,
+    /// What the endpoint took to say that it takes requests, on a connection that was there.
+    unready: Duration,
     error: Option<Flag>,
     reason: Option<Box<str>>,
     /// Whether another attempt has told of the failure: several have waited for one connection.
@@ -80,8 +83,9 @@ impl Try<'_, '_> {
             ahead: self.ahead,
             id: self.job.worker.ids.borrow_mut().span_id(),
             started: self.started,
-            handshake_started: Cell::default(),
+            steps: Steps::default(),
             connected: None,
+            unready: Duration::ZERO,
             error: None,
             reason: None,
             is_old_news: false,
@@ -105,7 +109,7 @@ impl Try<'_, '_> {
         worker.stats.attempts.add(1);
         self.job.live.attempt(self.endpoint, self.started);
         let waiting = (&*client, &mut workspace.input);
-        let connected = self.connection(waiting, &tried.handshake_started).await;
+        let connected = self.connection(waiting, &tried.steps).await;
         let (lease, connection) = match connected {
             Ok(connection) => connection,
             Err(error) => {
@@ -126,13 +130,16 @@ impl Try<'_, '_> {
         tried.http_version = connection.http_version();
         tried.is_reused = lease.is_reused;
         // A connection that was there is had in no time: no reason to ask for it.
-        let connected = if lease.has_waited {
-            Instant::now()
+        if lease.has_waited {
+            let now = Instant::now();
+            let connected = tried.steps.connected.get().unwrap_or(now);
+            tried.unready = now.saturating_duration_since(connected);
+            tried.connected = Some(connected);
+            tried.end = now;
         } else {
-            self.started
-        };
-        tried.connected = Some(connected);
-        tried.end = connected;
+            tried.connected = Some(self.started);
+            tried.end = self.started;
+        }
         workspace.to_client.clear();
         let finished = match connection {
             Connection::Http1(stream) => {
@@ -168,7 +175,7 @@ impl Try<'_, '_> {
     async fn connection(
         &self,
         (client, input): (&Client, &mut Buffer),
-        handshake_started: &Cell<Option<Instant>>,
+        steps: &Steps,
     ) -> Result<(Lease, Connection), ConnectError> {
         let worker = self.job.worker;
         let backend = self.target.backend;
@@ -191,7 +198,7 @@ impl Try<'_, '_> {
             },
             until: self.turn.ends(self.started),
         };
-        let opening = lease.connection(&dial, handshake_started);
+        let opening = lease.connection(&dial, steps);
         // On the heap, so that clients' connections are not larger for it while they do not wait.
         let opened = Box::pin(client.while_there(opening, input)).await;
         let opened = opened.unwrap_or_else(|| Err(Flag::ClientGone.into()));
@@ -328,7 +335,7 @@ impl Try<'_, '_> {
                 self.turn.may_repeat(happened, Instant::now())
             },
             editor: editor.as_ref(),
-            connected: tried.connected.unwrap_or(self.started),
+            connected: tried.end,
             is_draining: &self.job.worker.is_draining,
             stay: self.stay(),
             disclose: is_told.then_some(&add),
@@ -475,7 +482,7 @@ impl Tried {
             id: self.id,
             endpoint: &backend.endpoints[self.endpoint],
             started: self.started,
-            handshake_started: self.handshake_started.get(),
+            handshake_started: self.steps.handshake_started.get(),
             connected: self.connected.unwrap_or(self.end),
             sent: self.marks.sent.get().unwrap_or(self.end),
             first_byte: self.marks.first_byte.get(),
@@ -492,6 +499,7 @@ impl Tried {
             blocked: Blocked {
                 by_client: self.marks.blocked_by_client.get(),
                 by_endpoint: self.marks.blocked_by_endpoint.get(),
+                unready: self.unready,
             },
             net: self.net,
         }

@@ -348,7 +348,7 @@ fn the_time_that_a_response_waits_for_its_client_is_the_clients() {
     let attempts = [Attempt {
         blocked: Blocked {
             by_client: Duration::from_micros(250),
-            by_endpoint: Duration::ZERO,
+            ..Blocked::default()
         },
         ..world.attempt()
     }];
@@ -1078,6 +1078,7 @@ fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Atte
         blocked: Blocked {
             by_client: Duration::from_nanos(random.u64(..2_000_000)),
             by_endpoint: Duration::from_nanos(random.u64(..2_000_000)),
+            unready: Duration::from_nanos(random.u64(..2_000_000)),
         },
         ..world.attempt()
     };

@@ -300,6 +300,8 @@ pub struct Blocked {
     pub by_client: Duration,
     /// Those of the request, to the endpoint.
     pub by_endpoint: Duration,
+    /// The same, before the endpoint has said that it takes requests on a connection that was there.
+    pub unready: Duration,
 }
 
 /// What a TLS session is.

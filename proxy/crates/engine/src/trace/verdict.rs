@@ -160,8 +160,10 @@ impl Times {
         let by_client = blocked(|attempt| attempt.blocked.by_client).saturating_add(delivering);
         let of_respond = by_client.min(phases.respond);
         let of_receive = (by_client - of_respond).min(phases.receive);
-        // An upload that stands still because its endpoint does not take it.
-        let of_send = blocked(|attempt| attempt.blocked.by_endpoint).min(phases.send);
+        // An upload that stands still because its endpoint does not take it, or no request yet.
+        let by_endpoint =
+            |attempt: &Attempt<'_>| attempt.blocked.by_endpoint + attempt.blocked.unready;
+        let of_send = blocked(by_endpoint).min(phases.send);
         let sending = phases.send - of_send;
         let has_body = segment.request_body_bytes > 0;
         let (uploading, writing) = if has_body { (sending, 0) } else { (0, sending) };

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-use super::connect::{ConnectError, Dial, Opened};
+use super::connect::{ConnectError, Dial, Opened, Steps};
 use super::http2::{Channel, Moving, Seat};
 use super::{Counted, Full};
 use crate::instant::Instant;
@@ -62,8 +62,8 @@ struct Waiting {
 /// A connection that is being opened.
 #[derive(Debug, Default)]
 pub struct Opening {
-    /// When its TLS handshake began.
-    pub handshake_started: Cell<Option<Instant>>,
+    /// How far it has come.
+    pub steps: Steps,
     /// Whether somebody who waited for it has told that it could not be made, or not in time.
     pub is_told: Cell<bool>,
     task: OnceCell<AbortHandle>,
@@ -272,11 +272,11 @@ impl Channels {
         let state = self.state.borrow();
         let mut untold = state.opening.iter().filter(|one| !one.is_told.get());
         let opening = untold.next().or(state.opening.first()).cloned();
-        let handshake_started = opening.as_ref().and_then(|one| one.handshake_started.get());
-        ConnectError {
-            opening,
-            ..ConnectError::timeout(handshake_started)
-        }
+        let error = match &opening {
+            Some(opening) => ConnectError::timeout(&opening.steps),
+            None => Flag::ConnectTimeout.into(),
+        };
+        ConnectError { opening, ..error }
     }
 }
 
@@ -298,9 +298,8 @@ impl Begun {
     async fn end(self, dial: Dial<'_>, counted: Option<Counted>) -> Option<Box<Moving>> {
         let Self { channels, opening } = &self;
         let weak = Rc::downgrade(channels);
-        let started = &opening.handshake_started;
         let opened = dial
-            .open(channels.destination, weak, counted, started)
+            .open(channels.destination, weak, counted, &opening.steps)
             .await;
         channels.forget(opening);
         let moving = match opened {

@@ -48,6 +48,15 @@ pub struct ConnectError {
     pub opening: Option<Rc<Opening>>,
 }
 
+/// How far a connection that is being made has come, and when.
+#[derive(Debug, Default)]
+pub struct Steps {
+    /// Its TLS handshake began, if there is one.
+    pub handshake_started: Cell<Option<Instant>>,
+    /// All that the network has to do was done.
+    pub connected: Cell<Option<Instant>>,
+}
+
 /// A connection that was made.
 pub enum Opened {
     Http1(Stream, Option<Counted>),
@@ -55,10 +64,23 @@ pub enum Opened {
     Http2(Channel, Box<Moving>),
 }
 
+impl Steps {
+    /// Notes the steps of `others` as somebody sees them who has waited since then.
+    pub fn follow(&self, others: &Self, since: Instant) {
+        let seen = |step: &Cell<Option<Instant>>| step.get().map(|at| at.max(since));
+        self.handshake_started.set(seen(&others.handshake_started));
+        self.connected.set(seen(&others.connected));
+    }
+}
+
 impl ConnectError {
-    /// It took too long; `handshake_started` is when its TLS handshake began.
-    pub fn timeout(handshake_started: Option<Instant>) -> Self {
-        let reason = handshake_started.map(|_| "the TLS handshake was not over in time".into());
+    /// It took too long to come farther than that.
+    pub fn timeout(steps: &Steps) -> Self {
+        let is_in_handshake = steps
+            .handshake_started
+            .get()
+            .filter(|_| steps.connected.get().is_none());
+        let reason = is_in_handshake.map(|_| "the TLS handshake was not over in time".into());
         Self {
             reason,
             ..Flag::ConnectTimeout.into()
@@ -117,8 +139,7 @@ impl Dial<'_> {
         Counted::begin(self.backend, self.endpoint)
     }
 
-    /// Makes a connection that `destination` describes, and notes when its TLS handshake begins, if
-    /// one does. Those of `channels` may use it, too, if it is one of HTTP/2.
+    /// Makes a connection that `destination` describes, and notes its steps. Those of `channels` may use it, too, if it is one of HTTP/2.
     ///
     /// One of HTTP/2 is there when the endpoint has said how many requests it takes at once, as for
     /// gRPC: until then a listening socket's backlog may have taken it. But an endpoint that is slow
@@ -134,18 +155,19 @@ impl Dial<'_> {
         destination: Destination,
         channels: Weak<Channels>,
         counted: Option<Counted>,
-        handshake_started: &Cell<Option<Instant>>,
+        steps: &Steps,
     ) -> Result<Opened, ConnectError> {
         let end = self.end();
         let work = async {
-            let stream = self.connect(handshake_started).await?;
+            let stream = self.connect(steps).await?;
+            steps.connected.set(Some(Instant::now()));
             if !destination.is_http2(stream.alpn()) {
                 return Ok(Opened::Http1(stream, counted));
             }
             let (channel, moving) = Channel::open(stream, counted, channels).await?;
             Ok(Opened::Http2(channel, Box::new(moving)))
         };
-        let mut opened = within(end, handshake_started, work).await?;
+        let mut opened = within(end, steps, work).await?;
         if let Opened::Http2(channel, moving) = &mut opened {
             if let Ok(settled) = timeout_at(end.into(), moving.settle()).await {
                 settled?;
@@ -164,7 +186,7 @@ impl Dial<'_> {
     pub async fn connect_raw(&self) -> Result<(TcpStream, Option<Counted>), ConnectError> {
         let counted = self.count()?;
         let work = async { self.tcp().await.map_err(Failure::Tcp) };
-        let socket = within(self.end(), &Cell::default(), work).await?;
+        let socket = within(self.end(), &Steps::default(), work).await?;
         Ok((socket, counted))
     }
 
@@ -174,12 +196,12 @@ impl Dial<'_> {
         self.until.map_or(end, |until| until.min(end))
     }
 
-    async fn connect(&self, handshake_started: &Cell<Option<Instant>>) -> Result<Stream, Failure> {
+    async fn connect(&self, steps: &Steps) -> Result<Stream, Failure> {
         let socket = self.tcp().await.map_err(Failure::Tcp)?;
         let Some(tls) = self.transport().and_then(|it| it.tls.as_ref()) else {
             return Ok(Stream::Plain(socket.into()));
         };
-        handshake_started.set(Some(Instant::now()));
+        steps.handshake_started.set(Some(Instant::now()));
         handshake(tls, socket.into()).await.map_err(Failure::Tls)
     }
 
@@ -212,12 +234,12 @@ impl Dial<'_> {
 /// Runs `work`, which makes a connection, for as long as that may take.
 async fn within<T>(
     end: Instant,
-    handshake_started: &Cell<Option<Instant>>,
+    steps: &Steps,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, ConnectError> {
     match timeout_at(end.into(), work).await {
         Ok(made) => Ok(made?),
-        Err(_) => Err(ConnectError::timeout(handshake_started.get())),
+        Err(_) => Err(ConnectError::timeout(steps)),
     }
 }
 

@@ -12,7 +12,7 @@ mod slots;
 
 pub use balance::{Asker, Balancer, Earlier, Picked};
 pub use budget::Budget;
-pub use connect::{ConnectError, Dial, Full};
+pub use connect::{ConnectError, Dial, Full, Steps};
 pub use load::{Counted, Load};
 pub use pool::{Connection, Freshness, Lease, Pool};
 pub use slots::{Entry, Place, Slots};

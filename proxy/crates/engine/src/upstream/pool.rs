@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Counted;
 use super::channels::{Channels, Told};
-use super::connect::{ConnectError, Dial, Opened};
+use super::connect::{ConnectError, Dial, Opened, Steps};
 use super::http2::Seat;
 use crate::instant::Instant;
 use crate::limits::{
@@ -215,8 +215,7 @@ impl Lease {
         Some(self.take(seat))
     }
 
-    /// A connection that is not there yet. Notes when its TLS handshake began, as far as the request
-    /// has waited for that.
+    /// A connection that is not there yet. Notes its steps, as far as the request has waited for them.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent, so another attempt is safe.
@@ -227,7 +226,7 @@ impl Lease {
     pub async fn connection(
         &mut self,
         dial: &Dial<'_>,
-        handshake_started: &Cell<Option<Instant>>,
+        steps: &Steps,
     ) -> Result<Connection, ConnectError> {
         self.has_waited = true;
         let channels = self.channels();
@@ -240,8 +239,11 @@ impl Lease {
                 Told::Failed(error) => error.opening.as_ref(),
                 Told::Alone => None,
             };
-            let started = opening.and_then(|opening| opening.handshake_started.get());
-            handshake_started.set(started.map(|started| started.max(since)));
+            match opening {
+                Some(opening) => steps.follow(&opening.steps, since),
+                // Where another request has left a place, there was a connection all the time.
+                None => steps.connected.set(Some(since)),
+            }
             match told {
                 Told::Seat(seat, _) => return Ok(self.take(seat)),
                 Told::Http1(stream, counted, _) => {
@@ -252,7 +254,7 @@ impl Lease {
                 Told::Alone => {}
             }
         }
-        self.open(dial, channels, handshake_started).await
+        self.open(dial, channels, steps).await
     }
 
     /// Opens a connection for this request; one of HTTP/2 is there for others, too, unless it is for
@@ -261,12 +263,12 @@ impl Lease {
         &mut self,
         dial: &Dial<'_>,
         channels: Option<Rc<Channels>>,
-        handshake_started: &Cell<Option<Instant>>,
+        steps: &Steps,
     ) -> Result<Connection, ConnectError> {
         let counted = dial.count()?;
         self.pool.stats.upstream_connects.add(1);
         let others = channels.as_ref().map_or(Weak::new(), Rc::downgrade);
-        let opened = dial.open(self.endpoint, others, counted, handshake_started);
+        let opened = dial.open(self.endpoint, others, counted, steps);
         match opened.await? {
             Opened::Http1(stream, counted) => {
                 self.counted = counted;
