@@ -155,7 +155,8 @@ pub struct Answer {
 struct Kept {
     #[serde(skip)]
     key: Key,
-    row: Row,
+    /// In a place of its own, since it is moved about among others.
+    row: Box<Row>,
 }
 
 /// A row's place: what is asked for; of those that are alike in it the older one first.
@@ -253,7 +254,7 @@ impl<'q> Gathering<'q> {
                 _ => return,
             };
         }
-        let row = row(view, anchor);
+        let row = Box::new(row(view, anchor));
         self.rows.push(Reverse(Kept { key, row }));
     }
 
