@@ -185,6 +185,9 @@ class Live(msgspec.Struct, frozen=True):
     requests: tuple[Row, ...]
     workers_silent: int
     """How many workers did not answer in time: theirs is missing."""
+    kept_from_us: int = 0
+    """Of a moment in the past that is before everything that is kept: where that begins, in
+    microseconds since 1970. Else 0; the engine tells of now."""
 
 
 def ordered(rows: Iterable[Row], query: Query) -> list[Row]:

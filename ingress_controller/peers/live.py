@@ -6,6 +6,7 @@ each replica tells those with the most requests.
 
 import asyncio
 import heapq
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -113,7 +114,11 @@ class LiveRequests:
         over = await self._store.ask(
             lambda asked: requests_at(asked, at_ns), end_ns=at_ns, is_of_memory=is_of_memory
         )
-        return await asyncio.to_thread(live_at, query, at_ns, over, now)
+        live = await asyncio.to_thread(live_at, query, at_ns, over, now)
+        kept_from_ns = None if over else await asyncio.to_thread(self._store.kept_from_ns)
+        if over or (kept_from_ns is not None and kept_from_ns <= at_ns):
+            return live
+        return msgspec.structs.replace(live, kept_from_us=(kept_from_ns or time.time_ns()) // 1_000)
 
     async def _all(
         self, asked: LiveAsked, *, of_all: bool
@@ -155,6 +160,8 @@ def merged(query: Query, told: Sequence[Told[Live]], peers: tuple[Peer, ...]) ->
         nodes=_groups(group for live in lives for group in live.nodes),
         requests=tuple(ordered(rows, query)[: query.limit]),
         workers_silent=sum(live.workers_silent for live in lives),
+        # What one replica does not know because it was not there yet is not missing.
+        kept_from_us=min((live.kept_from_us for live in lives), default=0),
         peers=peers,
     )
 

@@ -5,6 +5,7 @@ Rules: pure. Names and paths are a stranger's, so whatever is shown of them is `
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ingress_controller.peers.live import SharedLive
@@ -80,6 +81,9 @@ def summary(live: SharedLive) -> str:
     phases = ", ".join(f"{count} {phase}" for phase, count in live.phases.items() if count)
     of = "" if live.matched == live.live else f" of {live.live}"
     text = f"{live.matched}{of} live" + (f": {phases}" if phases else "")
+    if live.kept_from_us:
+        kept_from = datetime.fromtimestamp(live.kept_from_us // 1_000_000, UTC)
+        text += f"; nothing is kept of before {kept_from:%Y-%m-%dT%H:%M:%SZ}"
     if live.workers_silent:
         text += f"; {live.workers_silent} workers did not answer"
     if silent := [printable(str(peer)) for peer in live.peers if peer.error]:

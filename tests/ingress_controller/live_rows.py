@@ -66,5 +66,5 @@ def live(*rows: Row, peers: tuple[Peer, ...] = ()) -> SharedLive:
         group("node-1"),
         rows,
         0,
-        peers,
+        peers=peers,
     )

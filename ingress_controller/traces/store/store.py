@@ -18,6 +18,7 @@ from typing import ClassVar, TypeVar
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ingress_controller.telemetry.events import Event, emit
 from ingress_controller.traces.export.sender import DELIVERED, Answer, Outcome
@@ -146,6 +147,16 @@ class Store:
     async def tend(self) -> None:
         """Seals what has been in memory for its time, merges files, and removes what is too old."""
         await self._thread.call(self._tend)
+
+    def kept_from_ns(self) -> int | None:
+        """When the oldest span that is kept began, in UTC nanoseconds; None where there is none.
+        Blocks as long as a span is added or a file shown."""
+        with self._lock:
+            self._gather()
+            starts = [pc.min(chunk["start_ns"]).as_py() for chunk in self._chunks]
+            if self._segments is not None:
+                starts += [segment.start_ns for segment in self._segments.all]
+        return min(starts, default=None)
 
     async def ask(
         self,

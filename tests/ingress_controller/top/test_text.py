@@ -1,3 +1,4 @@
+import msgspec
 from live_rows import HOSTILE, ROW, live, row
 
 from ingress_controller.peers.peer import Peer
@@ -54,6 +55,8 @@ def test_summary_says_what_is_counted_and_what_is_missing() -> None:
     peers = (Peer("192.0.2.2:9901", "b"), Peer("192.0.2.3:9901", HOSTILE, "it is gone"))
     without = f"; without replica {printable(HOSTILE)} (192.0.2.3:9901)"
     assert summary(live(ROW, peers=peers)) == f"1 live: 1 wait{without}"
+    before = msgspec.structs.replace(live(), kept_from_us=1_700_000_000_000_000)
+    assert summary(before) == "0 live; nothing is kept of before 2023-11-14T22:13:20Z"
 
 
 def test_where_several_replicas_answer_each_request_says_which_it_is_in() -> None:

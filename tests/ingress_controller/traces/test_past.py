@@ -1,13 +1,19 @@
 """What was inside at a moment, of spans that went through a real store."""
 
+import time
+from pathlib import Path
+
 import pytest
 from live_rows import live, row
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sample_spans import attribute
 
+from ingress_controller.peers.live import LiveRequests
+from ingress_controller.peers.peer import Identity
 from ingress_controller.traces.past import live_at, requests_at
 from ingress_controller.traces.store.limits import StoreLimits
+from ingress_controller.traces.store.segments import Segments
 from ingress_controller.traces.store.store import Store
 from proxy.live import Condition, Field, Kind, Live, Phase, Query, Row, Sort
 
@@ -175,3 +181,25 @@ async def test_what_is_inside_still_was_inside_if_it_had_begun() -> None:
     assert [rows[id_ * 16].phase for id_ in "ab"] == [Phase.WAIT, Phase.HEAD]
     assert rows["a" * 16].phases_us == {Phase.HEAD: 10_000, Phase.WAIT: 10_000}
     assert rows["b" * 16].age_us == 5_000
+
+
+async def test_before_all_that_is_kept_it_is_said_where_that_begins() -> None:
+    store = Store(None, StoreLimits(age_s_max=1e9))
+    asked = LiveRequests(lambda _: NOBODY, store, own=Identity("1", "1"))
+    now_us = time.time_ns() // 1_000
+    empty = await asked.ask(Query(), START_NS)
+    await store.add(request().SerializeToString())
+    before, within, after = [
+        (await asked.ask(Query(), START_NS + ms * MS)).kept_from_us for ms in (-1, 50, 200)
+    ]
+
+    assert empty.kept_from_us >= now_us
+    assert (before, within, after) == (START_NS // 1_000, 0, 0)
+
+
+async def test_files_are_kept_too(tmp_path: Path) -> None:
+    store = Store(Segments(tmp_path), StoreLimits(age_s_max=1e9))
+    await store.add(request().SerializeToString())
+    await store.close()
+
+    assert store.kept_from_ns() == START_NS

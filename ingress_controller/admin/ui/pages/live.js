@@ -158,6 +158,9 @@ function Picture({ answer, open, opened, set }) {
 const COLUMNS = [['age', 'Age'], ['phase_age', 'Phase'], ['', 'Request'], ['', 'Service'], ['', 'Pod'], ['', 'Node'], ['received', 'Received'], ['sent', 'Sent']];
 
 function Requests({ answer, params, set, open, hasConditions }) {
+  if (!answer.requests.length && answer.kept_from_us) {
+    return html`<${Empty} title="Nothing is kept of then"><p>What is kept begins at ${moment(answer.kept_from_us)}. <button type="button" onClick=${() => set({ at: Math.ceil(answer.kept_from_us / 1_000) })}>Go there</button></p><//>`;
+  }
   if (!answer.requests.length && params.at) {
     return html`<${Empty} title="Nothing like that was inside then"><p>Only requests that left spans are known. Slide to where they took long, or loosen a condition.</p><//>`;
   }
