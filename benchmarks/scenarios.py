@@ -95,7 +95,7 @@ SCENARIOS = (
         FixedRate(PACED_RPS_MAX),
         figures=("p50_us", "p99_us", "p999_us", "late_p99_us"),
         plotted=3,
-        rounds_factor=2,
+        rounds_factor=4,
         paced_by="haproxy",
     ),
     Scenario(
