@@ -28,6 +28,9 @@ H2_CONNECTIONS, H2_STREAMS = 4, 8
 PATIENCE_S = 30.0
 """How long a load may take beyond its time."""
 
+ANSWER_S = 10.0
+"""A request may take so long; of 32 responses of 10 MiB some take more than wrk's two seconds."""
+
 _SCRIPT = Path(__file__).with_name("closed_loop.lua")
 
 Figures = Mapping[str, float]
@@ -61,7 +64,8 @@ class Http1:
     def measure(self, server: Server, cores: Cores, seconds: int) -> Figures:
         scheme = "https" if self.kind == "https" else "http"
         argv = [program("wrk"), "--threads", "1", "--connections", str(CONNECTIONS)]
-        argv += ["--duration", f"{seconds}s", "--script", str(_SCRIPT), "--header", f"Host: {HOST}"]
+        argv += ["--duration", f"{seconds}s", "--timeout", f"{ANSWER_S:g}s"]
+        argv += ["--script", str(_SCRIPT), "--header", f"Host: {HOST}"]
         argv += [] if self.is_kept_alive else ["--header", "Connection: close"]
         argv += [f"{scheme}://{HOST}:{server.port(self.kind)}{self.path}"]
         return saturate(server, cores, lambda: wrk_said(_run(argv, cores, seconds)))
