@@ -18,8 +18,6 @@ use crate::schema::Kind;
 
 pub(crate) struct Column {
     cells: Cells,
-    /// How many cells there are.
-    count: usize,
     /// A bit for each row, the lowest first; those that are missing are 0.
     rows: Vec<u8>,
 }
@@ -53,7 +51,6 @@ impl Column {
         };
         Self {
             cells,
-            count: 0,
             rows: Vec::new(),
         }
     }
@@ -87,7 +84,6 @@ impl Column {
             _ => return false,
         }
         self.rows[byte] |= bit;
-        self.count += 1;
         true
     }
 
@@ -98,10 +94,8 @@ impl Column {
     pub(crate) fn take(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
         let mut said = std::mem::take(&mut self.rows);
         said.resize(rows.div_ceil(8), 0);
-        let said = BooleanBuffer::new(Buffer::from_vec(said), 0, rows);
-        let is_whole = std::mem::take(&mut self.count) == rows;
-        let said = (!is_whole).then(|| NullBuffer::new(said));
-        let said = said.as_ref();
+        let said = NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(said), 0, rows));
+        let said = Some(&said).filter(|said| said.null_count() > 0);
         Ok(match &mut self.cells {
             Cells::Int(numbers) => Arc::new(primitive::<Int64Type>(numbers, said)?),
             Cells::Id(ids) => Arc::new(primitive::<UInt64Type>(ids, said)?),
