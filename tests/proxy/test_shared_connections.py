@@ -49,7 +49,7 @@ HASTY = with_fields(
 
 
 class Door:
-    """How an endpoint greets connections: not before it is opened."""
+    """What an endpoint does with connections, or with requests: nothing before it is opened."""
 
     def __init__(self) -> None:
         self.is_open = asyncio.Event()
@@ -62,6 +62,10 @@ class Door:
         """Opened, it does not let in who has waited."""
         await self.is_open.wait()
         peer.writer.transport.abort()
+
+    async def answer(self, peer: Peer, asked: Message) -> None:
+        await self.is_open.wait()
+        await says_ok(peer, asked)
 
 
 @pytest.fixture
@@ -317,19 +321,14 @@ async def test_so_many_are_opened_at_once_and_no_more(
     async with Http2Upstream(streams_max=1) as upstream:
         data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
         assert (await clients[0].ask()).status == 200  # What it allows is known now.
-        may_end = asyncio.Event()
-
-        async def answer(peer: Peer, asked: Message) -> None:
-            await may_end.wait()
-            await says_ok(peer, asked)
-
-        upstream.answer, upstream.greets = answer, door.greet
+        way_out = Door()
+        upstream.answer, upstream.greets = way_out.answer, door.greet
         held = await clients[0].begin()
         await upstream.wait_for(lambda: len(upstream.requests) == 2)
         asking = ask(clients, 40)
         await until(data_plane, lambda live: live.phases.get(Phase.CONNECT) == 40)
         assert connections(data_plane) == 1 + OPENING_MAX
-        may_end.set()
+        way_out.is_open.set()
         door.is_open.set()
 
         assert (await clients[0].response(held)).status == 200
@@ -341,19 +340,14 @@ async def test_place_that_a_request_leaves_is_given_to_one_that_waits_for_a_conn
 ) -> None:
     async with Http2Upstream(streams_max=1) as upstream:
         data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
-        may_end = asyncio.Event()
-
-        async def answer(peer: Peer, asked: Message) -> None:
-            await may_end.wait()
-            await says_ok(peer, asked)
-
-        upstream.answer = answer
+        way_out = Door()
+        upstream.answer = way_out.answer
         first = await clients[0].begin()
         await upstream.wait_for(lambda: len(upstream.requests) == 1)
         upstream.greets = door.greet
         asking = ask(clients, 3)
         await until(data_plane, lambda live: live.phases.get(Phase.CONNECT) == 3)
-        may_end.set()
+        way_out.is_open.set()
 
         assert (await clients[0].response(first)).status == 200
         assert await statuses(asking) == [200] * 3
@@ -365,13 +359,8 @@ async def test_after_a_goodbye_requests_go_elsewhere_and_those_before_it_end(
 ) -> None:
     async with Http2Upstream() as upstream:
         data_plane.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE)
-        may_end = asyncio.Event()
-
-        async def answer(peer: Peer, asked: Message) -> None:
-            await may_end.wait()
-            await says_ok(peer, asked)
-
-        upstream.answer = answer
+        way_out = Door()
+        upstream.answer = way_out.answer
         before = ask(clients, 5)
         await upstream.wait_for(lambda: len(upstream.requests) == 5)
         upstream.peers[0].writer.write(GOODBYE)
@@ -379,7 +368,7 @@ async def test_after_a_goodbye_requests_go_elsewhere_and_those_before_it_end(
         await data_plane.turn()
         after = ask(clients, 20)
         await upstream.wait_for(lambda: len(upstream.requests) == 25)
-        may_end.set()
+        way_out.is_open.set()
 
         assert await statuses(before + after) == [200] * 25
     assert len(upstream.peers) == 2
