@@ -138,25 +138,25 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 @asynccontextmanager
 async def edge_and_inner(directory: Path) -> AsyncIterator[list[Replica]]:
-    """Two replicas; the endpoint of `shop.example` is the other one, which serves `api.example`
-    there by an app. A request through the first has spans in both."""
+    """Two replicas; the endpoint of `edge.example` is the other one, which serves `api.example`
+    there by an app. A request through the first has spans in both. That host is new, so that who
+    gets an answer from it has it from these manifests."""
     async with shop(directory), replicas(directory, "edge", "inner") as [edge, inner]:
         app = json.loads((directory / "shop.json").read_text())["items"][2]
         port = int(inner.http.rpartition(":")[2])
         host = {"spanway.io/request-headers-set": "Host: api.example"}
         write(
             directory,
-            ingress(path("/"), annotations=host),
+            ingress(path("/"), host="edge.example", annotations=host),
             service(),
             endpoint_slice("api", "127.0.0.1", ports=[{"port": port}]),
             ingress(path("/", "inner"), host="api.example", name="inner"),
             service("inner"),
             {**app, "metadata": endpoint_slice("inner")["metadata"]},
         )
-        for replica, host_name in ((edge, "shop.example"), (inner, "api.example")):
-            async with asyncio.timeout(DEADLINE_S):
-                while await replica.get("/warm", host=host_name) != "/warm":  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)  # it is behind a socket
+        async with asyncio.timeout(DEADLINE_S):
+            while await edge.get("/warm", host="edge.example") != "/warm":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # it is behind a socket
         yield [edge, inner]
 
 
@@ -176,7 +176,7 @@ async def test_a_trace_through_two_replicas_is_one_waterfall_and_found_by_both(
 ) -> None:
     async with edge_and_inner(tmp_path) as [edge, inner]:
         parent = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
-        assert await edge.get("/cart", traceparent=parent) == "/cart"
+        assert await edge.get("/cart", host="edge.example", traceparent=parent) == "/cart"
 
         for replica, other in ((edge, inner), (inner, edge)):
             trace = await spans_of(replica, 2)
@@ -184,18 +184,18 @@ async def test_a_trace_through_two_replicas_is_one_waterfall_and_found_by_both(
             by_id = {span["span_id"]: span for span in trace["spans"]}
             first, second = [span for span in trace["spans"] if span["kind"] == "server"]
             hosts = [span["attributes"]["server.address"] for span in (first, second)]
-            assert hosts == ["shop.example", "api.example"]
+            assert hosts == ["edge.example", "api.example"]
             assert by_id[second["parent_id"]]["kind"] == "client"
             assert by_id[by_id[second["parent_id"]]["parent_id"]]["parent_id"] == first["span_id"]
             assert len(trace["resources"]) == 2
 
             _, alone = await replica.ask(f"/api/traces/{TRACE_ID}", peers="false")
             assert (alone["peers"], len(alone["spans"])) == ([], len(trace["spans"]) // 2)
-            _, found = await replica.ask("/api/traces", host="shop.example", service="shop/inner")
+            _, found = await replica.ask("/api/traces", host="edge.example", service="shop/inner")
             summary = next(one for one in found["traces"] if one["trace_id"] == TRACE_ID)
             assert (summary["span_count"], summary["name"]) == (len(trace["spans"]), "GET /")
             _, found = await replica.ask("/api/values", of="host")
-            assert {"shop.example", "api.example"} <= set(found["values"])
+            assert {"edge.example", "api.example"} <= set(found["values"])
             _, told = await replica.ask("/jaeger/api/traces/" + TRACE_ID)
             assert len(told["data"][0]["spans"]) == len(trace["spans"])
             _, found = await replica.ask("/api/analysis/path", trace=TRACE_ID)
@@ -214,14 +214,14 @@ async def test_what_a_dead_replica_knew_of_traces_is_said_to_be_missing(
 ) -> None:
     async with edge_and_inner(tmp_path) as [edge, inner]:
         parent = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
-        await edge.get("/cart", traceparent=parent)
+        await edge.get("/cart", host="edge.example", traceparent=parent)
         await spans_of(edge, 2)
         await inner.end()
         dead = [inner.as_peer("connection refused")]
         sentence = f"What replica {Peer(**dead[0])} knows is missing: connection refused."
 
         for path_, query in (
-            ("/api/traces", {"host": "shop.example"}),
+            ("/api/traces", {"host": "edge.example"}),
             (f"/api/traces/{TRACE_ID}", {}),
             ("/api/values", {"of": "host"}),
             ("/api/live", {"at": str(time.time())}),
