@@ -145,6 +145,10 @@ class Client:
         """The next `count` bytes."""
         return await within(self._reader.readexactly(count))
 
+    async def some(self) -> bytes:
+        """Whatever comes next."""
+        return await within(self._reader.read(READ_LIMIT_BYTES))
+
     async def rest(self) -> bytes:
         """All that comes until the proxy closes the connection, which it must do in good order.
 

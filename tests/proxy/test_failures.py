@@ -8,7 +8,7 @@ import pytest
 from client import Client
 from data_plane import ROUTE, DataPlane, Segment, backend, table
 from message import DEADLINE_S, request, response
-from upstream import OK, Answer, Exchange, Upstream, closes, in_turn, resets, says
+from upstream import OK, RESET, Answer, Exchange, Upstream, closes, in_turn, resets, says
 
 from ingress_controller.traces.span import SpanStatus
 from proxy.live import Phase
@@ -378,7 +378,7 @@ async def test_malformed_chunk_cuts_the_response(
     assert_blames(await data_plane.segment(), "upstream_protocol_error", 200)
 
 
-@pytest.mark.parametrize("leaving", ["close", "reset"])
+@pytest.mark.parametrize("leaving", ["closed", "reset"])
 async def test_client_that_leaves_takes_the_upstream_request_with_it(
     leaving: str, data_plane: DataPlane, client: Client, upstream: Upstream
 ) -> None:
@@ -386,11 +386,17 @@ async def test_client_that_leaves_takes_the_upstream_request_with_it(
 
     await client.send(request())
     await upstream.wait_for(lambda upstream: len(upstream.exchanges) == 1)
-    client.reset() if leaving == "reset" else client.writer.close()
+    if leaving == "reset":
+        raw = client.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.reset()
+    else:
+        client.writer.close()
     await upstream.wait_for(lambda upstream: upstream.connections_open == 0)
     segment = await data_plane.segment()
 
     assert segment.flag == "client_gone"
+    assert segment.server.attributes["spanway.client.end"] == leaving
     assert "http.response.status_code" not in segment.server.attributes
     assert segment.server.attributes["error.type"] == "client_gone"
     assert segment.server.status is SpanStatus.UNSET

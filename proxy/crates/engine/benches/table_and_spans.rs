@@ -269,6 +269,7 @@ fn segment<'a>(
         response_body_bytes: 1024,
         arrived: None,
         client_net: None,
+        client_end: None,
         start,
         head_read: at(20),
         end: at(1000),

@@ -28,6 +28,7 @@ use crate::propagation::{Asked, Trace};
 use crate::queueing::Queued;
 use crate::retry::Turn;
 use crate::server_timing::{Moments, disclose};
+use crate::stream::End;
 use crate::table::{
     Backend, Facts, HeaderEdits, KernelTimestamps, Listener, ListenerKind, Route, RoutePolicy,
     ServerTiming, Table,
@@ -140,6 +141,8 @@ struct Outcome {
     client_net: Option<Net>,
     /// When the client's kernel had the response, where it was asked.
     delivered: Option<Instant>,
+    /// How the client has ended what it sends.
+    client_end: Option<End>,
 }
 
 impl Outcome {
@@ -247,6 +250,7 @@ pub async fn forward(
     };
     let mut outcome = Outcome::default();
     client.observe(job.is_observed());
+    client.note_last(&request);
     let served = match &mut found {
         Ok(target) => {
             client.origin.times = target.listener.times;
@@ -273,6 +277,7 @@ pub async fn forward(
         let now = || outcome.end.unwrap_or_else(Instant::now);
         outcome.client_net = outcome.client_net.or_else(|| client.look(now()));
     }
+    outcome.client_end = client.ended();
     record(&job, policy, &found, &outcome, &workspace.response);
     after
 }
@@ -621,6 +626,7 @@ fn record(
         response_body_bytes,
         arrived: arrival.arrived,
         client_net: outcome.client_net,
+        client_end: outcome.client_end,
         start: arrival.start,
         head_read: arrival.head_read,
         end,

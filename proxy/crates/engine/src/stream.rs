@@ -1,13 +1,14 @@
 //! A connection's byte stream, with or without TLS, the same for all that read and write it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::pending;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 
@@ -135,35 +136,82 @@ impl AsyncWrite for Stream {
 }
 
 /// A stream that one task reads and writes by turns: both through a shared reference.
-pub struct Shared(RefCell<Stream>);
+pub struct Shared {
+    stream: RefCell<Stream>,
+    /// Whether the other side has said that it will send nothing more: then its end is no news.
+    pub is_last: Cell<bool>,
+    /// How the other side has ended what it sends, if that was seen.
+    pub ended: Cell<Option<End>>,
+}
+
+/// How a side of a connection has ended what it sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// In good order. It may still take what is sent to it.
+    Closed,
+    /// It is not there any more.
+    Reset,
+}
+
+impl End {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+        }
+    }
+}
 
 impl Shared {
     /// Shares a stream.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self(RefCell::new(stream))
+        Self {
+            stream: RefCell::new(stream),
+            is_last: Cell::new(false),
+            ended: Cell::new(None),
+        }
     }
 
     /// The stream itself.
     #[must_use]
     pub fn into_inner(self) -> Stream {
-        self.0.into_inner()
+        self.stream.into_inner()
+    }
+
+    /// Returns when the other side, which sends nothing more, has reset the connection. One that merely
+    /// is not there any more tells so only when something is sent to it.
+    pub async fn reset(&self) {
+        // A registration of its own, since nothing may be borrowed while this waits.
+        let Ok(watch) = self.with_socket(Socket::again) else {
+            return pending().await;
+        };
+        while watch.ready(Interest::ERROR).await.is_ok() {
+            if !matches!(SockRef::from(&watch).take_error(), Ok(None)) {
+                return;
+            }
+            // Only an answer about what was sent: the next event has to wake us up.
+            let forgotten = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
+            drop(watch.try_io(Interest::ERROR, forgotten));
+        }
     }
 
     /// Whether it has a TLS session, which may hold bytes that the socket has no more.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(*self.0.borrow(), Stream::Tls(_))
+        matches!(*self.stream.borrow(), Stream::Tls(_))
     }
 
     /// Does something with the socket.
     pub fn with_socket<T>(&self, work: impl FnOnce(&Socket) -> T) -> T {
-        work(self.0.borrow().socket())
+        work(self.stream.borrow().socket())
     }
 
     /// As [`tokio::net::TcpStream::poll_read_ready`] of the socket.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow().socket().tcp().poll_read_ready(context)
+        self.stream.borrow().socket().tcp().poll_read_ready(context)
     }
 }
 
@@ -173,7 +221,7 @@ impl AsyncRead for &Shared {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(context, buffer)
+        Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, buffer)
     }
 }
 
@@ -183,7 +231,7 @@ impl AsyncWrite for &Shared {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(context, bytes)
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -191,14 +239,14 @@ impl AsyncWrite for &Shared {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(context, slices)
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(context, slices)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)
+        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(context)
     }
 }

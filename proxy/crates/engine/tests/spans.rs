@@ -166,6 +166,7 @@ impl World {
             response_body_bytes: 1024,
             arrived: None,
             client_net: None,
+            client_end: None,
             start: self.start,
             head_read: self.at(100),
             end: self.at(1000),

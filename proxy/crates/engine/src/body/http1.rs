@@ -18,7 +18,7 @@ use crate::message::{Fields, Framing};
 use crate::pace::Pace;
 use crate::socket::Ask;
 use crate::splice::Pipe;
-use crate::stream::Shared;
+use crate::stream::{End, Shared};
 
 /// A body that is read from a connection.
 pub struct Http1Source<'a> {
@@ -93,23 +93,41 @@ impl<'a> Http1Source<'a> {
     }
 
     pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
-        let read = self.buffer.fill(&mut &*self.stream).await;
-        if read.map_err(ReadError::Io)? == 0 {
+        if self.read().await.map_err(ReadError::Io)? == 0 {
             // Fine for a body that ends with its connection, and only for that.
             self.body.end_of_input().map_err(|_| ReadError::Ended)?;
         }
         Ok(())
     }
 
-    /// Reads ahead, as far as the buffer goes, only to see the other side leave.
+    /// Reads ahead, as far as the buffer goes, only to see the other side leave. The end of what it
+    /// sends is that, unless it has said that it would send nothing more (RFC 9112, section 9.6).
     pub(super) async fn gone(&mut self) {
         loop {
-            match self.buffer.fill(&mut &*self.stream).await {
+            match self.read().await {
+                Ok(0) if self.stream.is_last.get() => {
+                    self.stream.reset().await;
+                    return self.stream.ended.set(Some(End::Reset));
+                }
                 Ok(read) if read > 0 => {}
                 Err(err) if err.kind() == io::ErrorKind::StorageFull => pending().await,
                 _ => return,
             }
         }
+    }
+
+    /// Reads once, and notes the end.
+    async fn read(&mut self) -> io::Result<usize> {
+        let read = self.buffer.fill(&mut &*self.stream).await;
+        let end = match &read {
+            Ok(0) => End::Closed,
+            // TLS that was not ended (RFC 8446, section 6.1), by whose doing is not known.
+            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => End::Closed,
+            Err(err) if err.kind() != io::ErrorKind::StorageFull => End::Reset,
+            _ => return read,
+        };
+        self.stream.ended.set(Some(end));
+        read
     }
 
     pub(super) fn open_tunnel(&mut self) {
@@ -189,7 +207,7 @@ impl<'a> Http1Sink<'a> {
             let (poured, waited) = timed(poll, pace).await;
             self.waited += waited;
             match poured {
-                Err(_) | Ok(0) => return Err(Gone),
+                Err(_) | Ok(0) => return Err(gone(self.stream)),
                 Ok(poured) => self.left = self.left.saturating_sub(poured as u64),
             }
         }
@@ -277,13 +295,19 @@ async fn write_all(
         let (written, this_time) = timed(poll, pace).await;
         waited += this_time;
         let written = match written {
-            Err(_) | Ok(0) => return Err(Gone),
+            Err(_) | Ok(0) => return Err(gone(stream)),
             Ok(written) => written,
         };
         let of_first = written.min(first.len());
         (first, second) = (&first[of_first..], &second[written - of_first..]);
     }
     Ok(waited)
+}
+
+/// Whoever takes nothing more is not there any more.
+fn gone(stream: &Shared) -> Gone {
+    stream.ended.set(Some(End::Reset));
+    Gone
 }
 
 /// Returns what is polled for, and how long that took; where it is there at once, that costs no look

@@ -20,7 +20,7 @@ use crate::instant::Instant;
 use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::message::{Framing, RequestHead};
 use crate::socket::{Answer, Ask, Socket};
-use crate::stream::Shared;
+use crate::stream::{End, Shared};
 use crate::table::ClientTimes;
 use crate::timer::Timer;
 use crate::tls::Tls;
@@ -93,6 +93,21 @@ impl Client {
             body,
             reply,
             timer: &mut self.timer,
+        }
+    }
+
+    /// Takes note of whether the client will ask for anything after `request`.
+    pub fn note_last(&self, request: &RequestHead) {
+        if let Side::Http1(stream) = &self.side {
+            stream.is_last.set(!request.keep_alive);
+        }
+    }
+
+    /// How the client has ended what it sends, if that was seen; of a stream it is not told.
+    pub fn ended(&self) -> Option<End> {
+        match &self.side {
+            Side::Http1(stream) => stream.ended.get(),
+            Side::Http2 { .. } => None,
         }
     }
 

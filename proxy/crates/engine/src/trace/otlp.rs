@@ -197,6 +197,9 @@ fn put_result(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if let Some(flag) = segment.flag {
         put_text(out, key!("spanway.flags"), flag.as_str());
     }
+    if let Some(end) = segment.client_end {
+        put_text(out, key!("spanway.client.end"), end.as_str());
+    }
     if let Some(call) = segment.call {
         let is_known = segment.attempts.last().is_some_and(rpc::is_method_known);
         rpc::put_method(out, segment.path, is_known);

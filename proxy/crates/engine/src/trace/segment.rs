@@ -14,6 +14,7 @@ use super::verdict::Judgement;
 use crate::grpc;
 use crate::instant::Instant;
 use crate::message::Fields;
+use crate::stream::End;
 use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route, SpanDetail};
 
 /// One request that is over, however it ended.
@@ -102,6 +103,8 @@ pub struct Segment<'a> {
     pub arrived: Option<Instant>,
     /// What the kernel told of the client's connection.
     pub client_net: Option<Net>,
+    /// How the client has ended what it sends, if it did so while it was waiting.
+    pub client_end: Option<End>,
     /// The first byte of the request, as it was read.
     pub start: Instant,
     /// The last byte of the request's head.
