@@ -77,7 +77,7 @@ def _requests(readings: Readings) -> Iterator[Metric]:
         engine.malformed,
     )
     yield _count("spanway_requests_shed", "Requests refused by a worker at its limit.", engine.shed)
-    yield _count("spanway_requests_queued", "Requests that waited for a backend.", engine.queued)
+    yield _count("spanway_requests_queued", "Waits of requests for their turn.", engine.queued)
     yield _count(
         "spanway_queue_refused",
         "Of these and others, requests that their backend had no place for.",

@@ -326,13 +326,91 @@ async def test_so_many_are_opened_at_once_and_no_more(
         held = await clients[0].begin()
         await upstream.wait_for(lambda: len(upstream.requests) == 2)
         asking = ask(clients, 40)
-        await until(data_plane, lambda live: live.phases.get(Phase.CONNECT) == 40)
+        await queueing(data_plane, 40 - OPENING_MAX)
         assert connections(data_plane) == 1 + OPENING_MAX
         way_out.is_open.set()
         door.is_open.set()
 
         assert (await clients[0].response(held)).status == 200
         assert await statuses(asking) == [200] * 40
+
+
+@pytest.fixture
+async def narrow(listening: DataPlane, clients: list[Http2Client]) -> AsyncIterator[Http2Upstream]:
+    """Takes one request on each connection, as is known of it; it has none now."""
+    async with Http2Upstream(streams_max=1) as upstream:
+        listening.serve(upstream.endpoint, protocol=Protocol.H2, policy=ONCE, health=LONG)
+        for _ in range(20):  # What is usual is known then.
+            assert (await clients[0].ask()).status == 200
+        upstream.peers[0].writer.write(GOODBYE)
+        await upstream.peers[0].writer.drain()
+        await listening.turn()
+        yield upstream
+
+
+async def queueing(data_plane: DataPlane, count: int) -> None:
+    """Returns when so many requests wait for their turn to be connected."""
+    await until(data_plane, lambda live: live.phases.get(Phase.QUEUE, 0) == count)
+
+
+async def test_who_waits_until_others_are_connected_is_in_a_queue_and_says_so(
+    narrow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    narrow.greets = door.greet
+    asking = ask(clients, OPENING_MAX + 4)
+    await queueing(data_plane, 4)
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + 0.02:
+        await data_plane.turn()
+    waited_us = int((time.monotonic() - began_s) * 1e6)
+    door.is_open.set()
+    assert await statuses(asking) == [200] * (OPENING_MAX + 4)
+    segments = (await data_plane.segments())[20:]
+    queued = [each for each in segments if "spanway.phase.queue_us" in each.server.attributes]
+
+    assert (len(segments), len(queued)) == (OPENING_MAX + 4, 4)
+    assert data_plane.engine.stats().queued == 4
+    for segment in queued:
+        told = segment.server.attributes
+        assert int(told["spanway.phase.queue_us"]) >= waited_us
+        assert told["spanway.verdict"] == "app-queue"
+        assert segment.balance is not None
+        assert int(segment.balance.attributes["spanway.lb.queue_us"]) >= waited_us
+        assert phase_us("connect", segment.attempts[0]) < waited_us
+    for segment in segments:
+        if segment not in queued:
+            assert phase_us("send", segment.attempts[0]) >= waited_us
+
+
+async def test_turn_that_does_not_come_in_time_is_not_the_fault_of_the_endpoint(
+    narrow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    hasty = RoutePolicy(retry=Retry(attempts=1, per_try_timeout_ms=50))
+    data_plane.serve(narrow.endpoint, protocol=Protocol.H2, policy=hasty, health=Health(0))
+    narrow.greets = door.greet
+    answered = await statuses(ask(clients, OPENING_MAX + 4))
+    segments = await data_plane.segments()
+
+    assert (answered.count(504), answered.count(503)) == (OPENING_MAX, 4)
+    assert data_plane.engine.stats().queue_refused == 4
+    refused = [each for each in segments if each.flag == "queue_timeout"]
+    assert len(refused) == 4
+    for segment in refused:
+        assert int(segment.server.attributes["spanway.phase.queue_us"]) >= 50_000
+        assert segment.server.attributes["spanway.phase.connect_us"] == 0
+
+
+async def test_turn_that_does_not_come_sends_a_request_elsewhere(
+    narrow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    hasty = RoutePolicy(retry=Retry(attempts=2, on=(), per_try_timeout_ms=50))
+    narrow.greets = door.greet
+    async with Http2Upstream() as other:
+        both = (narrow.endpoint, other.endpoint)
+        data_plane.serve(*both, protocol=Protocol.H2, policy=hasty)
+        answered = await statuses(ask(clients, 2 * OPENING_MAX + 8))
+
+    assert (answered.count(200), answered.count(504)) == (OPENING_MAX + 8, OPENING_MAX)
 
 
 async def test_place_that_a_request_leaves_is_given_to_one_that_waits_for_a_connection(

@@ -192,6 +192,7 @@ fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant)
         id,
         endpoint: &backend.endpoints[0],
         started: at(25),
+        queued: Duration::ZERO,
         handshake_started: None,
         connected: at(26),
         sent: at(40),

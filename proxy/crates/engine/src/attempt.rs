@@ -50,7 +50,10 @@ pub struct Tried {
     pub marks: Marks,
     ahead: u32,
     id: SpanId,
+    /// When its turn came.
     pub started: Instant,
+    /// What it has waited for that.
+    queued: Duration,
     steps: Steps,
     connected: Option<Instant>,
     /// What the endpoint took to say that it takes requests, on a connection that was there.
@@ -83,6 +86,7 @@ impl Try<'_, '_> {
             ahead: self.ahead,
             id: self.job.worker.ids.borrow_mut().span_id(),
             started: self.started,
+            queued: Duration::ZERO,
             steps: Steps::default(),
             connected: None,
             unready: Duration::ZERO,
@@ -110,17 +114,26 @@ impl Try<'_, '_> {
         self.job.live.attempt(self.endpoint, self.started);
         let waiting = (&*client, &mut workspace.input);
         let connected = self.connection(waiting, &tried.steps).await;
+        if let Some(turn) = self.job.live.turn(self.started, Instant::now()) {
+            tried.queued = turn.saturating_duration_since(self.started);
+            tried.started = turn;
+        }
         let (lease, connection) = match connected {
             Ok(connection) => connection,
             Err(error) => {
-                tried.is_old_news = !error.is_news();
+                let is_queued = self.job.live.is_queued();
+                tried.is_old_news = is_queued || !error.is_news();
                 let ConnectError { flag, reason, .. } = error;
-                tried.end = Instant::now();
+                tried.end = if is_queued {
+                    tried.started
+                } else {
+                    Instant::now()
+                };
                 tried.error = Some(flag);
                 tried.reason = reason;
                 let happened = match flag {
                     Flag::RequestTimeout | Flag::ClientGone => return Ended::Failed(flag),
-                    Flag::ConnectionsFull => Happened::Full,
+                    Flag::ConnectionsFull | Flag::QueueTimeout => Happened::Full,
                     _ => Happened::NotConnected,
                 };
                 return self.failed(flag, Some(happened), tried.end);
@@ -198,12 +211,12 @@ impl Try<'_, '_> {
             },
             until: self.turn.ends(self.started),
         };
-        let opening = lease.connection(&dial, steps);
+        let opening = lease.connection(&dial, steps, self.job.live.slot());
         // On the heap, so that clients' connections are not larger for it while they do not wait.
         let opened = Box::pin(client.while_there(opening, input)).await;
         let opened = opened.unwrap_or_else(|| Err(Flag::ClientGone.into()));
         let connection = opened.map_err(|err| match err.flag {
-            Flag::ConnectTimeout if self.turn.is_over() => ConnectError {
+            Flag::ConnectTimeout | Flag::QueueTimeout if self.turn.is_over() => ConnectError {
                 flag: Flag::RequestTimeout,
                 ..err
             },
@@ -482,6 +495,7 @@ impl Tried {
             id: self.id,
             endpoint: &backend.endpoints[self.endpoint],
             started: self.started,
+            queued: self.queued,
             handshake_started: self.steps.handshake_started.get(),
             connected: self.connected.unwrap_or(self.end),
             sent: self.marks.sent.get().unwrap_or(self.end),

@@ -17,7 +17,8 @@ use crate::upstream::Budget;
 /// What became of an attempt, before a byte of a response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happened {
-    /// The endpoint has as many connections as it may have: it was not asked.
+    /// The endpoint has as many connections as it may have, or is being connected to by as many as may
+    /// be and the request's turn did not come: it was not asked.
     Full,
     /// No connection was made.
     NotConnected,

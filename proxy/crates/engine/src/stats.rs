@@ -62,7 +62,7 @@ pub struct WorkerStats {
     pub retries: Counter,
     /// Attempts that the policy asked for and that were not made: unsafe, too many, no budget.
     pub retries_denied: Counter,
-    /// Requests that waited for their backend.
+    /// Waits of requests for their turn: at their backend, or to be connected to an endpoint.
     pub queued: Counter,
     /// Requests that their backend had no place for: the queue was full, or took too long.
     pub queue_refused: Counter,

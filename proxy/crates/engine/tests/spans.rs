@@ -93,6 +93,7 @@ impl World {
             id: span_id(3),
             endpoint: &self.backend.endpoints[0],
             started: self.at(120),
+            queued: Duration::ZERO,
             handshake_started: None,
             connected: self.at(220),
             sent: self.at(230),
@@ -542,6 +543,61 @@ fn the_balance_span_says_why_an_attempt_was_not_repeated() {
         });
         assert_eq!(spans[1].text("spanway.retry.denied"), text);
     }
+}
+
+#[test]
+fn an_attempt_that_waits_for_its_turn_is_in_the_queue_until_then() {
+    let world = World::new();
+    let attempts = [Attempt {
+        started: world.at(160),
+        queued: Duration::from_micros(40),
+        ..world.attempt()
+    }];
+    let spans = spans(&Segment {
+        phase_id: Some(span_id(0x80)),
+        ..world.segment(&attempts)
+    });
+    assert_eq!(spans[0].int("spanway.phase.queue_us"), Some(5 + 40));
+    assert_eq!(spans[0].int("spanway.phase.connect_us"), Some(60));
+    assert_eq!(spans[1].int("spanway.lb.queue_us"), Some(5 + 40));
+    assert_eq!(spans[2].int("spanway.phase.connect_us"), Some(60));
+    let waits = phases_by_name(&spans)
+        .into_iter()
+        .filter(|(_, phase, ..)| *phase == "queue");
+    let balance = [2; 8];
+    assert!(waits.eq([5, 40].map(|us| ("HTTP wait_for_connection", "queue", balance, us))));
+}
+
+#[test]
+fn an_attempt_whose_turn_does_not_come_fails_in_the_queue() {
+    let world = World::new();
+    let flag = Some(Flag::QueueTimeout);
+    let at = world.at(900);
+    let attempts = [Attempt {
+        started: at,
+        queued: Duration::from_micros(780),
+        connected: at,
+        sent: at,
+        first_byte: None,
+        end: at,
+        status: None,
+        error: flag,
+        ..world.attempt()
+    }];
+    let spans = spans(&Segment {
+        status: 503,
+        flag,
+        phase_id: Some(span_id(0x80)),
+        balance: Some(Balance {
+            queue: Duration::ZERO,
+            ..world.balance()
+        }),
+        ..world.segment(&attempts)
+    });
+    let failed = spans.iter().filter(|span| span.phase().is_some());
+    let failed = failed.filter(|span| span.text("error.type").is_some());
+    let names: Vec<_> = failed.filter_map(Span::phase).collect();
+    assert_eq!(names, ["queue"]);
 }
 
 #[test]
@@ -1069,6 +1125,7 @@ fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Atte
     let attempt = |index| Attempt {
         id: span_id(0x10 + index),
         started: random_instant(world, random),
+        queued: Duration::from_nanos(random.u64(..2_000_000)),
         handshake_started: random.bool().then(|| random_instant(world, random)),
         connected: random_instant(world, random),
         sent: random_instant(world, random),

@@ -125,6 +125,26 @@ impl Slot {
         self.enter(Phase::Connect, now);
     }
 
+    /// The attempt has to wait for its turn, until it [enters](Self::enter) [`Phase::Connect`] again.
+    pub fn queue(&self, now: Instant) {
+        self.entered[Phase::Connect as usize].set(None);
+        self.enter(Phase::Queue, now);
+    }
+
+    /// Whether its turn has not come yet.
+    pub fn is_queued(&self) -> bool {
+        self.phase.get() == Phase::Queue
+    }
+
+    /// When its turn came that it has waited for since `started` or later: `now`, if it waits still.
+    /// `None` if it did not have to wait.
+    pub fn turn(&self, started: Instant, now: Instant) -> Option<Instant> {
+        let queued = self.entered[Phase::Queue as usize].get();
+        queued.filter(|at| *at >= started)?;
+        let connecting = self.entered[Phase::Connect as usize].get();
+        Some(connecting.unwrap_or(now))
+    }
+
     /// Both sides switched protocols.
     pub fn upgraded(&self) {
         self.is_upgraded.set(true);
@@ -265,6 +285,11 @@ impl<'a> Live<'a> {
 }
 
 impl Live<'_> {
+    /// The slot itself, for who tells it what it waits for.
+    pub fn slot(&self) -> &Rc<Slot> {
+        &self.slot
+    }
+
     /// The counters of its worker.
     pub fn stats(&self) -> &WorkerStats {
         &self.worker.stats

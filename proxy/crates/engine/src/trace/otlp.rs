@@ -333,7 +333,9 @@ fn put_balance(
         u64::from(balance.endpoints_ready),
     );
     put_choice(out, balance.choice);
-    let queue_us = u64::try_from(balance.queue.as_micros()).unwrap_or(u64::MAX);
+    let queued = segment.attempts.iter().map(|attempt| attempt.queued);
+    let queue = balance.queue + queued.sum::<std::time::Duration>();
+    let queue_us = u64::try_from(queue.as_micros()).unwrap_or(u64::MAX);
     put_int(out, key!("spanway.lb.queue_us"), queue_us);
     put_int(
         out,

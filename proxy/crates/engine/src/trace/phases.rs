@@ -77,6 +77,15 @@ pub(super) fn put_phases(
         spans.put(QUEUE, balance.id, timeline.queue(balance), error);
     }
     for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
+        if let Some(balance) = &segment.balance {
+            let is_all = line.interval.microseconds() == 0;
+            spans.put(
+                QUEUE,
+                balance.id,
+                line.queue,
+                attempt.error.filter(|_| is_all),
+            );
+        }
         spans.put_attempt(attempt, line);
     }
     spans.put(RESPOND, segment.root, timeline.respond(segment), None);

@@ -167,7 +167,7 @@ pub struct Balance {
     pub endpoints_ready: u32,
     /// How one was chosen.
     pub policy: BalancePolicy,
-    /// How long the request waited for its turn.
+    /// How long the request waited for its turn, before there was an attempt.
     pub queue: Duration,
     /// Why the last attempt was not repeated although the policy asks for it.
     pub retry_denied: Option<RetryDenied>,
@@ -260,8 +260,10 @@ pub struct Attempt<'a> {
     pub id: SpanId,
     /// Where it went.
     pub endpoint: &'a Endpoint,
-    /// When the endpoint was picked.
+    /// When the endpoint was picked, and the attempt's turn had come.
     pub started: Instant,
+    /// What it has waited for its turn before that.
+    pub queued: Duration,
     /// When the TLS handshake of a new connection began; `None` without one.
     pub handshake_started: Option<Instant>,
     /// When a connection was there; `end` if none ever was.

@@ -156,7 +156,9 @@ impl Timeline {
         let sent = self.offset(attempt.sent).min(first_byte);
         let connected = self.offset(attempt.connected).min(sent);
         let handshake_started = attempt.handshake_started;
+        let queued = attempt.started - attempt.queued;
         let mut line = AttemptLine {
+            queue: self.balance.clamped(self.offset(queued), interval.start),
             interval,
             handshake_started: handshake_started
                 .map_or(connected, |at| self.offset(at).min(connected)),
@@ -183,7 +185,8 @@ impl Timeline {
             );
         }
         for attempt in &self.attempts {
-            cursor.advance(attempt.interval.start, &mut phases.route);
+            cursor.advance(attempt.queue.start, &mut phases.route);
+            cursor.advance(attempt.queue.end, &mut phases.queue);
             attempt.walk(&mut cursor, &mut phases);
         }
         if segment.attempts.is_empty() {
@@ -230,6 +233,8 @@ impl Timeline {
 /// What happened when in one attempt, in nanoseconds since the segment's start.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AttemptLine {
+    /// The wait for its turn, before it.
+    pub(super) queue: Interval,
     pub(super) interval: Interval,
     handshake_started: u64,
     connected: u64,

@@ -3,7 +3,8 @@
 //!
 //! A connection is opened by a task of its own, which then moves its frames. It belongs to nobody:
 //! who waits gets a place on whichever has one first, in turn, and who leaves leaves it to the
-//! others. As many are being opened as those who wait need, up to [`UPSTREAM_OPENING_MAX`].
+//! others. As many are being opened as those who wait need, up to [`UPSTREAM_OPENING_MAX`]; who needs
+//! more than these is in a queue until it is the turn of those before.
 //!
 //! Rules: whoever is told something is told it while nothing is borrowed, since what is dropped on
 //! the way may come back here. Who waits no longer is not among those who wait: it hears what it is told.
@@ -24,6 +25,7 @@ use super::http2::{Channel, Moving, Seat};
 use super::{Counted, Full};
 use crate::instant::Instant;
 use crate::limits::{HTTP2_UPSTREAM_STREAMS_MAX, UPSTREAM_OPENING_MAX};
+use crate::live::{Phase, Slot};
 use crate::proxy_protocol::Announced;
 use crate::stats::WorkerStats;
 use crate::stream::Stream;
@@ -48,7 +50,7 @@ struct State {
     /// Whether the last connection was not one of HTTP/2.
     is_http1: bool,
     /// When somebody who waited got a place.
-    served: Option<Instant>,
+    served_at: Option<Instant>,
 }
 
 struct Waiting {
@@ -57,6 +59,8 @@ struct Waiting {
     /// By whose terms a connection would be opened.
     backend: Arc<Backend>,
     announced: Announced,
+    /// Where it is noted when its turn comes.
+    live: Rc<Slot>,
 }
 
 /// A connection that is being opened.
@@ -94,7 +98,7 @@ impl Channels {
                 numbers: 0,
                 expected: HTTP2_UPSTREAM_STREAMS_MAX,
                 is_http1: false,
-                served: None,
+                served_at: None,
             }),
         })
     }
@@ -115,18 +119,27 @@ impl Channels {
         }
     }
 
-    /// Waits for a connection; not beyond `dial.until`.
+    /// Waits for a connection; not beyond `dial.until`. While nothing is being opened for it, since as
+    /// much is being opened as may be, `live` is [queued](Slot::queue).
     ///
     /// # Cancel safety
     /// A dropped call leaves its turn, and what is being opened, to the others.
-    pub async fn wait(self: &Rc<Self>, dial: &Dial<'_>) -> Told {
+    pub async fn wait(self: &Rc<Self>, dial: &Dial<'_>, live: &Rc<Slot>) -> Told {
         let (told, telling) = oneshot::channel();
-        let _turn = Turn::new(self, dial, told);
+        let _turn = Turn::new(self, dial, told, Rc::clone(live));
         self.open_more();
+        if self.state.borrow().surplus() > 0 {
+            self.stats.queued.add(1);
+            live.queue(Instant::now());
+        }
         let told = match dial.until {
             None => telling.await,
             Some(until) => match timeout_at(until.into(), telling).await {
                 Ok(told) => told,
+                Err(_) if live.is_queued() => {
+                    self.stats.queue_refused.add(1);
+                    return Told::Failed(Flag::QueueTimeout.into());
+                }
                 Err(_) => return Told::Failed(self.too_late()),
             },
         };
@@ -229,16 +242,25 @@ impl Channels {
         }
         let seat = state.seat()?;
         let (_, first) = state.waiting.pop_first()?;
-        state.served = Some(Instant::now());
+        state.served_at = Some(Instant::now());
         Some((first.told, seat))
+    }
+
+    /// Tells those that have queued and whom what is being opened will serve that it is their turn.
+    fn call(&self) {
+        let state = self.state.borrow();
+        let now = Instant::now();
+        let served = state.waiting.values().take(state.served());
+        for queued in served.filter(|waiting| waiting.live.is_queued()) {
+            queued.live.enter(Phase::Connect, now);
+        }
     }
 
     /// Tells those whom what is being opened will not serve, because they came too late.
     fn tell_surplus(&self, what: impl Fn() -> Told) {
         let next = || {
             let mut state = self.state.borrow_mut();
-            let served = state.opening.len() * state.expected;
-            let is_surplus = state.waiting.len() > served;
+            let is_surplus = state.surplus() > 0;
             is_surplus.then(|| state.waiting.pop_last()).flatten()
         };
         while let Some((_, last)) = next() {
@@ -255,7 +277,9 @@ impl Channels {
         let mut next = || {
             let mut state = self.state.borrow_mut();
             let (_, first) = state.waiting.first_key_value()?;
-            let since = state.served.map_or(first.since, |at| at.max(first.since));
+            let since = state
+                .served_at
+                .map_or(first.since, |at| at.max(first.since));
             let waited = now.saturating_duration_since(since);
             served += 1;
             let is_told = served <= state.expected || waited >= first.backend.connect_timeout;
@@ -281,6 +305,16 @@ impl Channels {
 }
 
 impl State {
+    /// So many of those who wait will be served by what is being opened.
+    fn served(&self) -> usize {
+        self.opening.len() * self.expected
+    }
+
+    /// … and so many will not.
+    fn surplus(&self) -> usize {
+        self.waiting.len().saturating_sub(self.served())
+    }
+
     fn seat(&self) -> Option<Seat> {
         self.open.iter().find_map(Channel::seat)
     }
@@ -320,6 +354,7 @@ impl Begun {
             }
         };
         channels.open_more();
+        channels.call();
         moving
     }
 }
@@ -373,7 +408,12 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(channels: &'a Channels, dial: &Dial<'_>, told: oneshot::Sender<Told>) -> Self {
+    fn new(
+        channels: &'a Channels,
+        dial: &Dial<'_>,
+        told: oneshot::Sender<Told>,
+        live: Rc<Slot>,
+    ) -> Self {
         let mut state = channels.state.borrow_mut();
         let number = state.numbers;
         state.numbers += 1;
@@ -382,6 +422,7 @@ impl<'a> Turn<'a> {
             since: Instant::now(),
             backend: Arc::clone(dial.backend),
             announced: dial.announced,
+            live,
         };
         state.waiting.insert(number, waiting);
         drop(state);

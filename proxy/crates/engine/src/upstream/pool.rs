@@ -14,6 +14,7 @@ use crate::instant::Instant;
 use crate::limits::{
     PATH_AGE_MAX, ROUND_TRIP_RENEWAL, UPSTREAM_IDLE_CONNECTIONS_MAX, UPSTREAM_IDLE_TIMEOUT,
 };
+use crate::live;
 use crate::message::Version;
 use crate::stats::WorkerStats;
 use crate::stream::Stream;
@@ -215,7 +216,8 @@ impl Lease {
         Some(self.take(seat))
     }
 
-    /// A connection that is not there yet. Notes its steps, as far as the request has waited for them.
+    /// A connection that is not there yet. Notes its steps, as far as the request has waited for them,
+    /// and in `live` whether it had to wait for its turn.
     ///
     /// # Errors
     /// [`ConnectError`]; nothing was sent, so another attempt is safe.
@@ -227,12 +229,18 @@ impl Lease {
         &mut self,
         dial: &Dial<'_>,
         steps: &Steps,
+        live: &Rc<live::Slot>,
     ) -> Result<Connection, ConnectError> {
         self.has_waited = true;
         let channels = self.channels();
         if let Some(channels) = channels.as_ref().filter(|channels| !channels.are_http1()) {
             let since = Instant::now();
-            let told = channels.wait(dial).await;
+            let told = channels.wait(dial, live).await;
+            let now = Instant::now();
+            if live.is_queued() && !matches!(told, Told::Failed(_)) {
+                live.enter(live::Phase::Connect, now);
+            }
+            let since = live.turn(since, now).unwrap_or(since);
             let opening = match &told {
                 Told::Seat(_, opening) => opening.as_ref(),
                 Told::Http1(_, _, opening) => Some(opening),
