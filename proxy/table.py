@@ -284,6 +284,9 @@ class HeaderEdits(_Value, frozen=True):
     the connection (Content-Length, Transfer-Encoding, Connection, Keep-Alive, Proxy-Connection, TE,
     Trailer, Upgrade, Expect, HTTP2-Settings), Proxy, and writing Traceparent or Tracestate. Host
     can be set on requests, without variables: the endpoint is told it instead of the client's.
+
+    What is removed from a request or set in it no client can say: not with `_` for `-` either, and
+    a trailer with it is a 400.
     """
 
     remove: tuple[str, ...] = ()

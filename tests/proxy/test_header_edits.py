@@ -42,6 +42,41 @@ async def test_request_fields_are_removed_set_and_added(
     assert head.all("x-seen") == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("imitation", ["X_Team", "x_TEAM", "X_Real_User", "X-Real_User"])
+async def test_no_client_can_say_in_another_spelling_what_the_policy_says(
+    imitation: str, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    """WSGI and CGI make HTTP_X_TEAM of both `X-Team` and `X_Team`."""
+    edits = HeaderEdits(remove=("X-Real-User",), set=(("X-Team", "shop"),))
+    data_plane.serve(upstream, policy=RoutePolicy(request_headers=edits))
+
+    async with await data_plane.client() as client:
+        await client.get("/", f"{imitation}: evil", "X_Other: kept")
+
+    head = upstream.exchanges[0].head
+    assert not head.has(imitation.lower())
+    assert head.all("x_other") == ["kept"]
+
+
+@pytest.mark.parametrize("name", ["X-Team", "x_team", "X-Real-User"])
+async def test_no_client_can_say_in_a_trailer_what_the_policy_says(
+    name: str, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    """Some servers take trailers for fields of the head (CVE-2025-12642)."""
+    edits = HeaderEdits(remove=("X-Real-User",), set=(("X-Team", "shop"),))
+    data_plane.serve(upstream, policy=RoutePolicy(request_headers=edits))
+    chunks = b"5\r\nhello\r\n0\r\n"
+    head = request("POST", "/", "Transfer-Encoding: chunked")
+
+    async with await data_plane.client() as client:
+        answered = await client.ask(head + chunks + b"X-Other: 1\r\n\r\n")
+        refused = await client.ask(head + chunks + f"{name}: evil\r\n\r\n".encode())
+
+    assert (answered.status, refused.status) == (200, 400)
+    (whole,) = upstream.complete()
+    assert whole.reader.trailers == (("x-other", "1"),)
+
+
 async def test_response_fields_are_removed_set_and_added(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:

@@ -343,6 +343,7 @@ impl Try<'_, '_> {
             bounds: self.bounds(),
             live: self.job.live,
             body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),
+            request_edits: policy.request_headers.as_ref(),
             is_held_back: &|status| {
                 let happened = Happened::Status(status);
                 self.turn.may_repeat(happened, Instant::now())

@@ -20,7 +20,7 @@ use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::live::Slot;
 use crate::message::{Fields, RequestHead, ResponseHead};
 use crate::pace::{Bounds, Expired, Pace, Side};
-use crate::table::{Affinity, OverTls};
+use crate::table::{Affinity, HeaderEdits, OverTls};
 use crate::timer::Timer;
 use crate::trace::{Flag, Messages, Tunnel};
 use crate::upstream::answer;
@@ -42,6 +42,8 @@ pub struct Exchange<'a, 's> {
     pub live: &'a Slot,
     /// No more bytes of the request's body than that.
     pub body_bytes_max: u64,
+    /// What the route's policy changes of the request.
+    pub request_edits: Option<&'a HeaderEdits>,
     /// Whether a response of that status is not passed on, because another attempt will be made.
     pub is_held_back: &'a dyn Fn(u16) -> bool,
     /// What the route's policy changes of a final response.
@@ -135,6 +137,7 @@ impl Exchange<'_, '_> {
             from_client: self.from_client,
             to_upstream: self.to_upstream,
             body_bytes_max: self.body_bytes_max,
+            edits: self.request_edits,
             frames: None,
             marks,
             pace: &pace,
@@ -192,6 +195,7 @@ struct Upload<'a, 's> {
     from_client: &'a mut Source<'s>,
     to_upstream: &'a mut Sink<'s>,
     body_bytes_max: u64,
+    edits: Option<&'a HeaderEdits>,
     frames: Option<&'a RefCell<Frames>>,
     marks: &'a Marks,
     pace: &'a Pace<'a>,
@@ -228,6 +232,7 @@ impl Upload<'_, '_> {
             sink: self.to_upstream,
             moved: &pace.live.received,
             bytes_max: self.body_bytes_max,
+            edits: self.edits,
             frames: self.frames,
             pace,
             waits: &waits,
@@ -383,6 +388,7 @@ impl Download<'_, '_> {
             sink: self.to_client,
             moved: &pace.live.sent,
             bytes_max: u64::MAX,
+            edits: None,
             frames: self.marks.websocket.get().map(|both| &both.sent),
             pace,
             waits: &waits,

@@ -10,6 +10,7 @@ mod path;
 
 pub use fields::{FieldRef, Fields};
 pub(crate) use fields::{Part, is_token, members};
+pub(crate) use name::is_imitation_or_same;
 pub use name::{Name, NameSet};
 pub use path::{BadPath, normalise, without_empty_segments};
 

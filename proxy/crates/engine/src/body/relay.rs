@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 
 use super::{Gone, ReadError, Sink, Source};
+use crate::http1::Malformed;
 use crate::pace::Pace;
 use crate::splice::Pipe;
+use crate::table::HeaderEdits;
 use crate::websocket::Frames;
 
 /// One direction of an exchange.
@@ -16,6 +18,8 @@ pub struct Relay<'a, 's> {
     pub moved: &'a Cell<u64>,
     /// No more than that many of them.
     pub bytes_max: u64,
+    /// Whose fields must not come back as trailers.
+    pub edits: Option<&'a HeaderEdits>,
     /// Looks at the bytes of a `WebSocket` connection.
     pub frames: Option<&'a RefCell<Frames>>,
     pub pace: &'a Pace<'a>,
@@ -71,6 +75,7 @@ impl Relay<'_, '_> {
                 self.sink.put(piece, pace).await?;
             }
             if self.source.is_done() {
+                self.check_trailers()?;
                 (self.waits)(Waiting::LastOfSink);
                 return Ok(self.sink.end(self.source.trailers(), pace).await?);
             }
@@ -82,6 +87,20 @@ impl Relay<'_, '_> {
             self.source.fill().await.map_err(RelayError::Read)?;
             pace.moved();
         }
+    }
+
+    /// A field that the policy leaves out of a head does not pass behind the body: some servers take
+    /// trailers for fields of the head.
+    fn check_trailers(&self) -> Result<(), RelayError> {
+        let (Some(edits), Some(trailers)) = (self.edits, self.source.trailers()) else {
+            return Ok(());
+        };
+        if trailers.iter().any(|field| edits.drops(field.name)) {
+            return Err(RelayError::Read(ReadError::Malformed(
+                Malformed::TrailerForbidden,
+            )));
+        }
+        Ok(())
     }
 
     /// Has the kernel move what is far from the end of a long body, where nobody has to look at it.

@@ -182,6 +182,11 @@ fn is_same(name: &[u8], known: &[u8]) -> bool {
     })
 }
 
+/// Whether `name` is `known` (lower case), or what a CGI-like backend would take for it.
+pub(crate) fn is_imitation_or_same(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len() && is_same(name, known)
+}
+
 /// A set of [`Name`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NameSet(u64);
@@ -206,7 +211,9 @@ impl NameSet {
         Name::Proxy,
     ]);
 
-    /// RFC 9110 section 6.5.1: not in trailers, for they were needed before the body.
+    /// RFC 9110 section 6.5.1: not in trailers, for they were needed before the body. Some servers take
+    /// trailers for fields of the head (CVE-2025-12642 of lighttpd), and there only we say who
+    /// asks.
     pub const NOT_IN_TRAILERS: Self = Self::NEVER_FORWARDED.union(Self::of(&[
         Name::Host,
         Name::Trailer,
@@ -217,6 +224,12 @@ impl NameSet {
         Name::XForwardedHost,
         Name::XForwardedPort,
         Name::XRealIp,
+        Name::ClientCert,
+        Name::ClientCertChain,
+        Name::SslClientCert,
+        Name::SslClientVerify,
+        Name::SslClientSubjectDn,
+        Name::SslClientIssuerDn,
     ]));
 
     /// The set of these names.

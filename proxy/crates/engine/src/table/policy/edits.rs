@@ -6,7 +6,7 @@
 use super::template::{Expanded, Facts, Template, Variable};
 use crate::http1::is_authority;
 use crate::limits::HEADER_EDITS_MAX;
-use crate::message::{Name, NameSet, is_token};
+use crate::message::{Name, NameSet, is_imitation_or_same, is_token};
 use crate::table::wire;
 
 /// Whose head is edited.
@@ -46,6 +46,8 @@ const VARIABLES: &[Variable] = &[
 pub struct HeaderEdits {
     /// Instead of the client's, for requests only.
     pub host: Option<Box<[u8]>>,
+    /// Whether names that imitate one that is left out are left out, too: those of requests.
+    drops_imitations: bool,
     dropped: NameSet,
     /// Those that have no [`Name`], in lower case.
     dropped_others: Vec<Box<[u8]>>,
@@ -66,7 +68,10 @@ impl HeaderEdits {
         if count > HEADER_EDITS_MAX {
             return Err(format!("has more than {HEADER_EDITS_MAX} edits"));
         }
-        let mut edits = Self::default();
+        let mut edits = Self {
+            drops_imitations: of == Of::Request,
+            ..Self::default()
+        };
         for name in &wire.remove {
             edits.drop_field(name, of)?;
         }
@@ -90,13 +95,18 @@ impl HeaderEdits {
         Ok(Some(edits))
     }
 
-    /// Whether a field that is there is left out.
+    /// Whether a field that is there is left out. Of a request also where a CGI-like endpoint could
+    /// not tell it from one that is (`X_User` from `X-User`): who removes a field, or sets it, means
+    /// that clients have no say in it. Imitations of known names are not in a request at all.
     #[must_use]
     pub fn drops(&self, name: &[u8]) -> bool {
         match Name::of(name) {
             Name::Other => {
                 let mut dropped = self.dropped_others.iter();
-                dropped.any(|other| other.eq_ignore_ascii_case(name))
+                dropped.any(|other| {
+                    other.eq_ignore_ascii_case(name)
+                        || (self.drops_imitations && is_imitation_or_same(name, other))
+                })
             }
             known => self.dropped.contains(known),
         }
@@ -225,6 +235,20 @@ mod tests {
             written,
             want.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         );
+    }
+
+    #[test]
+    fn what_imitates_a_field_of_a_request_that_is_dropped_is_dropped_too() {
+        let edits = compile(&["X-Gone-By"], &[("X-Set", "1")], &[], Of::Request).unwrap();
+        for (name, is_dropped) in [
+            ("X_Gone_By", true),
+            ("x-gone_BY", true),
+            ("X_SET", true),
+            ("X-Gone.By", false),
+            ("X_Gone", false),
+        ] {
+            assert_eq!(edits.drops(name.as_bytes()), is_dropped, "{name}");
+        }
     }
 
     #[test]
