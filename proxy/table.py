@@ -436,10 +436,10 @@ class HostTls(_Value, frozen=True):
     the table's certificates; empty, or one that was never usable: the listener's. `client_ca` are
     PEM certificates that client certificates are verified against; who was verified is told to the
     endpoint (`ssl-client-verify`, `ssl-client-subject-dn`, `ssl-client-issuer-dn`, and
-    `Client-Cert` of RFC 9440), and whoever claims it is not believed. Connections without TLS are
-    not verified: `RoutePolicy.https_only` redirects them. A request for a host with other terms
-    than those of its connection gets a 421. A resumed session (up to 12 hours) is what was
-    verified when it began.
+    `Client-Cert` of RFC 9440), and whoever claims it is not believed. A request for a host with
+    other terms than those of its connection gets a 421, and so does one without TLS where a
+    certificate is required, unless `RoutePolicy.https_only` redirects it. A resumed session (up to
+    12 hours) is what was verified when it began.
 
     With `passthrough`, a backend's key, the connection is handed over as it is and nothing else
     applies.

@@ -10,7 +10,7 @@ from message import request
 from tls import DEFAULT, Authority, Session, alert, connected, host, mutual, tls_table
 from upstream import Upstream
 
-from proxy.table import ANY_HOST, ClientCertificates, Host, HostTls
+from proxy.table import ANY_HOST, ClientCertificates, Host, HostTls, RoutePolicy
 
 OFF, OPTIONAL, REQUIRED = ClientCertificates
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -185,6 +185,37 @@ async def test_strict_routes_cannot_be_reached_through_a_host_that_falls_through
     async with await connected(data_plane, authority.context(), "open.example") as client:
         assert (await client.get("/x", host="open.example")).status == 200
         assert (await client.get("/y", host="open.example")).status == 421
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+async def test_required_certificate_cannot_be_replaced_by_a_proxys_word(
+    scheme: str, data_plane: DataPlane, upstream: Upstream, authority: Authority, people: Authority
+) -> None:
+    """A load balancer that ends TLS itself says https of everybody."""
+    policy = RoutePolicy(https_only=True)
+    for https_only, status in ((True, 421 if scheme == "https" else 308), (False, 421)):
+        policy = RoutePolicy(https_only=https_only)
+        served = tls_table(
+            data_plane,
+            upstream,
+            {DEFAULT: authority.certificate("strict.example")},
+            host("strict.example", mutual(people, REQUIRED)),
+            host("open.example"),
+        )
+        plain = msgspec.structs.replace(
+            data_plane.ingress, trusted_proxies=("127.0.0.1/32",), tls=False
+        )
+        served = msgspec.structs.replace(
+            served, listeners=(plain,), policies={ROUTE.policy: policy}
+        )
+        assert data_plane.publish(served) == []
+        async with await data_plane.client() as client:
+            told = f"X-Forwarded-Proto: {scheme}"
+            assert (await client.get("/", told, host="strict.example")).status == status
+            if scheme == "https":
+                assert (await client.get("/", told, host="open.example")).status == 200
+
+    assert {each.head.one("host") for each in upstream.exchanges} <= {"open.example"}
 
 
 async def test_hosts_of_one_authority_share_connections(

@@ -169,6 +169,21 @@ async def test_connection_is_handed_on_as_it_is_and_told_in_two_spans(
     assert (stats.connections_passed_through, stats.tls_handshakes) == (1, 1)
 
 
+@pytest.mark.parametrize("name", ["shop.example", ""])
+async def test_host_whose_connections_are_handed_on_is_not_asked_for_over_one_that_ends_here(
+    name: str,
+    data_plane: DataPlane,
+    upstream: Upstream,
+    authority: Authority,
+    secure: SecureServer,
+) -> None:
+    """Its endpoint ends TLS itself, perhaps to see its clients' certificates."""
+    serve(data_plane, upstream, authority, secure.endpoint)
+    async with await connected(data_plane, authority.context(), name) as client:
+        assert (await client.get(host="secret.example")).status == 421
+    assert upstream.exchanges == []
+
+
 async def test_large_amounts_pass_both_ways_at_once(
     data_plane: DataPlane, upstream: Upstream, authority: Authority, secure: SecureServer
 ) -> None:

@@ -223,7 +223,7 @@ pub async fn forward(
             route: None,
         })
     } else {
-        find(&table, listener, &request, tls.as_deref())
+        find(&table, listener, &request, (tls.as_deref(), ends.scheme))
     };
     let policy = tracing_policy(&table, &found);
     let asked = Asked {
@@ -282,12 +282,12 @@ pub async fn forward(
     after
 }
 
-/// Looks up what answers the request.
+/// Looks up what answers the request, which came over `tls`, and was asked with `scheme`.
 fn find<'a>(
     table: &'a Table,
     listener: Option<&'a Listener>,
     request: &RequestHead,
-    tls: Option<&Tls>,
+    (tls, scheme): (Option<&Tls>, &str),
 ) -> Result<Target<'a>, NoTarget<'a>> {
     let none = |flag| NoTarget { flag, route: None };
     let listener = listener.ok_or(none(Flag::Shutdown))?;
@@ -296,9 +296,14 @@ fn find<'a>(
     } else {
         let matched = table.route(request.host(), path_to_match(request));
         let matched = matched.ok_or(none(Flag::NoRoute))?;
-        if let Some(tls) = tls
-            && !tls.may_ask_for(table, request.host(), matched.host)
-        {
+        let route = matched.route;
+        let policy = table.policy(route.policy.as_deref());
+        let is_served = match (tls, scheme) {
+            (Some(tls), _) => tls.may_ask_for(table, request.host(), matched.host),
+            (None, "http") if policy.https_only => true, // To be told where to go.
+            (None, _) => table.is_served_without_tls(request.host(), matched.host),
+        };
+        if !is_served {
             return Err(none(Flag::Misdirected));
         }
         let route = matched.route;

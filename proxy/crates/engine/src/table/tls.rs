@@ -86,7 +86,8 @@ impl Table {
     /// Whether a host may be asked for over a connection whose client was verified like that.
     ///
     /// `host` is what the request asks for, `routed` what answers it, which is another one where
-    /// the first has no route for the path: the strictness of neither can be gone around.
+    /// the first has no route for the path: the strictness of neither can be gone around. One whose
+    /// connections are handed on is not for one that ends here.
     #[must_use]
     pub fn is_served_over(
         &self,
@@ -96,11 +97,22 @@ impl Table {
     ) -> bool {
         let asked = self.host_of(host).and_then(|host| host.tls.as_ref());
         let floor = asked.map_or(TlsVersion::Tls12, |tls| tls.version_min);
+        let is_passed = is_passed_on(asked) || is_passed_on(routed.tls.as_ref());
         let routed = self.verification_of(routed.tls.as_ref());
         let is_same = |other: &Arc<Verification>| Arc::ptr_eq(other, verification);
-        is_same(self.verification_of(asked))
+        !is_passed
+            && is_same(self.verification_of(asked))
             && (routed.mode == ClientCertificates::Off || is_same(routed))
             && version >= floor
+    }
+
+    /// The same of a connection without TLS, as far as Spanway ends it: where a certificate is required,
+    /// nobody's word that another proxy has ended it will do.
+    #[must_use]
+    pub fn is_served_without_tls(&self, host: &[u8], routed: &Host) -> bool {
+        let asked = self.host_of(host).and_then(|host| host.tls.as_ref());
+        let mut terms = [asked, routed.tls.as_ref()].into_iter();
+        terms.all(|tls| self.verification_of(tls).mode != ClientCertificates::Required)
     }
 
     fn verification_of<'a>(&'a self, tls: Option<&'a HostTls>) -> &'a Arc<Verification> {
@@ -114,6 +126,11 @@ impl Table {
             .or_else(|| self.wildcard_of(name))
             .or(self.any_host.as_ref())
     }
+}
+
+/// Whether connections of the host are not ours to end.
+fn is_passed_on(tls: Option<&HostTls>) -> bool {
+    tls.is_some_and(|tls| tls.passthrough.is_some())
 }
 
 impl Next {
