@@ -7,7 +7,15 @@ from data_plane import ROUTE, DataPlane, backend, table
 from message import request
 from upstream import Upstream
 
-from proxy.table import ANY_HOST, Host, Listener, ListenerKind, Redirect, RoutePolicy
+from proxy.table import (
+    ANY_HOST,
+    Host,
+    Listener,
+    ListenerKind,
+    Redirect,
+    RoutePolicy,
+    RouteTable,
+)
 
 ELSEWHERE = ("192.0.2.0/24", "2001:db8::/32")
 
@@ -120,23 +128,73 @@ async def test_no_spelling_of_a_path_gets_around_its_rule(
     assert upstream.exchanges == []
 
 
-async def test_encoded_slash_is_data_and_no_separator(
-    data_plane: DataPlane, upstream: Upstream
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/admin%2fx",
+        "/%2fadmin",
+        "/admin%5cx",
+        "/admin;x/y",
+        "/admin;a=b",
+        "/;x/admin",
+        "/%3bx/admin",
+        "/admin%3bx%2fy",
+        "/admin%3fx",
+        "/admin%23x",
+        "/public;/x",
+    ],
+)
+async def test_path_that_an_endpoint_could_read_as_one_of_another_rule_is_refused(
+    target: str, data_plane: DataPlane, upstream: Upstream
 ) -> None:
-    admin = msgspec.structs.replace(ROUTE, path="/admin", policy="shop/admin")
-    served = table(
-        (data_plane.ingress,),
-        (backend(upstream),),
-        (Host(ANY_HOST, (ROUTE, admin)),),
-        policies={ROUTE.policy: RoutePolicy(), admin.policy: RoutePolicy(allow=ELSEWHERE)},
-    )
-    assert data_plane.publish(served) == []
+    """nginx decodes `%2F`, servers of Java drop `;x`: `/admin%2Fx` and `/admin;x` are theirs."""
+    data_plane.publish(guarded(data_plane, upstream))
 
     async with await data_plane.client() as client:
-        answer = await client.get("/admin%2fx")
+        assert (await client.get(target)).status == 400
 
-    assert answer.status == 200
-    assert upstream.exchanges[0].line == "GET /admin%2Fx HTTP/1.1"
+    assert upstream.exchanges == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/x%2Fadmin",
+        "/x;y=admin/admin",
+        "/projects/group%2Fname",
+        "/search/a%3Fb%23c;d",
+        "/public/a%2Fb;v=1",
+        "/caf%C3%A9",
+        "/files/a%2Fb",
+    ],
+)
+async def test_encoded_separator_is_data_where_no_rule_depends_on_it(
+    target: str, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.publish(guarded(data_plane, upstream))
+
+    async with await data_plane.client() as client:
+        assert (await client.get(target)).status == 200
+
+    assert upstream.exchanges[0].line == f"GET {target} HTTP/1.1"
+
+
+def guarded(data_plane: DataPlane, upstream: Upstream) -> RouteTable:
+    """Nobody gets to `/admin`; `/public` has a policy of its own, `/files/a` none beside `/`."""
+    paths = {"/admin": "shop/admin", "/public": "shop/public", "/files/a": ROUTE.policy}
+    routes = [
+        msgspec.structs.replace(ROUTE, path=path, policy=policy) for path, policy in paths.items()
+    ]
+    return table(
+        (data_plane.ingress,),
+        (backend(upstream),),
+        (Host(ANY_HOST, (ROUTE, *routes)),),
+        policies={
+            ROUTE.policy: RoutePolicy(),
+            "shop/admin": RoutePolicy(allow=ELSEWHERE),
+            "shop/public": RoutePolicy(read_timeout_ms=1000),
+        },
+    )
 
 
 @pytest.mark.parametrize("network", ["", "10.0.0.0/33", "shop.example", "10.0.0", "::1/200"])

@@ -306,7 +306,9 @@ fn find<'a>(
         if !is_served {
             return Err(none(Flag::Misdirected));
         }
-        let route = matched.route;
+        if table.is_ambiguous(request.host(), path_to_match(request), &matched) {
+            return Err(none(Flag::BadRequest));
+        }
         (Some(route), &route.backend, &route.policy)
     };
     match table.backend(key) {

@@ -12,7 +12,7 @@ pub use fields::{FieldRef, Fields};
 pub(crate) use fields::{Part, is_token, members};
 pub(crate) use name::is_imitation_or_same;
 pub use name::{Name, NameSet};
-pub use path::{BadPath, normalise, without_empty_segments};
+pub use path::{BadPath, normalise, other_readings, without_empty_segments};
 
 /// The version of a message as it was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

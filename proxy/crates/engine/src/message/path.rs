@@ -10,6 +10,10 @@
 //! many servers take `//admin` for `/admin`, as nginx and Traefik do, so matching does too
 //! ([`without_empty_segments`]): it gets the route, and with it the rules, of `/admin`.
 //!
+//! Servers disagree further on what a separator is: `/admin%2Fx` is `/admin/x` to nginx, and `/admin;x` is
+//! `/admin` to servers of Java. Whatever would be answered by other rules if it were read so
+//! ([`other_readings`]) is refused; Traefik refuses all of it (CVE-2025-66490).
+//!
 //! Source: RFC 3986, sections 3.3, 5.2.4 and 6.2.2. We differ in one point: a path that climbs
 //! above the root is refused and not cut.
 
@@ -75,6 +79,60 @@ pub fn without_empty_segments(path: &[u8]) -> Cow<'_, [u8]> {
     let mut merged = path.to_vec();
     merged.dedup_by(|byte, before| *byte == b'/' && *before == b'/');
     Cow::Owned(merged)
+}
+
+/// What servers make of a path in normal form that take an escaped separator (`/`, `\`, `?`, `#`) for one,
+/// that drop the parameters of segments (`;x`), or both. Nothing for a path that is read in one way.
+///
+/// Dot segments are in none of them: where a reading would have one, the codec refuses the path.
+pub fn other_readings(path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let is_plain = memchr::memchr2(b'%', b';', path).is_none();
+    let ways: &[_] = if is_plain {
+        &[]
+    } else {
+        &[Reading::Decoded, Reading::Bare, Reading::Both]
+    };
+    ways.iter().map(|way| way.of(path))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reading {
+    /// Escaped separators are separators.
+    Decoded,
+    /// Parameters are no part of the path.
+    Bare,
+    Both,
+}
+
+impl Reading {
+    fn of(self, path: &[u8]) -> Vec<u8> {
+        let mut read = Vec::with_capacity(path.len());
+        let mut is_parameter = false;
+        let mut rest = path;
+        while let [byte, after @ ..] = rest {
+            let (byte, after) = match after {
+                [high, low, after @ ..] if *byte == b'%' && self != Self::Bare => {
+                    match (high, low) {
+                        (b'2', b'F') | (b'5', b'C') => (b'/', after),
+                        (b'3', b'B') => (b';', after),
+                        (b'3', b'F') | (b'2', b'3') => break,
+                        _ => (b'%', &rest[1..]),
+                    }
+                }
+                after => (*byte, after),
+            };
+            rest = after;
+            is_parameter = match byte {
+                b'/' => false,
+                b';' if self != Self::Decoded => true,
+                _ => is_parameter,
+            };
+            if !is_parameter {
+                read.push(byte);
+            }
+        }
+        read
+    }
 }
 
 /// No escape, no segment that begins with a dot, nothing to encode.
@@ -274,6 +332,31 @@ mod tests {
             assert_eq!(&*merged, want.as_bytes());
             assert_eq!(matches!(merged, Cow::Borrowed(_)), path == want, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_has_a_reading_for_each_way_to_take_its_separators() {
+        for (path, decoded, bare, both) in [
+            ("/a%2Fb", "/a/b", "/a%2Fb", "/a/b"),
+            ("/a%5Cb;c", "/a/b;c", "/a%5Cb", "/a/b"),
+            ("/a;b=c/d;e", "/a;b=c/d;e", "/a/d", "/a/d"),
+            ("/a%3Bb/c", "/a;b/c", "/a%3Bb/c", "/a/c"),
+            ("/a;b%2Fc", "/a;b/c", "/a", "/a/c"),
+            ("/;x/a", "/;x/a", "//a", "//a"),
+            ("/a%3Fb", "/a", "/a%3Fb", "/a"),
+            ("/a%23b/c", "/a", "/a%23b/c", "/a"),
+            ("/caf%C3%A9", "/caf%C3%A9", "/caf%C3%A9", "/caf%C3%A9"),
+            ("/%2525%2", "/%2525%2", "/%2525%2", "/%2525%2"),
+        ] {
+            let readings =
+                other_readings(path.as_bytes()).map(|read| String::from_utf8(read).unwrap());
+            assert_eq!(
+                readings.collect::<Vec<_>>(),
+                [decoded, bare, both],
+                "{path}"
+            );
+        }
+        assert_eq!(other_readings(b"/plain/path.html").count(), 0);
     }
 
     /// Of any bytes: the normal form is its own normal form, begins with a slash and has no dot

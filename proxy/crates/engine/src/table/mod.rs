@@ -45,6 +45,7 @@ pub use tls::{ClientCertificates, HostTls, TlsTerms, TlsVersion};
 pub use transport::{Transport, UpstreamTls};
 pub use wire::{KernelTimestamps, Rejected};
 
+use crate::message::other_readings;
 pub use crate::message::{BadPath, normalise, without_empty_segments};
 use crate::tls::{Certificate, Verifications};
 use crate::trace::context::{Traceparent, parse_traceparent};
@@ -146,6 +147,22 @@ impl Table {
         matched(self.hosts.get(host), path)
             .or_else(|| matched(self.wildcard_of(host), path))
             .or_else(|| matched(self.any_host.as_ref(), path))
+    }
+
+    /// Whether `matched`, which [`Table::route`] has found, has other rules or leads elsewhere than what
+    /// would be found if the path were read as some servers do ([`other_readings`]). A route that has
+    /// such a path itself wants it read as it is.
+    #[must_use]
+    pub fn is_ambiguous(&self, host: &[u8], path: &[u8], matched: &Matched<'_>) -> bool {
+        let route = matched.route;
+        other_readings(path).any(|reading| {
+            let other = self.route(host, &reading).map(|other| other.route);
+            other.is_some_and(|other| {
+                !Arc::ptr_eq(other, route)
+                    && (&other.policy, &other.backend) != (&route.policy, &route.backend)
+                    && memchr::memchr2(b'%', b';', route.path.as_bytes()).is_none()
+            })
+        })
     }
 
     /// The wildcard that stands for this name.
