@@ -264,6 +264,7 @@ impl Try<'_, '_> {
             keep_upstream: true,
             ..
         }) = finished
+            && !request.authenticates_connection()
         {
             lease.keep(stream.into_inner(), tried.end);
         }

@@ -167,6 +167,20 @@ impl RequestHead {
         self.fields.upgrade()
     }
 
+    /// Whether an endpoint may take the connection that the request comes over for the client's from then
+    /// on, and what others ask over it for the client's, too: `NTLM` and `Negotiate` authenticate
+    /// connections (RFC 4559, section 6, forbids to share such a one).
+    #[must_use]
+    pub fn authenticates_connection(&self) -> bool {
+        const SCHEMES: [&[u8]; 2] = [b"ntlm", b"negotiate"];
+        self.fields.get_all(Name::Authorization).any(|value| {
+            let end = memchr::memchr2(b' ', b'\t', value).unwrap_or(value.len());
+            let scheme = &value[..end];
+            let mut schemes = SCHEMES.iter();
+            schemes.any(|known| scheme.eq_ignore_ascii_case(known))
+        })
+    }
+
     /// Whether the client wants trailers (RFC 9110 section 10.1.4).
     #[must_use]
     pub fn accepts_trailers(&self) -> bool {

@@ -47,6 +47,7 @@ pub enum Name {
     XForwardedPort,
     XRealIp,
     XRequestId,
+    Authorization,
     UserAgent,
     ContentType,
     GrpcTimeout,
@@ -127,6 +128,7 @@ impl Name {
                 (b"x-b3-sampled", Self::XB3Sampled),
             ],
             13 => &[
+                (b"authorization", Self::Authorization),
                 (b"uber-trace-id", Self::UberTraceId),
                 (b"traceresponse", Self::Traceresponse),
             ],
@@ -297,6 +299,7 @@ mod tests {
         ("X-Forwarded-Port", Name::XForwardedPort),
         ("X-Real-IP", Name::XRealIp),
         ("X-Request-ID", Name::XRequestId),
+        ("Authorization", Name::Authorization),
         ("User-Agent", Name::UserAgent),
         ("Content-Type", Name::ContentType),
         ("grpc-timeout", Name::GrpcTimeout),
