@@ -1,12 +1,13 @@
 """HTTP/2 from clients: judged as HTTP/1 is, and no stream disturbs another."""
 
 import asyncio
+import functools
 
 import pytest
 from data_plane import DataPlane
 from http2 import GET, Http2Client, with_fields
 from message import response
-from upstream import Exchange, Upstream, in_turn, says
+from upstream import OK, Exchange, Upstream, holds, in_turn, says
 
 POST = with_fields(GET, (":method", "POST"))
 
@@ -276,6 +277,47 @@ async def test_rapid_reset_ends_the_connection_and_not_the_others(
         await attacker.peer.wait_for(lambda: attacker.peer.is_closed)
         assert attacker.peer.goodbye == 11  # ENHANCE_YOUR_CALM
     async with Http2Client(data_plane.ingress.address) as client:
+        assert (await client.ask()).status == 200
+
+
+PREMATURE_RESETS_MAX = 250
+"""As in limits.rs."""
+
+
+async def test_reset_of_requests_that_endpoints_have_ends_the_connection_too(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    """Rapid reset at its own pace: who waits until a request is forwarded is in nobody's queue."""
+    data_plane.serve(upstream)
+    upstream.answer = Exchange.gone
+    async with Http2Client(data_plane.ingress.address) as attacker:
+        for begun in range(1, PREMATURE_RESETS_MAX + 2):
+            stream_id = await attacker.begin()
+            await upstream.wait_for(functools.partial(_has_got, begun))
+            await attacker.peer.reset(stream_id)
+            await upstream.wait_for(lambda upstream: upstream.connections_open == 0)
+        await attacker.peer.wait_for(lambda: attacker.peer.is_closed)
+        assert attacker.peer.goodbye == 11  # ENHANCE_YOUR_CALM
+    upstream.answer = OK
+    async with Http2Client(data_plane.ingress.address) as client:
+        assert (await client.ask()).status == 200
+
+
+def _has_got(count: int, upstream: Upstream) -> bool:
+    return len(upstream.exchanges) >= count
+
+
+async def test_client_that_gives_up_some_of_many_requests_is_served_on(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.serve(upstream)
+    waits = asyncio.Event()
+    upstream.answer = holds("/slow", waits)
+    async with Http2Client(data_plane.ingress.address) as client:
+        for _ in range(300):
+            stream_id = await client.begin(with_fields(GET, (":path", "/slow")))
+            assert (await client.ask()).status == 200
+            await client.peer.reset(stream_id)
         assert (await client.ask()).status == 200
 
 

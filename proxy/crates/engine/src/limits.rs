@@ -163,6 +163,16 @@ pub const UPSTREAM_OPENING_MAX: usize = 16;
 /// reset: more end the connection (rapid reset, CVE-2023-44487). The h2 crate's own bound is 20.
 pub const HTTP2_RESET_STREAMS_MAX: usize = 20;
 
+/// How soon after its beginning a reset stream counts as one that was never meant, whose request an
+/// endpoint may have by then. Envoy `premature_reset_min_stream_lifetime_seconds`: 1 s.
+pub const HTTP2_PREMATURE_RESET: Duration = Duration::from_secs(1);
+
+/// Streams of one connection that may be reset so soon, as long as more are served; beyond it the
+/// connection ends. A client that waits until its request is forwarded gets around
+/// [`HTTP2_RESET_STREAMS_MAX`], and each reset costs an endpoint a connection. Envoy
+/// `premature_reset_total_stream_count`: 500, half of which may be.
+pub const HTTP2_PREMATURE_RESETS_MAX: u32 = 250;
+
 /// What one HTTP/2 stream may send ahead of who takes it. nginx: 64 KiB; Go: 1 MiB.
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 

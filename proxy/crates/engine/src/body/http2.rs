@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +33,12 @@ impl Http2Stream {
             (None, None) => return Poll::Pending,
         };
         polled.map(drop)
+    }
+
+    /// Whether it is so now.
+    pub fn is_reset(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.poll_reset(&mut context).is_ready()
     }
 
     /// Gives the stream up.

@@ -28,8 +28,9 @@ use crate::headers::Refusal;
 use crate::http1::{Malformed, Parsed, parse_request};
 use crate::instant::Instant;
 use crate::limits::{
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_RESET_STREAMS_MAX, HTTP2_SEND_BUFFER_BYTES,
-    HTTP2_SPARE_TASKS_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PREMATURE_RESET, HTTP2_PREMATURE_RESETS_MAX,
+    HTTP2_RESET_STREAMS_MAX, HTTP2_SEND_BUFFER_BYTES, HTTP2_SPARE_TASKS_MAX,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX, REQUEST_HEAD_BYTES_MAX,
 };
 use crate::message::{Framing, RequestHead, Version};
 use crate::socket::Ask;
@@ -114,9 +115,36 @@ struct Served {
 #[derive(Default)]
 struct Streams {
     count: Cell<usize>,
+    /// Those that the client has reset as soon as they had begun, and all others.
+    reset_early: Cell<u32>,
+    served: Cell<u32>,
     ended: Notify,
     waiting: RefCell<Vec<Rc<Seat>>>,
     is_over: Cell<bool>,
+}
+
+impl Streams {
+    fn note(&self, end: StreamEnd) {
+        let count = match end {
+            StreamEnd::ResetEarly => &self.reset_early,
+            StreamEnd::Other => &self.served,
+        };
+        count.set(count.get().saturating_add(1));
+    }
+
+    /// Whether the client begins requests only to give them up.
+    fn are_abused(&self) -> bool {
+        let reset_early = self.reset_early.get();
+        reset_early > HTTP2_PREMATURE_RESETS_MAX && reset_early > self.served.get()
+    }
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, PartialEq)]
+enum StreamEnd {
+    /// By the client, within [`HTTP2_PREMATURE_RESET`].
+    ResetEarly,
+    Other,
 }
 
 impl Served {
@@ -132,6 +160,9 @@ impl Served {
                 Event::Request(request, respond) => self.serve(*request, respond),
                 Event::Closed => return,
                 Event::Draining => {}
+                Event::StreamEnded if self.streams.are_abused() => {
+                    self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
                 Event::StreamEnded => timer.set(Instant::now() + self.origin.times.idle),
                 Event::TimeOut if self.streams.count.get() > 0 => {
                     timer.set(Instant::now() + self.origin.times.idle);
@@ -254,7 +285,7 @@ async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>,
     };
     while let Some(job) = seat.next().await {
         let live = LiveStream(&streams);
-        serve_stream(&worker, &mut client, job).await;
+        streams.note(serve_stream(&worker, &mut client, job).await);
         client.side = Side::no_stream();
         drop(live);
         let mut waiting = streams.waiting.borrow_mut();
@@ -265,7 +296,7 @@ async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>,
     }
 }
 
-async fn serve_stream(worker: &Worker, client: &mut Client, job: Job) {
+async fn serve_stream(worker: &Worker, client: &mut Client, job: Job) -> StreamEnd {
     let start = Instant::now();
     let mut workspace = worker.take_workspace();
     let Workspace {
@@ -296,10 +327,16 @@ async fn serve_stream(worker: &Worker, client: &mut Client, job: Job) {
         }
         Err(malformed) => refuse(worker, client, malformed).await,
     };
+    let mut end = StreamEnd::Other;
     if let (After::Close, Side::Http2 { send, .. }) = (after, &client.side) {
-        send.borrow_mut().reset(Reason::INTERNAL_ERROR);
+        let mut send = send.borrow_mut();
+        if send.is_reset() && start.elapsed() < HTTP2_PREMATURE_RESET {
+            end = StreamEnd::ResetEarly;
+        }
+        send.reset(Reason::INTERNAL_ERROR);
     }
     worker.return_workspace(workspace);
+    end
 }
 
 /// Makes the head that HTTP/1 has for this request, or says why there is none as
