@@ -442,6 +442,9 @@ pub const LIVE_LISTED_MAX: usize = 2 * CONNECTIONS_PER_WORKER_MAX;
 /// Live requests that a worker looks at before it serves others again: some tens of microseconds.
 pub const LIVE_SLICE: usize = 64;
 
+/// Rows that it makes of them before it serves others again: about as long.
+pub const LIVE_ROWS_SLICE: usize = 8;
+
 /// Questions about live requests that wait for one worker; who asks more waits.
 pub const LIVE_QUESTIONS_MAX: usize = 16;
 

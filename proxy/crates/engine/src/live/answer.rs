@@ -1,42 +1,46 @@
 //! What comes back: rows of some live requests, and counts of all that the question is about.
 //!
-//! Rules: each worker makes an answer of its own, and they are added up. Rows are kept up to the
-//! question's limit while slots are looked at; text is cut.
+//! Rules: each worker makes an answer of its own, and they are added up. While slots are looked at
+//! only their places are kept, up to the question's limit; rows are made of those that are left.
+//! Text is cut.
 
+use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::query::Query;
-use super::view::{View, shown_host, us};
-use super::{PHASES, Phase};
+use super::view::{Target, View, shown_host, us};
+use super::{PHASES, Phase, Slot};
 use crate::limits::{LIVE_GROUPS_MAX, VALUE_BYTES_MAX};
+use crate::message::RequestHead;
 use crate::table::{ListenerKind, Route};
 use crate::trace::Anchor;
-use crate::worker::Snapshot;
 
 /// One live request: `proxy.live.Row` documents the fields.
 #[derive(Serialize)]
-struct Row {
+struct Row<'a> {
     id: String,
     trace_id: String,
     kind: &'static str,
-    namespace: String,
-    method: String,
-    host: String,
-    path: String,
+    namespace: &'a str,
+    method: Cow<'a, str>,
+    host: Cow<'a, str>,
+    path: Cow<'a, str>,
     route: String,
     ingress: String,
-    rule: String,
-    service: String,
+    rule: &'a str,
+    service: &'a str,
     endpoint: String,
-    pod: String,
-    node: String,
-    zone: String,
+    pod: &'a str,
+    node: &'a str,
+    zone: &'a str,
     phase: Phase,
     phase_age_us: u64,
     phases_us: Phases,
@@ -47,7 +51,7 @@ struct Row {
     sent_bytes: u64,
     status: u16,
     attempts: u32,
-    client: String,
+    client: SocketAddr,
     scheme: &'static str,
     protocol: &'static str,
     listener: &'static str,
@@ -55,16 +59,8 @@ struct Row {
 }
 
 /// A number for each phase, by its name; those that have none are left out.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Phases([Option<u64>; PHASES]);
-
-impl Phases {
-    fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine = Some(mine.unwrap_or(0) + theirs.unwrap_or(0));
-        }
-    }
-}
 
 impl Serialize for Phases {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -91,6 +87,18 @@ impl Group {
     }
 }
 
+/// Requests that go to the same place. It holds what its key points to, or another thing might come to
+/// that address.
+struct Alike {
+    target: Target,
+    /// By its index in the backend.
+    endpoint: Option<usize>,
+    group: Group,
+}
+
+/// Route, backend and endpoint by address: no text has to be made for each request.
+type What = (usize, usize, usize);
+
 #[derive(Serialize)]
 struct Named<'a> {
     name: &'a str,
@@ -101,26 +109,16 @@ struct Named<'a> {
 
 /// The groups of one kind, by name.
 #[derive(Default)]
-struct Groups(FxHashMap<String, Group>);
+struct Groups<'a>(FxHashMap<Cow<'a, str>, Group>);
 
-impl Groups {
-    fn add(&mut self, name: &str, group: &Group) {
-        if let Some(known) = self.0.get_mut(name) {
-            known.add(group);
-        } else {
-            self.0.insert(name.to_owned(), group.clone());
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (name, group) in &other.0 {
-            self.add(name, group);
-        }
+impl<'a> Groups<'a> {
+    fn add(&mut self, name: impl Into<Cow<'a, str>>, group: &Group) {
+        self.0.entry(name.into()).or_default().add(group);
     }
 }
 
 /// The largest ones, in falling order.
-impl Serialize for Groups {
+impl Serialize for Groups<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut all: Vec<_> = self.0.iter().collect();
         all.sort_unstable_by_key(|(name, group)| (Reverse(group.count), *name));
@@ -133,73 +131,125 @@ impl Serialize for Groups {
     }
 }
 
-/// One worker's answer, or all of them together: `proxy.live.Live` documents the fields.
-#[derive(Default, Serialize)]
+/// One worker's answer, or all of them together.
+#[derive(Default)]
 pub struct Answer {
     /// All that are live, whatever was asked for.
     live: u64,
-    /// Those that the question is about.
-    matched: u64,
-    phases: Phases,
-    routes: Groups,
-    services: Groups,
-    nodes: Groups,
-    requests: Vec<Kept>,
+    /// Those that the question is about, by where they go.
+    alike: FxHashMap<What, Alike>,
+    rows: Vec<Kept<Box<RawValue>>>,
     /// Workers that did not answer in time; theirs are missing.
     pub workers_silent: usize,
 }
 
-/// A row and its place: the larger, the earlier in the answer.
+/// An answer as it is told: `proxy.live.Live` documents the fields.
 #[derive(Serialize)]
-#[serde(transparent)]
-struct Kept {
-    #[serde(skip)]
-    key: Key,
-    /// In a place of its own, since it is moved about among others.
-    row: Box<Row>,
+struct Told<'a> {
+    live: u64,
+    matched: u64,
+    phases: Phases,
+    routes: Groups<'a>,
+    services: Groups<'a>,
+    nodes: Groups<'a>,
+    requests: &'a [Kept<Box<RawValue>>],
+    workers_silent: usize,
 }
 
-/// A row's place: what is asked for; of those that are alike in it the older one first.
+impl Serialize for Answer {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut all = Group::default();
+        let [mut routes, mut services, mut nodes] = <[Groups<'_>; 3]>::default();
+        for Alike {
+            target,
+            endpoint,
+            group,
+        } in self.alike.values()
+        {
+            let (route, backend) = (target.route.as_deref(), target.backend.as_deref());
+            let endpoint = backend.and_then(|it| it.endpoints.get((*endpoint)?));
+            all.add(group);
+            routes.add(route.map(shown).unwrap_or_default(), group);
+            services.add(backend.map_or("", |it| &it.key), group);
+            nodes.add(endpoint.map_or("", |it| &it.node), group);
+        }
+        let told = Told {
+            live: self.live,
+            matched: all.count,
+            phases: Phases(all.phases.map(Some)),
+            routes,
+            services,
+            nodes,
+            requests: &self.rows,
+            workers_silent: self.workers_silent,
+        };
+        told.serialize(serializer)
+    }
+}
+
+/// Something and its place: the larger, the earlier in the answer.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Kept<T> {
+    #[serde(skip)]
+    pub key: Key,
+    pub of: T,
+}
+
+/// A request's place: what is asked for; of those that are alike in it the older one first. Its id is
+/// the last part.
 pub type Key = (u64, Reverse<(u64, [u8; 8])>);
 
-impl PartialEq for Kept {
+impl<T> PartialEq for Kept<T> {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Kept {}
+impl<T> Eq for Kept<T> {}
 
-impl PartialOrd for Kept {
+impl<T> PartialOrd for Kept<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Kept {
+impl<T> Ord for Kept<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key.cmp(&other.key)
     }
 }
 
 impl Answer {
+    /// Adds the row of a request that was kept; not of one that is over, or that the question is not
+    /// about any more.
+    pub fn show(&mut self, key: Key, view: &View<'_>, query: &Query, anchor: Anchor) {
+        let Reverse((_, id)) = key.1;
+        if *view.subject.id.as_bytes() == id
+            && view.fits(query)
+            && let Ok(row) = to_raw_value(&row(view, anchor))
+        {
+            self.rows.push(Kept { key, of: row });
+        }
+    }
+
     /// Adds another worker's, and keeps the first `limit` rows of both.
     pub fn add(&mut self, other: Self, limit: usize) {
         self.live += other.live;
-        self.matched += other.matched;
-        self.phases.add(&other.phases);
-        self.routes.merge(&other.routes);
-        self.services.merge(&other.services);
-        self.nodes.merge(&other.nodes);
-        self.requests.extend(other.requests);
-        self.requests.sort_unstable_by(|one, other| other.cmp(one));
-        self.requests.truncate(limit);
+        for (what, alike) in other.alike {
+            let same = self.alike.entry(what);
+            let same = same.and_modify(|same| same.group.add(&alike.group));
+            same.or_insert(alike);
+        }
+        self.rows.extend(other.rows);
+        self.rows.sort_unstable_by(|one, other| other.cmp(one));
+        self.rows.truncate(limit);
     }
 
     /// The place that a row of another worker's must be before, once there are `limit` of them.
     pub fn floor(&self, limit: usize) -> Option<Key> {
         let least = limit.checked_sub(1)?;
-        self.requests.get(least).map(|kept| kept.key)
+        self.rows.get(least).map(|kept| kept.key)
     }
 }
 
@@ -208,21 +258,9 @@ pub struct Gathering<'q> {
     query: &'q Query,
     /// No row behind this place will be in the whole answer.
     floor: Option<Key>,
-    live: u64,
-    groups: FxHashMap<What, (Names, Group)>,
-    /// The least of them on top.
-    rows: BinaryHeap<Reverse<Kept>>,
-    /// By address. What the keys of `groups` point to must not go, or another might come to its place.
-    tables: FxHashMap<usize, Rc<Snapshot>>,
-}
-
-/// Route, backend and endpoint by address: no text has to be made for each request.
-type What = (usize, usize, usize);
-
-struct Names {
-    route: String,
-    service: String,
-    node: String,
+    answer: Answer,
+    /// What rows are to be made of; the least on top.
+    kept: BinaryHeap<Reverse<Kept<Rc<Slot>>>>,
 }
 
 impl<'q> Gathering<'q> {
@@ -230,16 +268,14 @@ impl<'q> Gathering<'q> {
         Self {
             query,
             floor,
-            live: 0,
-            groups: FxHashMap::default(),
-            rows: BinaryHeap::new(),
-            tables: FxHashMap::default(),
+            answer: Answer::default(),
+            kept: BinaryHeap::new(),
         }
     }
 
     /// Looks at one live request.
-    pub fn add(&mut self, view: &View<'_>, anchor: Anchor) {
-        self.live += 1;
+    pub fn add(&mut self, slot: &Rc<Slot>, view: &View<'_>) {
+        self.answer.live += 1;
         if !view.fits(self.query) {
             return;
         }
@@ -248,33 +284,23 @@ impl<'q> Gathering<'q> {
         if self.floor.is_some_and(|floor| key < floor) {
             return;
         }
-        if self.rows.len() >= self.query.limit {
-            match self.rows.peek() {
-                Some(Reverse(least)) if key > least.key => self.rows.pop(),
+        if self.kept.len() >= self.query.limit {
+            match self.kept.peek() {
+                Some(Reverse(least)) if key > least.key => self.kept.pop(),
                 _ => return,
             };
         }
-        let row = Box::new(row(view, anchor));
-        self.rows.push(Reverse(Kept { key, row }));
+        let of = Rc::clone(slot);
+        self.kept.push(Reverse(Kept { key, of }));
     }
 
-    pub fn finish(self) -> Answer {
-        let mut answer = Answer {
-            live: self.live,
-            ..Answer::default()
-        };
-        let mut all = Group::default();
-        for (names, group) in self.groups.values() {
-            all.add(group);
-            answer.routes.add(&names.route, group);
-            answer.services.add(&names.service, group);
-            answer.nodes.add(&names.node, group);
-        }
-        answer.matched = all.count;
-        answer.phases = Phases(all.phases.map(Some));
-        let rows = self.rows.into_iter();
-        answer.requests = rows.map(|Reverse(kept)| kept).collect();
-        answer
+    /// The answer, without rows, and what they are to be made of, the first one first.
+    pub fn finish(self) -> (Answer, Vec<Kept<Rc<Slot>>>) {
+        let kept = self.kept.into_sorted_vec();
+        (
+            self.answer,
+            kept.into_iter().map(|Reverse(kept)| kept).collect(),
+        )
     }
 
     fn key(&self, view: &View<'_>) -> Key {
@@ -288,22 +314,17 @@ impl<'q> Gathering<'q> {
     }
 
     fn count(&mut self, view: &View<'_>) {
-        let table = &view.subject.table;
-        let known = self.tables.entry(address(&**table));
-        known.or_insert_with(|| Rc::clone(table));
         let what = (
             view.route.map_or(0, address),
             view.backend.map_or(0, address),
             view.endpoint.map_or(0, address),
         );
-        let (_, group) = self.groups.entry(what).or_insert_with(|| {
-            let names = Names {
-                route: view.route.map(shown).unwrap_or_default(),
-                service: view.backend.map_or("", |it| &it.key).to_owned(),
-                node: view.endpoint.map_or("", |it| &it.node).to_owned(),
-            };
-            (names, Group::default())
+        let alike = self.answer.alike.entry(what).or_insert_with(|| Alike {
+            target: view.target.clone(),
+            endpoint: view.endpoint.map(|_| view.slot.endpoint.get()),
+            group: Group::default(),
         });
+        let group = &mut alike.group;
         group.count += 1;
         group.oldest = group.oldest.max(view.age());
         group.phases[view.phase() as usize] += 1;
@@ -319,11 +340,10 @@ fn shown(route: &Route) -> String {
     format!("{}{}", shown_host(&route.host), route.path)
 }
 
-fn row(view: &View<'_>, anchor: Anchor) -> Row {
+fn row<'a>(view: &View<'a>, anchor: Anchor) -> Row<'a> {
     let (subject, slot) = (view.subject, view.slot);
     let request = view.request();
     let of_endpoint = view.endpoint;
-    let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let listener = subject.table.listener(subject.listener);
     Row {
         id: subject.id.to_string(),
@@ -332,25 +352,23 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
             .map(|id| id.to_string())
             .unwrap_or_default(),
         kind: view.kind(),
-        namespace: view.namespace().to_owned(),
-        method: request
-            .map(|it| text(it.method_bytes()))
-            .unwrap_or_default(),
+        namespace: view.namespace(),
+        method: text(request.map_or(b"", RequestHead::method_bytes)),
         host: text(view.host()),
-        path: request.map(|it| text(it.path())).unwrap_or_default(),
+        path: text(request.map_or(b"", RequestHead::path)),
         route: view.route.map(shown).unwrap_or_default(),
         ingress: view
             .route
             .map(|it| format!("{}/{}", it.namespace, it.ingress))
             .unwrap_or_default(),
-        rule: owned(view.route.map(|it| &*it.rule)),
-        service: owned(view.backend.map(|it| &*it.key)),
+        rule: view.route.map_or("", |it| &it.rule),
+        service: view.backend.map_or("", |it| &it.key),
         endpoint: of_endpoint
             .map(|it| it.address.to_string())
             .unwrap_or_default(),
-        pod: owned(of_endpoint.map(|it| &*it.pod)),
-        node: owned(of_endpoint.map(|it| &*it.node)),
-        zone: owned(of_endpoint.map(|it| &*it.zone)),
+        pod: of_endpoint.map_or("", |it| &it.pod),
+        node: of_endpoint.map_or("", |it| &it.node),
+        zone: of_endpoint.map_or("", |it| &it.zone),
         phase: view.phase(),
         phase_age_us: us(view.phase_age()),
         phases_us: Phases(view.phases_us()),
@@ -361,7 +379,7 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
         sent_bytes: slot.sent.get(),
         status: slot.status.get(),
         attempts: slot.attempts.get(),
-        client: subject.client.to_string(),
+        client: subject.client,
         scheme: subject.scheme,
         protocol: view.protocol(),
         listener: match listener.map(|listener| listener.kind) {
@@ -373,7 +391,6 @@ fn row(view: &View<'_>, anchor: Anchor) -> Row {
 }
 
 /// As in spans: cut, and what is not valid UTF-8 replaced.
-fn text(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(VALUE_BYTES_MAX)];
-    String::from_utf8_lossy(cut).into_owned()
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(VALUE_BYTES_MAX)])
 }

@@ -8,11 +8,11 @@ use std::thread;
 use tokio::sync::mpsc::Receiver;
 
 use super::Slot;
-use super::answer::{Answer, Gathering, Key};
+use super::answer::{Answer, Gathering, Kept, Key};
 use super::query::Query;
 use super::view::View;
 use crate::instant::Instant;
-use crate::limits::LIVE_SLICE;
+use crate::limits::{LIVE_ROWS_SLICE, LIVE_SLICE};
 use crate::worker::Worker;
 
 /// A question, and where its answer goes.
@@ -38,21 +38,19 @@ pub async fn answer_all(worker: Rc<Worker>, mut inbox: Receiver<Ask>) {
     }
 }
 
-/// Looks once at each slot that is in use when it begins, slice after slice. Far apart ones come first:
-/// in the order of the list, which is nearly that of age, each slot could be the next of the rows that
-/// are asked for, and a row be made of each.
+/// Looks once at each slot that is in use when it begins, slice after slice, and then makes rows of
+/// those that are left. Far apart ones come first: in the order of the list, which is nearly that of
+/// age, each slot could be the next of the rows that are asked for, and would be kept for a while.
 async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
     let live = &worker.live;
     let mut gathering = Gathering::new(&ask.query, ask.floor);
-    let anchor = worker.clock.borrow_mut().anchor(ask.now);
     let mut look = |slots: &[Rc<Slot>]| {
         for slot in slots {
             let subject = slot.subject.borrow();
             if let Some(subject) = &*subject
                 && slot.asked.replace(number) != number
             {
-                let view = View::new(slot, subject, ask.epoch, ask.now);
-                gathering.add(&view, anchor);
+                gathering.add(slot, &View::new(slot, subject, ask.epoch, ask.now));
             }
         }
     };
@@ -80,7 +78,18 @@ async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
         let_others_run().await;
     }
     live.question.set(0);
-    gathering.finish()
+    let (mut answer, kept) = gathering.finish();
+    let anchor = worker.clock.borrow_mut().anchor(ask.now);
+    for kept in kept.chunks(LIVE_ROWS_SLICE) {
+        for Kept { key, of: slot } in kept {
+            if let Some(subject) = &*slot.subject.borrow() {
+                let view = View::new(slot, subject, ask.epoch, ask.now);
+                answer.show(*key, &view, &ask.query, anchor);
+            }
+        }
+        let_others_run().await;
+    }
+    answer
 }
 
 /// This worker's requests, and what else waits for its core: a core that several workers share has
@@ -109,7 +118,7 @@ mod tests {
     use std::time::Duration;
 
     use arc_swap::ArcSwap;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::downstream::Origin;
@@ -135,6 +144,12 @@ mod tests {
     }
 
     fn arriving(worker: &Worker, count: usize) -> Vec<Live<'_>> {
+        (0..count)
+            .map(|_| arriving_at(worker, &Rc::default()))
+            .collect()
+    }
+
+    fn arriving_at<'w>(worker: &'w Worker, slot: &Rc<Slot>) -> Live<'w> {
         let address = "192.0.2.1:80".parse().unwrap();
         let origin = Origin {
             ends: Ends {
@@ -149,65 +164,97 @@ mod tests {
             times: <_>::default(),
             tls: None,
         };
-        let one = |_| Live::arriving(worker, &Rc::new(Slot::default()), &origin, Instant::now());
-        (0..count).map(one).collect()
+        Live::arriving(worker, slot, &origin, Instant::now())
+    }
+
+    fn ask(conditions: &Value) -> Ask {
+        let query = json!({"conditions": conditions, "age_min_us": 0, "sort": "age",
+            "ascending": false, "limit": 10000, "after": null});
+        let now = Instant::now();
+        Ask {
+            query: Arc::new(Query::decode(query.to_string().as_bytes()).unwrap()),
+            floor: None,
+            epoch: now,
+            now,
+            answer: channel().0,
+        }
+    }
+
+    /// The answer, while `meanwhile` is what others do whenever they can.
+    fn answered(worker: &Worker, ask: &Ask, mut meanwhile: impl FnMut()) -> Value {
+        let mut answering = pin!(answer(worker, ask, 1));
+        loop {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(answer) = answering.as_mut().poll(&mut context) {
+                return serde_json::to_value(&answer).unwrap();
+            }
+            meanwhile();
+        }
+    }
+
+    /// Of the rows, in order.
+    fn ids(answer: &Value) -> Vec<String> {
+        let rows = answer["requests"].as_array().unwrap();
+        let mut ids: Vec<_> = rows
+            .iter()
+            .map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn id(live: &Live<'_>) -> String {
+        live.subject.borrow().as_ref().unwrap().id.to_string()
     }
 
     #[test]
     fn requests_that_are_live_all_along_are_seen_once_though_others_come_and_go() {
         let worker = worker();
         let mut live = arriving(&worker, 40 * LIVE_SLICE);
-        let query = br#"{"conditions": [], "age_min_us": 0, "sort": "age", "ascending": false,
-                         "limit": 10000, "after": null}"#;
-        let (to, _answers) = channel();
-        let now = Instant::now();
-        let ask = Ask {
-            query: Arc::new(Query::decode(query).unwrap()),
-            floor: None,
-            epoch: now,
-            now,
-            answer: to,
-        };
         let mut random = fastrand::Rng::with_seed(7);
         random.shuffle(&mut live);
         let (staying, going) = live.split_at(20 * LIVE_SLICE);
-        let staying: Vec<String> = staying
-            .iter()
-            .map(|live| live.subject.borrow().as_ref().unwrap().id.to_string())
-            .collect();
+        let staying: Vec<_> = staying.iter().map(id).collect();
         let mut going = going.len();
 
-        let mut answering = pin!(answer(&worker, &ask, 1));
-        let answer = loop {
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(answer) = answering.as_mut().poll(&mut context) {
-                break answer;
-            }
+        let answer = answered(&worker, &ask(&json!([])), || {
             for _ in 0..going.min(LIVE_SLICE) {
                 live.pop();
                 going -= 1;
             }
             live.splice(0..0, arriving(&worker, 3));
-        };
+        });
 
-        let answer: Value = serde_json::to_value(&answer).unwrap();
-        let mut seen: Vec<&str> = answer["requests"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|row| row["id"].as_str().unwrap())
-            .collect();
+        let mut seen = ids(&answer);
         let count = seen.len();
-        seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), count, "one was seen twice");
-        assert!(
-            staying
-                .iter()
-                .all(|id| seen.binary_search(&id.as_str()).is_ok())
-        );
+        assert!(staying.iter().all(|id| seen.binary_search(id).is_ok()));
         drop(live);
         assert!(worker.live.listed.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_is_over_or_goes_on_before_its_row_is_made_is_counted_and_has_no_row() {
+        let worker = worker();
+        let mut live = arriving(&worker, 5);
+        let mut staying: Vec<_> = live[2..].iter().map(id).collect();
+        staying.sort_unstable();
+        let head = json!([{"field": "phase", "value": "head", "negated": false}]);
+
+        let answer = answered(&worker, &ask(&head), || {
+            if live.len() == 5 {
+                live[1].enter(Phase::Route, Instant::now());
+                let slot = Rc::clone(&live.swap_remove(0).slot);
+                live.extend([
+                    arriving_at(&worker, &slot),
+                    arriving_at(&worker, &Rc::default()),
+                ]);
+            }
+        });
+
+        assert_eq!(answer["matched"], 5);
+        assert_eq!(ids(&answer), staying);
     }
 
     #[test]

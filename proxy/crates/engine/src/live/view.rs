@@ -14,7 +14,7 @@ use crate::message::{RequestHead, Version};
 use crate::table::{Backend, Endpoint, Route};
 
 /// Where a live request goes; what is not known, or not there, is `None`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Target {
     pub route: Option<Arc<Route>>,
     pub backend: Option<Arc<Backend>>,
@@ -24,6 +24,7 @@ pub struct Target {
 pub struct View<'a> {
     pub slot: &'a Slot,
     pub subject: &'a Subject,
+    pub target: &'a Target,
     pub route: Option<&'a Route>,
     pub backend: Option<&'a Backend>,
     pub endpoint: Option<&'a Endpoint>,
@@ -44,6 +45,7 @@ impl<'a> View<'a> {
         Self {
             slot,
             subject,
+            target,
             route: target.route.as_deref(),
             backend,
             endpoint,
