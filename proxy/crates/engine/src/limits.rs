@@ -440,7 +440,7 @@ pub const JOIN_READ_BYTES: usize = 16 * 1024;
 pub const LIVE_LISTED_MAX: usize = 2 * CONNECTIONS_PER_WORKER_MAX;
 
 /// Live requests that a worker looks at before it serves others again: some tens of microseconds.
-pub const LIVE_SLICE: usize = 64;
+pub const LIVE_SLICE: usize = 128;
 
 /// Rows that it makes of them before it serves others again: about as long.
 pub const LIVE_ROWS_SLICE: usize = 8;
