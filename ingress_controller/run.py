@@ -75,7 +75,7 @@ from ingress_controller.watch.kubernetes import KubernetesSource as KubernetesWa
 from ingress_controller.watch.manifests import ManifestsSource as ManifestsWatch
 from ingress_controller.watch.source import Source
 from proxy.engine import Engine, Match
-from proxy.live import Live, Query
+from proxy.live import Query
 from proxy.spans import QUEUE_BYTES_MAX
 from proxy.table import Listener, ListenerKind, Locality, Rejected, Tracing, TracingPolicy
 
@@ -187,8 +187,8 @@ class _Process:
             return ("the first table",)
         return tuple(f"the listener {r.subject}: {r.message}" for r in _unbound(self.outcome))
 
-    def live(self, query: Query) -> Live:
-        return self.engine.live(query)
+    def live(self, query: Query) -> bytes:
+        return self.engine.live_json(query)
 
     def explain(self, host: str, path: str) -> Match | None:
         return self.engine.explain(host, path)

@@ -161,13 +161,20 @@ class Engine:
     def live(self, query: Query = Query()) -> Live:  # noqa: B008, it is frozen
         """The live requests that `query` is about.
 
+        Raises:
+            ValueError: as below.
+        """
+        return msgspec.json.decode(self.live_json(query), type=Live)
+
+    def live_json(self, query: Query) -> bytes:
+        """The same, as a `Live` in JSON.
+
         Blocks until every worker has answered between its requests: milliseconds at 100,000.
 
         Raises:
             ValueError: the query is over a bound; the message says which.
         """
-        answer = self._engine.live(msgspec.json.encode(query))
-        return msgspec.json.decode(answer, type=Live)
+        return self._engine.live(msgspec.json.encode(query))
 
     def spans_fd(self) -> int:
         """A file descriptor that is readable while batches wait; owned by the engine."""

@@ -89,7 +89,8 @@ class Place(msgspec.Struct, frozen=True):
 class Query(msgspec.Struct, frozen=True):
     """Which live requests. All conditions must hold; rows above `limit` are only counted.
 
-    `after` leaves out what an answer by age has up to this place.
+    `after` leaves out what an answer by age has up to this place. `instance` is who answers, as
+    each row is to say where several do.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -98,6 +99,7 @@ class Query(msgspec.Struct, frozen=True):
     ascending: bool = False
     limit: int = 100
     after: Place | None = None
+    instance: str = ""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -120,7 +122,7 @@ class Row(msgspec.Struct, frozen=True):
         client: address and port; the latter is 0 where trusted proxies do not tell it.
         listener: `ingress` or `service`.
         generation: of the table that it is served by.
-        instance: who told it, where several tell; the engine does not.
+        instance: who told it: what the query said.
     """
 
     id: str

@@ -64,11 +64,12 @@ class LiveApi:
             return refused(err)
         if interval_s is None:
             try:
-                return answer(await self._live.ask(query, at_ns, of_all=of_all))
+                live = await self._live.ask_json(query, at_ns, of_all=of_all)
             except NoPastError:
                 return refusal(404, f"at: {NO_STORE}")
             except QuestionTooLargeError as err:
                 return refusal(503, f"at: {err}; try again later.")
+            return answer(msgspec.Raw(live))
         if self._watchers >= WATCHERS_MAX:
             return refusal(503, f"watch: {WATCHERS_MAX} watch already; ask without it, or later.")
         self._watchers += 1
@@ -87,7 +88,7 @@ class LiveApi:
         try:
             while loop.time() < until_s:
                 # JSON has no line end in it, so that each is one line of `data`.
-                live = msgspec.json.encode(await self._live.ask(query, of_all=of_all))
+                live = await self._live.ask_json(query, of_all=of_all)
                 await response.write(b"event: live\ndata: " + live + b"\n\n")
                 await asyncio.sleep(interval_s)
         except ConnectionError:  # who watched has left

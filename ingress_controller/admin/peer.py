@@ -90,16 +90,15 @@ class PeerApi:
     async def _told(self, question: Question, *, is_of_memory: bool) -> bytes:
         """`is_of_memory`: the asker has the same files."""
         if isinstance(question, LiveAsked):
-            told: Any = await self._live.ask_own(
+            return await self._live.ask_own(
                 question.query_of(self._own.id), question.at_ns, is_of_memory=is_of_memory
             )
-        elif self._store is None:
+        if self._store is None:
             raise NoPastError
-        else:
-            of = of_store(question)
-            told = await self._store.ask(
-                of.ask, start_ns=of.start_ns, end_ns=of.end_ns, is_of_memory=is_of_memory
-            )
+        of = of_store(question)
+        told: Any = await self._store.ask(
+            of.ask, start_ns=of.start_ns, end_ns=of.end_ns, is_of_memory=is_of_memory
+        )
         is_file = isinstance(told, bytes)
         return told if is_file else await asyncio.to_thread(msgspec.json.encode, told)
 

@@ -40,7 +40,7 @@ from ingress_controller.routing.explaining import Match
 from ingress_controller.serving.server import HttpServer, address_of, bound
 from ingress_controller.serving.terms import FILES_S, Followed, content_of, server_context, text_of
 from ingress_controller.telemetry.events import Event
-from proxy.live import Live, Query
+from proxy.live import Query
 from proxy.table import Backend, HeaderEdits, Host, RoutePolicy, RouteTable, Tracing
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class State(Scraped, Protocol):
     def peers(self) -> Peers | None:
         """The other ones, if it knows of any."""
 
-    def live(self, query: Query) -> Live:
-        """Blocks for milliseconds."""
+    def live(self, query: Query) -> bytes:
+        """A `Live` in JSON; blocks for milliseconds."""
 
     def explain(self, host: str, path: str) -> Match | None:
         """The route that the engine would take."""

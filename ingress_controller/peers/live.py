@@ -7,7 +7,7 @@ each replica tells those with the most requests.
 import asyncio
 import heapq
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,12 +49,13 @@ class Part(NamedTuple):
 
 
 class LiveRequests:
-    """Of this replica, `own`, whose engine is asked by `ask`, which blocks for milliseconds; and of
-    `peers`, if there are any. Without a store the past is not known."""
+    """Of this replica, `own`, whose engine is asked by `ask`, which blocks for milliseconds and
+    gives a `Live` in JSON; and of `peers`, if there are any. Without a store the past is not
+    known."""
 
     def __init__(
         self,
-        ask: Callable[[Query], Live],
+        ask: Callable[[Query], bytes],
         store: "Store | None" = None,
         *,
         own: Identity,
@@ -66,16 +67,26 @@ class LiveRequests:
         self._peers = peers
         self._questions = asyncio.Semaphore(QUESTIONS_MAX)
 
-    async def ask(
+    async def ask(self, query: Query) -> SharedLive:
+        """What is inside all replicas."""
+        own, others = await self._all(LiveAsked(query))
+        return await asyncio.to_thread(self._merged, query, own, others)
+
+    async def ask_json(
         self, query: Query, at_ns: int | None = None, *, of_all: bool = True
-    ) -> SharedLive:
-        """What is inside all replicas, or was at a moment; `of_all` false: this one.
+    ) -> bytes:
+        """The same in JSON, or what was inside at a moment; `of_all` false: this replica.
 
         Raises:
             NoPastError, QuestionTooLargeError: a moment cannot be told of.
         """
-        told, peers = await self._all(LiveAsked(query, at_ns), of_all=of_all)
-        return merged(query, told, peers)
+        own, others = await self._all(LiveAsked(query, at_ns), of_all=of_all)
+        if others.told:
+            merged_ = await asyncio.to_thread(self._merged, query, own, others)
+            return msgspec.json.encode(merged_)
+        # Nobody looks at rows that are in one order already.
+        told = msgspec.json.decode(own, type=dict[str, msgspec.Raw])
+        return msgspec.json.encode({"kept_from_us": 0, **told, "peers": others.peers})
 
     async def part(self, query: Query, places: Places) -> Part:
         """Those of all replicas by age, from `places` on: where a part before has ended.
@@ -83,7 +94,8 @@ class LiveRequests:
         Raises:
             ForgottenError: see there.
         """
-        told, peers = await self._all(LiveAsked(query, places=places), of_all=True)
+        own, others = await self._all(LiveAsked(query, places=places))
+        told = await asyncio.to_thread(self._told, own, others)
         if places and not any(one.id in places for one in told):
             raise ForgottenError
         # Each is in order by the clock of its own engine, which no other one has.
@@ -93,22 +105,24 @@ class LiveRequests:
         for _, id_, row in islice(oldest, query.limit):
             rows.append(row)
             ends[id_] = Place(row.start_ns, row.id)
-        live = msgspec.structs.replace(merged(query, told, peers), requests=tuple(rows))
+        live = msgspec.structs.replace(merged(query, told, others.peers), requests=tuple(rows))
         return Part(live, {**places, **ends})
 
     async def ask_own(
         self, query: Query, at_ns: int | None = None, *, is_of_memory: bool = False
-    ) -> Live:
-        """What is inside this replica; the event loop goes on meanwhile. With `is_of_memory` the
-        past is only what is not in files yet.
+    ) -> bytes:
+        """What is inside this replica, a `Live` in JSON; the event loop goes on meanwhile. With
+        `is_of_memory` the past is only what is not in files yet.
 
         Raises:
             NoPastError, QuestionTooLargeError: as above.
         """
+        query = msgspec.structs.replace(query, instance=self._own.name)
         async with self._questions:
             if at_ns is None:
                 return await asyncio.to_thread(self._ask, query)
-            now = await asyncio.to_thread(self._ask, Query(limit=ROWS_MAX))
+            everything = Query(limit=ROWS_MAX, instance=query.instance)
+            now = await asyncio.to_thread(lambda: _read_live(self._ask(everything)))
         if self._store is None:
             raise NoPastError
         over = await self._store.ask(
@@ -116,18 +130,22 @@ class LiveRequests:
         )
         live = await asyncio.to_thread(live_at, query, at_ns, over, now)
         kept_from_ns = None if over else await asyncio.to_thread(self._store.kept_from_ns)
-        if over or (kept_from_ns is not None and kept_from_ns <= at_ns):
-            return live
-        return msgspec.structs.replace(live, kept_from_us=(kept_from_ns or time.time_ns()) // 1_000)
+        if not over and (kept_from_ns is None or kept_from_ns > at_ns):
+            kept_from_us = (kept_from_ns or time.time_ns()) // 1_000
+            live = msgspec.structs.replace(live, kept_from_us=kept_from_us)
+        return await asyncio.to_thread(msgspec.json.encode, live)
 
-    async def _all(
-        self, asked: LiveAsked, *, of_all: bool
-    ) -> tuple[list[Told[Live]], tuple[Peer, ...]]:
-        own, others = await asyncio.gather(
+    async def _all(self, asked: LiveAsked, *, of_all: bool = True) -> tuple[bytes, Asked[Live]]:
+        return await asyncio.gather(
             self.ask_own(asked.query_of(self._own.id), asked.at_ns),
             self._others(asked, of_all=of_all),
         )
-        return [Told(self._own.name, own, self._own.id), *others.told], others.peers
+
+    def _merged(self, query: Query, own: bytes, others: Asked[Live]) -> SharedLive:
+        return merged(query, self._told(own, others), others.peers)
+
+    def _told(self, own: bytes, others: Asked[Live]) -> list[Told[Live]]:
+        return [Told(self._own.name, _read_live(own), self._own.id), *others.told]
 
     async def _others(self, asked: LiveAsked, *, of_all: bool) -> Asked[Live]:
         if self._peers is None or not of_all:
@@ -140,17 +158,13 @@ _read_live = msgspec.json.Decoder(Live).decode
 
 def _by_age(told: Told[Live]) -> Iterable[tuple[int, str, Row]]:
     for row in told.answer.requests:
-        yield -row.age_us, told.id, msgspec.structs.replace(row, instance=told.instance)
+        yield -row.age_us, told.id, row
 
 
 def merged(query: Query, told: Sequence[Told[Live]], peers: tuple[Peer, ...]) -> SharedLive:
     """One answer to `query`, of the answers of all."""
     lives = [one.answer for one in told]
-    rows = [
-        msgspec.structs.replace(row, instance=instance)
-        for instance, live, _ in told
-        for row in live.requests
-    ]
+    rows = (row for live in lives for row in live.requests)
     return SharedLive(
         live=sum(live.live for live in lives),
         matched=sum(live.matched for live in lives),
@@ -168,20 +182,21 @@ def merged(query: Query, told: Sequence[Told[Live]], peers: tuple[Peer, ...]) ->
 
 def _groups(told: Iterable[Group]) -> tuple[Group, ...]:
     """Those of one name are one; the largest first."""
-    by_name: defaultdict[str, list[Group]] = defaultdict(list)
+    by_name: dict[str, Group] = {}
     for group in told:
-        by_name[group.name].append(group)
-    groups = [
-        Group(
-            name,
-            sum(group.count for group in same),
-            max(group.age_max_us for group in same),
-            _sum(group.phases for group in same),
-        )
-        for name, same in by_name.items()
-    ]
-    groups.sort(key=lambda group: (-group.count, group.name))
+        known = by_name.get(group.name)
+        by_name[group.name] = group if known is None else _both(known, group)
+    groups = sorted(by_name.values(), key=lambda group: (-group.count, group.name))
     return tuple(groups[:GROUPS_MAX])
+
+
+def _both(one: Group, other: Group) -> Group:
+    return Group(
+        one.name,
+        one.count + other.count,
+        max(one.age_max_us, other.age_max_us),
+        _sum((one.phases, other.phases)),
+    )
 
 
 def _sum(counted: Iterable[Mapping[Phase, int]]) -> Mapping[Phase, int]:

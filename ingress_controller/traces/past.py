@@ -66,7 +66,7 @@ def live_at(query: Query, at_ns: int, over: Iterable[PastRequest], now: Live) ->
     """The answer to `query` for the moment `at_ns`; `now` is the engine's, of all requests."""
     at_us = at_ns // 1_000
     rows = {row.id: row for row in (_at(row, at_us) for row in now.requests) if row is not None}
-    rows |= {row.id: row for row in (_row(request, at_ns) for request in over)}
+    rows |= {row.id: row for row in (_row(request, at_ns, query.instance) for request in over)}
     matched = [row for row in rows.values() if _matches(row, query)]
     return Live(
         live=len(rows),
@@ -114,7 +114,7 @@ def _parts(request: PastRequest, attempt: Spans) -> Iterator[_Part]:
     yield _Part(Phase.RESPOND, end_ns - respond_ns, end_ns)
 
 
-def _row(request: PastRequest, at_ns: int) -> Row:
+def _row(request: PastRequest, at_ns: int, instance: str) -> Row:
     server, balance, attempts = request
     begun = [attempt for attempt in attempts if attempt["start_ns"] <= at_ns]
     attempt = begun[-1] if begun else {}
@@ -165,6 +165,7 @@ def _row(request: PastRequest, at_ns: int) -> Row:
         protocol=f"HTTP/{version}" if (version := server["network.protocol.version"]) else "",
         listener=server["spanway.listener"] or "",
         generation=server["spanway.table.generation"] or 0,
+        instance=instance,
     )
 
 

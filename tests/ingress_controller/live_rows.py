@@ -6,7 +6,7 @@ import msgspec
 
 from ingress_controller.peers.live import SharedLive
 from ingress_controller.peers.peer import Peer
-from proxy.live import Group, Kind, Phase, Row
+from proxy.live import Group, Kind, Phase, Query, Row
 
 HOSTILE = "/<script>\x1b[31m\n\u202e\"'"
 """A path that would colour a terminal, break a line and turn text around."""
@@ -45,8 +45,15 @@ ROW = Row(
 )
 
 
-def row(**changes: Any) -> Row:
-    return msgspec.structs.replace(ROW, **changes)
+def row(of: Row = ROW, **changes: Any) -> Row:
+    return msgspec.structs.replace(of, **changes)
+
+
+def engine_json(query: Query, *rows: Row) -> bytes:
+    """What the engine says to `query` where these are live."""
+    told = msgspec.to_builtins(live(*(row(of, instance=query.instance) for of in rows)))
+    del told["kept_from_us"], told["peers"]
+    return msgspec.json.encode(told)
 
 
 def live(*rows: Row, peers: tuple[Peer, ...] = ()) -> SharedLive:

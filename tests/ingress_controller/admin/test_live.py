@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
-from live_rows import HOSTILE, ROW, row
-from live_rows import live as live_of
+from live_rows import HOSTILE, ROW, engine_json, row
 
 from ingress_controller.admin import live
 from ingress_controller.admin.live import LiveApi, ParameterError, read_interval_s, read_query
 from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
-from proxy.live import Condition, Field, Live, Query, Sort
+from proxy.live import Condition, Field, Query, Sort
 
 OWN = Identity("0", "spanway-0")
 
@@ -24,9 +23,9 @@ class FakeEngine:
     def __init__(self) -> None:
         self.asked: list[Query] = []
 
-    def live(self, query: Query) -> Live:
+    def live(self, query: Query) -> bytes:
         self.asked.append(query)
-        return live_of(row(path=HOSTILE))
+        return engine_json(query, row(path=HOSTILE))
 
 
 @pytest.fixture
@@ -116,9 +115,11 @@ async def test_answer_is_json_whatever_a_path_is(
         "application/json",
         "nosniff",
     )
-    assert json.loads(text)["requests"][0]["path"] == HOSTILE
+    (told,) = json.loads(text)["requests"]
+    assert (told["path"], told["instance"]) == (HOSTILE, OWN.name)
     assert "\x1b" not in text
-    assert engine.asked == [Query((Condition(Field.POD, "api-0"),), limit=3)]
+    pod = Condition(Field.POD, "api-0")
+    assert engine.asked == [Query((pod,), limit=3, instance=OWN.name)]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from eventually import DEADLINE_S, until
 from fake_apiserver import FakeApiserver, running
-from live_rows import live, row
+from live_rows import engine_json, row
 
 from ingress_controller.aggregated import requests, server
 from ingress_controller.aggregated.list_options import Continue
@@ -24,7 +24,7 @@ from ingress_controller.credentials import CertificateFiles
 from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
 from ingress_controller.serving import server as bounds
-from proxy.live import Condition, Field, Live, Place, Query, Row
+from proxy.live import Condition, Field, Place, Query, Row
 
 ROOT = "/apis/live.spanway.io/v1"
 NAME = "spanway-api.spanway.svc"
@@ -44,13 +44,13 @@ class FakeEngine:
         self.asked: list[Query] = []
         self.rows: list[Row] = [row()]
 
-    def live(self, query: Query) -> Live:
+    def live(self, query: Query) -> bytes:
         self.asked.append(query)
         after = query.after
         rows = [
             r for r in self.rows if after is None or (r.start_ns, r.id) > (after.start_ns, after.id)
         ]
-        return live(*rows[: query.limit])
+        return engine_json(query, *rows[: query.limit])
 
 
 class Rig:

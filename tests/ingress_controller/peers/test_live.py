@@ -1,5 +1,6 @@
+import msgspec
 import pytest
-from live_rows import live, row
+from live_rows import engine_json, live, row
 
 from ingress_controller.peers.live import ForgottenError, LiveRequests, merged
 from ingress_controller.peers.peer import Identity, Peer
@@ -11,8 +12,8 @@ PEERS = (Peer("192.0.2.2:9901", "b"), Peer("192.0.2.3:9901", error="it is gone")
 
 
 def test_counts_are_added_and_rows_are_in_one_order_and_say_where_they_are() -> None:
-    one = live(row(id="1", age_us=30), row(id="2", age_us=10))
-    other = live(row(id="3", age_us=20))
+    one = live(row(id="1", age_us=30, instance="a"), row(id="2", age_us=10, instance="a"))
+    other = live(row(id="3", age_us=20, instance="b"))
 
     found = merged(Query(limit=2), (Told("a", one), Told("b", other)), PEERS)
 
@@ -31,10 +32,10 @@ class Engine:
             key=lambda one: one.start_ns,
         )
 
-    def live(self, query: Query) -> Live:
+    def live(self, query: Query) -> bytes:
         after = query.after or Place(-1, "")
         rows = [one for one in self._rows if (one.start_ns, one.id) > (after.start_ns, after.id)]
-        return live(*rows[: query.limit])
+        return engine_json(query, *rows[: query.limit])
 
 
 async def test_a_list_in_parts_has_each_request_of_all_replicas_once_the_oldest_first() -> None:
@@ -70,7 +71,8 @@ class FakePeers:
         self._other, self._id = other, id_
 
     async def ask(self, asked: LiveAsked, *_: object) -> Asked[Live]:
-        answer = await self._other.ask_own(asked.query_of(self._id))
+        told = await self._other.ask_own(asked.query_of(self._id))
+        answer = msgspec.json.decode(told, type=Live)
         return Asked((Told(self._id, answer, self._id),), (Peer("192.0.2.2:9901", self._id),))
 
 

@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
-from live_rows import live, row
+from live_rows import engine_json, live, row
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sample_spans import attribute
@@ -185,15 +186,18 @@ async def test_what_is_inside_still_was_inside_if_it_had_begun() -> None:
 
 async def test_before_all_that_is_kept_it_is_said_where_that_begins() -> None:
     store = Store(None, StoreLimits(age_s_max=1e9))
-    asked = LiveRequests(lambda _: NOBODY, store, own=Identity("1", "1"))
-    now_us = time.time_ns() // 1_000
-    empty = await asked.ask(Query(), START_NS)
-    await store.add(request().SerializeToString())
-    before, within, after = [
-        (await asked.ask(Query(), START_NS + ms * MS)).kept_from_us for ms in (-1, 50, 200)
-    ]
+    asked = LiveRequests(engine_json, store, own=Identity("1", "1"))
 
-    assert empty.kept_from_us >= now_us
+    async def kept_from_us(at_ns: int) -> int:
+        told = await asked.ask_own(Query(), at_ns)
+        return msgspec.json.decode(told, type=Live).kept_from_us
+
+    now_us = time.time_ns() // 1_000
+    empty = await kept_from_us(START_NS)
+    await store.add(request().SerializeToString())
+    before, within, after = [await kept_from_us(START_NS + ms * MS) for ms in (-1, 50, 200)]
+
+    assert empty >= now_us
     assert (before, within, after) == (START_NS // 1_000, 0, 0)
 
 

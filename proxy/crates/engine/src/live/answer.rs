@@ -56,6 +56,7 @@ struct Row<'a> {
     protocol: &'static str,
     listener: &'static str,
     generation: u64,
+    instance: &'a str,
 }
 
 /// A number for each phase, by its name; those that have none are left out.
@@ -227,7 +228,7 @@ impl Answer {
         let Reverse((_, id)) = key.1;
         if *view.subject.id.as_bytes() == id
             && view.fits(query)
-            && let Ok(row) = to_raw_value(&row(view, anchor))
+            && let Ok(row) = to_raw_value(&row(view, anchor, &query.instance))
         {
             self.rows.push(Kept { key, of: row });
         }
@@ -340,7 +341,7 @@ fn shown(route: &Route) -> String {
     format!("{}{}", shown_host(&route.host), route.path)
 }
 
-fn row<'a>(view: &View<'a>, anchor: Anchor) -> Row<'a> {
+fn row<'a>(view: &View<'a>, anchor: Anchor, instance: &'a str) -> Row<'a> {
     let (subject, slot) = (view.subject, view.slot);
     let request = view.request();
     let of_endpoint = view.endpoint;
@@ -387,6 +388,7 @@ fn row<'a>(view: &View<'a>, anchor: Anchor) -> Row<'a> {
             Some(ListenerKind::Ingress) | None => "ingress",
         },
         generation: subject.table.generation,
+        instance,
     }
 }
 

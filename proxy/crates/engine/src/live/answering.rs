@@ -182,7 +182,7 @@ mod tests {
 
     fn ask(conditions: &Value) -> Ask {
         let query = json!({"conditions": conditions, "age_min_us": 0, "sort": "age",
-            "ascending": false, "limit": 10000, "after": null});
+            "ascending": false, "limit": 10000, "after": null, "instance": ""});
         let now = Instant::now();
         Ask {
             query: Arc::new(Query::decode(query.to_string().as_bytes()).unwrap()),

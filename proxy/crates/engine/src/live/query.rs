@@ -19,6 +19,8 @@ pub struct Query {
     pub limit: usize,
     /// Only what an answer by age would have behind this one.
     pub after: Option<Place>,
+    /// Who answers, as each row is to say.
+    pub instance: String,
 }
 
 /// What a request must be, or must not.
