@@ -64,6 +64,19 @@ async def test_capture_cannot_climb_out_of_its_directory(
     assert (await data_plane.segment()).flag == "bad_request"
 
 
+async def test_path_that_would_take_long_to_match_is_refused(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.serve(upstream, policy=RoutePolicy(rewrite=Rewrite("^/x(.*)$", "/data/$1")))
+
+    async with await data_plane.client() as client:
+        query = "q" * 8000
+        assert (await client.get(f"/x{'y' * 4094}?{query}")).status == 200
+        assert (await client.get(f"/x{'y' * 4095}")).status == 400
+
+    assert len(upstream.exchanges) == 1
+
+
 async def test_rule_that_makes_no_path_is_at_fault_itself(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
@@ -97,6 +110,7 @@ async def test_options_of_the_host_as_a_whole_are_not_rewritten(
         ("^/a", "/a\r\nX-Evil: b", "not in a path"),
         ("^/(a)", "/x?q=$1", "not in a path"),
         ("(((a{100}){100}){100}){100}", "/", "size limit"),
+        ("^/(" + "|".join(["(a)(b)?"] * 300) + ")*$", "/", "size limit"),
     ],
 )
 def test_rule_that_cannot_work_is_refused(

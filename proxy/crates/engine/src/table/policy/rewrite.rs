@@ -1,7 +1,7 @@
 //! Another path for the endpoint: a regular expression and what replaces its first match.
 //!
-//! Rules: linear time for any pattern and path (the `regex` crate), bounded memory, and the result
-//! is held to the same rules as a client's path – else a capture could climb out of the directory
+//! Rules: linear time for any pattern and path (the `regex` crate), both so short that it is not noticed,
+//! bounded memory, and the result is held to the same rules as a client's path – else a capture could climb out of the directory
 //! that the rule puts it in (`/x../y` by `^/x(.*)` to `/data/$1`).
 
 use regex::bytes::{Captures, Regex, RegexBuilder};
@@ -9,7 +9,8 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 use super::template;
 use crate::http1::check_path;
 use crate::limits::{
-    REQUEST_LINE_BYTES_MAX, REWRITE_BYTES_MAX, REWRITE_CACHE_BYTES_MAX, REWRITE_REGEX_BYTES_MAX,
+    REQUEST_LINE_BYTES_MAX, REWRITE_BYTES_MAX, REWRITE_CACHE_BYTES_MAX, REWRITE_PATH_BYTES_MAX,
+    REWRITE_REGEX_BYTES_MAX,
 };
 use crate::message::{normalise, without_empty_segments};
 use crate::table::wire;
@@ -40,7 +41,7 @@ enum Piece {
 /// Why a path has no rewritten one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadRewrite {
-    /// What the client sent became a path that clients may not send.
+    /// What the client sent is too long, or became a path that clients may not send.
     Path,
     /// The rule makes something that is no path, or is too long.
     Rule,
@@ -81,6 +82,9 @@ impl Rewrite {
     /// # Errors
     /// [`BadRewrite`]. Never panics, for any bytes.
     pub fn apply(&self, path: &[u8]) -> Result<Option<Vec<u8>>, BadRewrite> {
+        if path.len() > REWRITE_PATH_BYTES_MAX {
+            return Err(BadRewrite::Path);
+        }
         let path = &*without_empty_segments(path);
         let Some(captures) = self.pattern.captures(path) else {
             return Ok(None);
@@ -245,8 +249,32 @@ mod tests {
     fn a_rule_that_makes_no_path_is_at_fault_itself() {
         assert_eq!(apply("/a(.*)", "$1", "/ab"), Err(BadRewrite::Rule));
         assert_eq!(apply("(.*)", "", "/ab"), Err(BadRewrite::Rule));
-        let long = format!("/{}", "a".repeat(9000));
-        assert_eq!(apply("^(.*)$", "$1$1", &long), Err(BadRewrite::Rule));
+        let long = format!("/{}", "a".repeat(REWRITE_PATH_BYTES_MAX - 1));
+        assert_eq!(apply("^(.*)$", "$1$1$1$1$1", &long), Err(BadRewrite::Rule));
+    }
+
+    /// Matching costs the expression times the path: 300 groups took seconds for 16 KB.
+    #[test]
+    fn no_pattern_and_no_path_is_so_long_that_a_match_takes_long() {
+        let groups = vec!["(a)(b)?"; 300].join("|");
+        let refused = compile(&format!("^/(?:(a)|(b)|{groups})*$"), "/").unwrap_err();
+        assert!(refused.contains("size limit"), "{refused}");
+        let path = |bytes| format!("/{}", "a".repeat(bytes - 1));
+        assert!(apply("^/a", "/b", &path(REWRITE_PATH_BYTES_MAX)).is_ok());
+        let longer = path(REWRITE_PATH_BYTES_MAX + 1);
+        assert_eq!(apply("^/a", "/b", &longer), Err(BadRewrite::Path));
+    }
+
+    #[test]
+    fn patterns_that_people_write_are_short_enough() {
+        for pattern in [
+            "^/api(/|$)(.*)",
+            "^(?i)/API/v[0-9]+/([a-z0-9-]+)/(items|orders|users)/([0-9]{1,10})$",
+            "^/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/(.*)$",
+            "^/(en|de|fr|es|it|pt|nl|pl|cs|sk|hu|ro|bg|el|sv|da|fi|no|et|lv|lt)(-[a-z]{2})?/(.*)$",
+        ] {
+            assert!(compile(pattern, "/$1").is_ok(), "{pattern}");
+        }
     }
 
     #[test]
