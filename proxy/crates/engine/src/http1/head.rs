@@ -4,7 +4,7 @@
 //! of empty lines, and knows no lengths; those are the checks here.
 
 use super::{Malformed, Parsed};
-use crate::limits::HEAD_FIELDS_MAX;
+use crate::limits::{CONNECTION_OPTIONS_MAX, HEAD_FIELDS_MAX};
 use crate::message::{Fields, Name, Part};
 use std::mem::MaybeUninit;
 
@@ -60,7 +60,8 @@ pub(super) fn is_still_incomplete(bytes: &[u8], seen_bytes: usize) -> bool {
 /// backend could not tell them from the ones that the proxy sets. nginx drops every name with `_`.
 ///
 /// # Errors
-/// [`Malformed::LineEnd`] where a line ends with a bare LF.
+/// [`Malformed::LineEnd`] where a line ends with a bare LF, [`Malformed::FieldCount`] where `Connection`
+/// names too many fields.
 pub(super) fn index_fields(
     fields: &mut Fields,
     head: &[u8],
@@ -78,6 +79,14 @@ pub(super) fn index_fields(
         if !(is_imitation && drops_imitations) {
             fields.index(id, name, part(head, field.value));
         }
+    }
+    let has_too_many_options = fields.has_named_options()
+        && fields
+            .connection_options()
+            .nth(CONNECTION_OPTIONS_MAX)
+            .is_some();
+    if has_too_many_options {
+        return Err(Malformed::FieldCount);
     }
     // The last line and the empty line.
     if head.ends_with(b"\r\n\r\n") {

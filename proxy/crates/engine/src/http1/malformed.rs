@@ -92,7 +92,7 @@ impl Malformed {
             Self::LineEnd => "a line ends with CR LF",
             Self::FieldName => "a field starts with its name, a token, and a colon right after it",
             Self::FieldValue => "a field value has no control characters",
-            Self::FieldCount => "there are too many fields",
+            Self::FieldCount => "there are too many fields, or Connection names too many",
             Self::HeadLength => "the fields are too long",
             Self::HostMissing => "a request has a Host field",
             Self::HostRepeated => "a request has one Host field only",
