@@ -184,7 +184,7 @@ class Guard:
             return refusal(
                 408, f"The body did not come within {LOG_IN_S_MAX:g} s; send it at once."
             )
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):  # what is nested too deeply
             return refusal(400, 'The body is not {"token": "…"}; send the token so.')
         if refused := await self._refused_token(token, request):
             self._note(refused, request)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 """After decompression. OpenTelemetry Collector, confighttp: 20 MiB."""
 
+JSON_BYTES_MAX = 2 * 1024 * 1024
+"""The same of JSON, some 2,000 spans: it takes up to two seconds of CPU a MiB, and with it the
+interpreter's lock. SDKs send 512 spans at once."""
+
 REQUESTS_MAX = 4
 """At once, so that they hold 64 MiB at most; more wait."""
 
@@ -56,8 +60,9 @@ class OtlpReceiver:
             return _refusal(request, 415, f"Content-Type: write {_PROTOBUF} or {_JSON}.")
         async with self._turns:
             try:
-                body = await _body(request)
-                if request.content_type == _JSON:
+                is_json = request.content_type == _JSON
+                body = await _body(request, JSON_BYTES_MAX if is_json else REQUEST_BYTES_MAX)
+                if is_json:
                     body = await asyncio.to_thread(otlp_from_json, body)
                 added = await self._store.add(body)
             except MalformedSpansError as err:
@@ -67,7 +72,7 @@ class OtlpReceiver:
         return _answer(request, added.refused)
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, bytes_max: int) -> bytes:
     """All of it, decompressed.
 
     Raises:
@@ -78,8 +83,8 @@ async def _body(request: web.Request) -> bytes:
         async with asyncio.timeout(RECEIVE_S_MAX):
             async for piece in request.content.iter_any():
                 body += piece
-                if len(body) > REQUEST_BYTES_MAX:
-                    raise MalformedSpansError(f"the body has more than {REQUEST_BYTES_MAX} bytes")
+                if len(body) > bytes_max:
+                    raise MalformedSpansError(f"the body has more than {bytes_max} bytes")
     except web.RequestPayloadError as err:
         raise MalformedSpansError(f"the body cannot be read: {err}") from err
     return bytes(body)

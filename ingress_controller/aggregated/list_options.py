@@ -100,6 +100,6 @@ def _part(text: str) -> Continue | None:
         part = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Continue)
         if all(place is None or 0 <= place.start_ns < 2**63 for place in part.places.values()):
             return part
-    except ValueError as err:  # msgspec's and base64's errors are of that kind
+    except (ValueError, RecursionError) as err:  # msgspec's and base64's errors are of that kind
         raise bad_request(_FOREIGN) from err
     raise bad_request(_FOREIGN)

@@ -31,6 +31,8 @@ def otlp_from_json(body: bytes) -> bytes:
                     if name in owner:
                         owner[name] = b64encode(bytes.fromhex(owner[name])).decode()
         message = ParseDict(request, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+    except RecursionError as err:
+        raise MalformedSpansError("the body's JSON is nested too deeply") from err
     except (msgspec.MsgspecError, ParseError, ValueError, TypeError, AttributeError) as err:
         raise MalformedSpansError(
             f"the body is no ExportTraceServiceRequest in JSON: {err}"

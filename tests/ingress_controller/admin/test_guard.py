@@ -151,7 +151,13 @@ async def test_logging_in_leaves_a_cookie_that_opens_and_does_not_tell_the_token
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b'{"token": "wrong"}', 403), (b"{", 400), (b"[]", 400), (b"x" * 99_999, 400)],
+    [
+        (b'{"token": "wrong"}', 403),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"x" * 99_999, 400),
+        (b'{"x":' + b"[" * 8_000, 400),
+    ],
 )
 async def test_a_wrong_log_in_is_refused_in_a_sentence(
     guarded: Client, body: bytes, status: int

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from sample_spans import TRACE_ID, request
 
-from ingress_controller.admin.otlp_receiver import REQUEST_BYTES_MAX
+from ingress_controller.admin.otlp_receiver import JSON_BYTES_MAX, REQUEST_BYTES_MAX
 from ingress_controller.traces.export.otlp_json import as_json
 from ingress_controller.traces.span import Span, decode
 from ingress_controller.traces.store.queries import spans_of
@@ -88,6 +88,13 @@ async def test_refused_spans_are_counted_for_their_sender(client: Client) -> Non
             ).encode(),
             400,
             "the body is no ExportTraceServiceRequest in JSON",
+        ),
+        (JSON, b'{"x":' + b"[" * 100_000, 400, "the body's JSON is nested too deeply"),
+        (
+            JSON | {"Content-Encoding": "gzip"},
+            gzip.compress(b" " * (JSON_BYTES_MAX + 1)),
+            400,
+            "the body has more than 2097152 bytes",
         ),
         ({"Content-Type": "text/plain"}, b"", 415, "write application/x-protobuf or"),
         (PROTOBUF | {"Content-Encoding": "gzip"}, b"no gzip", 400, ""),

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from ingress_controller.aggregated.list_options import (
@@ -38,6 +40,7 @@ def test_switch_may_be_off(value: str) -> None:
 
 
 NEGATIVE = Continue("1", {"a": Place(-1, "b")}).text()
+DEEP = base64.urlsafe_b64encode(b'{"x":' + b"[" * 2_000).decode()
 TOO_LARGE = Continue("1", {"a": Place(2**63, "b")}).text()
 
 
@@ -53,6 +56,7 @@ TOO_LARGE = Continue("1", {"a": Place(2**63, "b")}).text()
         ("continue", NEGATIVE, "continue: it is not from here"),
         ("continue", TOO_LARGE, "continue: it is not from here"),
         ("continue", "A" * 50_000, "continue: it is not from here"),
+        ("continue", DEEP, "continue: it is not from here"),
     ],
 )
 def test_wrong_option_is_named_with_the_fix(name: str, value: str, message: str) -> None:
