@@ -7,6 +7,7 @@ class Engine:
         resource: list[tuple[str, str]],
         span_queue_bytes: int,
         requests_live_max: int,
+        connections_max: int,
         metrics_routes_max: int,
         access_log: tuple[str, str] | None,
     ) -> None: ...

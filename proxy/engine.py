@@ -15,6 +15,7 @@ from proxy.metrics import METRICS_ROUTES_MAX
 from proxy.spans import BATCH_BYTES_MAX, QUEUE_BYTES_MAX, SpanBatch
 from proxy.table import PathKind, Rejected, Update
 
+CONNECTIONS_PER_WORKER_MAX = 16_384  # nginx worker_connections as ingress-nginx sets it
 REQUESTS_LIVE_PER_WORKER_MAX = 16_384
 """As many as connections; a request holds from 16 KiB to about 300 KiB."""
 
@@ -50,6 +51,7 @@ class Stats(msgspec.Struct, frozen=True):
 
     connections: int
     connections_open: int
+    connections_crowded_out: int
     tls_handshakes: int
     tls_resumed: int
     tls13_handshakes: int
@@ -94,6 +96,7 @@ class Engine:
         resource: Mapping[str, str],
         span_queue_bytes: int = QUEUE_BYTES_MAX,
         requests_live_max: int = REQUESTS_LIVE_PER_WORKER_MAX,
+        connections_max: int = CONNECTIONS_PER_WORKER_MAX,
         metrics_routes_max: int = METRICS_ROUTES_MAX,
         access_log: AccessLog | None = None,
     ) -> None:
@@ -106,6 +109,8 @@ class Engine:
                 and counted.
             requests_live_max: requests that one worker serves at once, the bound of its memory;
                 more get a 503 and are counted (`shed`).
+            connections_max: connections from clients that one worker has at once. Then those that
+                have waited for a request, or for the end of its head, the longest give way.
             metrics_routes_max: routes with labels of their own in `metrics`.
             access_log: where a line is written for each request; None for nowhere.
         Raises:
@@ -117,6 +122,7 @@ class Engine:
             list(resource.items()),
             span_queue_bytes,
             requests_live_max,
+            connections_max,
             metrics_routes_max,
             None if access_log is None else (access_log.path, access_log.format),
         )

@@ -41,6 +41,11 @@ def _connections(readings: Readings) -> Iterator[Metric]:
     yield _count("spanway_connections", "Connections accepted from clients.", engine.connections)
     yield _gauge("spanway_connections_open", "Of these, open now.", engine.connections_open)
     yield _count(
+        "spanway_connections_crowded_out",
+        "Connections ended while they waited for a request, for others to have room.",
+        engine.connections_crowded_out,
+    )
+    yield _count(
         "spanway_connections_passed_through",
         "Connections handed on as they are.",
         engine.connections_passed_through,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from client import Client
@@ -13,6 +13,9 @@ from upstream import OK, Answer, Exchange, Upstream
 
 from proxy.engine import Stats
 from proxy.table import BackendLimits, Protocol, RoutePolicy
+
+HTTP2_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+"""The preface and empty settings."""
 
 
 class Gate:
@@ -370,6 +373,58 @@ class TestOverManyWorkers:
 
         assert most <= 2
         assert data_plane.engine.stats().queued > 0
+
+
+class TestOfConnections:
+    """Whoever holds connections and asks for nothing keeps nobody out."""
+
+    @pytest.fixture
+    def data_plane(self) -> Iterator[DataPlane]:
+        data_plane = DataPlane(connections_max=8)
+        yield data_plane
+        data_plane.close()
+
+    @pytest.mark.parametrize(
+        "begins",
+        [b"", b"G", b"GET / HTTP/1.1\r\nX-Slow: ", b"PRI * HTTP/2.0", HTTP2_BEGINS],
+        ids=["nothing", "one_byte", "endless_head", "half_a_preface", "http2_without_a_request"],
+    )
+    async def test_connection_that_waits_gives_way_to_one_that_asks(
+        self, begins: bytes, data_plane: DataPlane, upstream: Upstream
+    ) -> None:
+        data_plane.serve(upstream)
+        async with AsyncExitStack() as open_:
+            for _ in range(30):
+                silent = await open_.enter_async_context(await data_plane.client())
+                with suppress(ConnectionError):  # It may have had to go by now.
+                    await silent.send(begins)
+            asking = await open_.enter_async_context(await data_plane.client())
+
+            assert (await asking.get()).status == 200
+            stats = data_plane.engine.stats()
+            assert stats.connections_open <= 8
+            assert stats.connections_crowded_out >= 23
+
+    async def test_connection_that_has_a_request_gives_way_to_none(
+        self, data_plane: DataPlane, gate: Gate, slow: Upstream
+    ) -> None:
+        data_plane.serve(slow)
+        async with AsyncExitStack() as open_, Http2Client(data_plane.ingress.address) as client:
+            stream_id = await client.begin()
+            served = [await open_.enter_async_context(await data_plane.client()) for _ in range(3)]
+            for each in served:
+                await each.send(request())
+            await slow.wait_for(lambda slow: len(slow.exchanges) == 4)
+            for _ in range(30):
+                await open_.enter_async_context(await data_plane.client())
+            last = await open_.enter_async_context(await data_plane.client())
+            await last.send(request())
+            await slow.wait_for(lambda slow: len(slow.exchanges) == 5)
+            gate.open(5)
+
+            answered = [await each.response() for each in (*served, last)]
+            assert {each.status for each in answered} == {200}
+            assert (await client.response(stream_id)).status == 200
 
 
 class TestOfTheWorker:

@@ -34,6 +34,7 @@ mod _engine {
             resource: Vec<(String, String)>,
             span_queue_bytes: usize,
             requests_live_max: u64,
+            connections_max: usize,
             metrics_routes_max: usize,
             access_log: Option<(PathBuf, String)>,
         ) -> PyResult<Self> {
@@ -50,6 +51,7 @@ mod _engine {
                 },
                 span_queue_bytes,
                 requests_live_max,
+                connections_max,
                 metrics_routes_max,
                 access_log,
             });

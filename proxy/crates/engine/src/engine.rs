@@ -25,7 +25,7 @@ use crate::stats::{Totals, WorkerStats};
 use crate::table::wire::Update;
 use crate::table::{Backend, PathKind, Rejected, Table, normalise};
 use crate::trace::{Recorder, Resource, SpanQueue};
-use crate::worker::{Command, Drain, Worker, Writers};
+use crate::worker::{Bounds, Command, Drain, Worker, Writers};
 
 /// A running data plane. Dropping it stops it at once; [`Engine::stop`] lets requests finish.
 pub struct Engine {
@@ -51,6 +51,8 @@ pub struct Options {
     pub span_queue_bytes: usize,
     /// So many requests one worker serves at once; what is above is refused.
     pub requests_live_max: u64,
+    /// So many connections one worker has at once; then those that wait give way to new ones.
+    pub connections_max: usize,
     /// So many routes have labels of their own in metrics.
     pub metrics_routes_max: usize,
     /// Where a line is written for each request.
@@ -110,7 +112,10 @@ impl Engine {
                     index,
                     Arc::clone(&table),
                     writers,
-                    options.requests_live_max,
+                    Bounds {
+                        requests_live_max: options.requests_live_max,
+                        connections_max: options.connections_max,
+                    },
                 )
             })
             .collect::<io::Result<_>>()?;
@@ -395,7 +400,7 @@ impl WorkerHandle {
         index: usize,
         table: Arc<ArcSwap<Table>>,
         writers: Writers,
-        requests_live_max: u64,
+        bounds: Bounds,
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(WORKER_COMMANDS_MAX);
         let (questions, asked) = mpsc::channel(LIVE_QUESTIONS_MAX);
@@ -408,7 +413,7 @@ impl WorkerHandle {
             .name(format!("spanway-{index}"))
             .spawn(move || {
                 let run = async {
-                    let worker = Worker::new(table, writers, stats_of_worker, requests_live_max);
+                    let worker = Worker::new(table, writers, stats_of_worker, bounds);
                     tokio::task::spawn_local(answer_all(Rc::clone(&worker), asked));
                     worker.run(inbox).await;
                 };

@@ -204,9 +204,14 @@ pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Go: 4 KiB.
 pub const HTTP2_GATHERED_BYTES_MAX: usize = 64 * 1024;
 
-/// Connections of one worker; beyond it accepting pauses. nginx `worker_connections` as
-/// ingress-nginx sets it: 16384.
+/// Connections of one worker, unless the engine is started with another number. Beyond it those give way
+/// that have waited for a request the longest, and where none does, accepting pauses. nginx
+/// `worker_connections` as ingress-nginx sets it: 16384.
 pub const CONNECTIONS_PER_WORKER_MAX: usize = 16_384;
+
+/// Connections that give way at once, since to find them all are looked at; but no more than an eighth of
+/// those that wait. nginx (`ngx_drain_connections`) has the same numbers.
+pub const CONNECTIONS_GIVING_WAY_MAX: usize = 32;
 
 /// Connections that wait in the kernel to be accepted, per listener and worker. nginx: 511; the
 /// kernel cuts it to `net.core.somaxconn`.

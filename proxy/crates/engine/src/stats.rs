@@ -37,6 +37,8 @@ pub struct WorkerStats {
     pub connections: Counter,
     /// Connections from clients that are open now.
     pub connections_open: Counter,
+    /// Connections that were ended while they waited, for others to have room.
+    pub connections_crowded_out: Counter,
     /// TLS handshakes with clients that were finished; of these, the ones that resumed a session.
     pub tls_handshakes: Counter,
     pub tls_resumed: Counter,
@@ -87,6 +89,7 @@ pub struct WorkerStats {
 pub struct Totals {
     connections: u64,
     connections_open: u64,
+    connections_crowded_out: u64,
     tls_handshakes: u64,
     tls_resumed: u64,
     tls13_handshakes: u64,
@@ -131,6 +134,10 @@ impl Totals {
         for (total, counter) in [
             (&mut self.connections, &worker.connections),
             (&mut self.connections_open, &worker.connections_open),
+            (
+                &mut self.connections_crowded_out,
+                &worker.connections_crowded_out,
+            ),
             (&mut self.tls_handshakes, &worker.tls_handshakes),
             (&mut self.tls_resumed, &worker.tls_resumed),
             (&mut self.tls13_handshakes, &worker.tls13_handshakes),

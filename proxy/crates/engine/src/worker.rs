@@ -16,7 +16,9 @@ use crate::access_log::AccessLog;
 use crate::buffer::Buffer;
 use crate::downstream::Listeners;
 use crate::instant::Instant;
-use crate::limits::{EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK};
+use crate::limits::{
+    CONNECTIONS_GIVING_WAY_MAX, EVENT_LOOP_TURN, SPARE_BYTES_MAX, SPARE_WORKSPACES_MAX, TICK,
+};
 use crate::live::{LiveRequests, Slot};
 use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Tally;
@@ -56,6 +58,13 @@ pub struct Writers {
     pub access_log: Option<AccessLog>,
 }
 
+/// How much one worker takes on.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub requests_live_max: u64,
+    pub connections_max: usize,
+}
+
 /// What the requests of one thread share. Nothing in it is shared with another thread but the
 /// table pointer, the counters and the queue behind the recorder.
 pub struct Worker {
@@ -77,6 +86,9 @@ pub struct Worker {
     workspaces: RefCell<Vec<Box<Workspace>>>,
     connections: RefCell<FxHashMap<u64, Connection>>,
     connections_opened: Cell<u64>,
+    connections_max: usize,
+    /// Counts the ticks.
+    ticks: Cell<u64>,
     connection_closed: Notify,
     /// Whether no connection is to be kept any more.
     pub is_draining: Cell<bool>,
@@ -135,8 +147,29 @@ pub struct Workspace {
 }
 
 struct Connection {
-    is_idle: Rc<Cell<bool>>,
+    stage: Rc<Cell<Stage>>,
     task: AbortHandle,
+}
+
+/// What a connection is at; waiting has begun with a [`TICK`] of its worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// It has brought nothing yet, or nothing since its last request: it may be cut without harm, at
+    /// any time.
+    Idle(u64),
+    /// It has brought a part of a request, or may bring one unless it is told goodbye.
+    Beginning(u64),
+    Serving,
+}
+
+impl Stage {
+    /// Since when it waits for a request; `None` while it has one.
+    const fn waits_since(self) -> Option<u64> {
+        match self {
+            Self::Idle(tick) | Self::Beginning(tick) => Some(tick),
+            Self::Serving => None,
+        }
+    }
 }
 
 impl Worker {
@@ -144,7 +177,10 @@ impl Worker {
         published: Arc<ArcSwap<Table>>,
         writers: Writers,
         stats: Arc<WorkerStats>,
-        requests_live_max: u64,
+        Bounds {
+            requests_live_max,
+            connections_max,
+        }: Bounds,
     ) -> Rc<Self> {
         Rc::new(Self {
             pool: Pool::new(Arc::clone(&stats)),
@@ -163,6 +199,8 @@ impl Worker {
             workspaces: RefCell::default(),
             connections: RefCell::default(),
             connections_opened: Cell::new(0),
+            connections_max,
+            ticks: Cell::new(0),
             connection_closed: Notify::new(),
             is_draining: Cell::new(false),
             draining: Notify::new(),
@@ -207,6 +245,43 @@ impl Worker {
         self.connections.borrow().len()
     }
 
+    /// Whether another connection would be one too many.
+    pub fn is_crowded(&self) -> bool {
+        self.connection_count() >= self.connections_max
+    }
+
+    /// Ends those connections that have waited for a request the longest, if any wait, by the next turn
+    /// of the event loop. So whoever holds connections and asks for nothing, or never ends its
+    /// request's head, keeps nobody out. Returns whether there were some.
+    pub fn make_room(&self) -> bool {
+        let connections = self.connections.borrow();
+        let mut waiting: Vec<_> = connections
+            .iter()
+            .filter_map(|(id, connection)| Some((connection.stage.get().waits_since()?, *id)))
+            .collect();
+        let count = waiting.len().div_ceil(8).min(CONNECTIONS_GIVING_WAY_MAX);
+        if count < waiting.len() {
+            waiting.select_nth_unstable(count);
+        }
+        let longest = waiting.iter().take(count);
+        for connection in longest.filter_map(|(_, id)| connections.get(id)) {
+            connection.task.abort();
+            connection.stage.set(Stage::Serving); // It is not to be found again.
+        }
+        self.stats.connections_crowded_out.add(count as u64);
+        !waiting.is_empty()
+    }
+
+    /// The stage of a connection that begins to wait now.
+    pub fn idle(&self) -> Stage {
+        Stage::Idle(self.ticks.get())
+    }
+
+    /// The same of one that is not to be cut without need.
+    pub fn beginning(&self) -> Stage {
+        Stage::Beginning(self.ticks.get())
+    }
+
     /// Runs a connection in a task of its own. What `serve` makes is the task, nothing is around it:
     /// a future that another one was given takes its room twice.
     pub fn spawn_connection<F>(self: &Rc<Self>, serve: impl FnOnce(Registered) -> F)
@@ -217,15 +292,15 @@ impl Worker {
         self.connections_opened.set(id + 1);
         self.stats.connections.add(1);
         self.stats.connections_open.add(1);
-        let is_idle = Rc::new(Cell::new(true));
+        let stage = Rc::new(Cell::new(self.idle()));
         let registered = Registered {
             id,
             worker: Rc::clone(self),
-            is_idle: Rc::clone(&is_idle),
+            stage: Rc::clone(&stage),
         };
         let task = tokio::task::spawn_local(serve(registered));
         let connection = Connection {
-            is_idle,
+            stage,
             task: task.abort_handle(),
         };
         self.connections.borrow_mut().insert(id, connection);
@@ -294,13 +369,14 @@ impl Worker {
         drop(tokio::task::spawn_local(async {}).await);
         self.is_closing_idle.set(true);
         for connection in self.connections.borrow().values() {
-            if connection.is_idle.get() {
+            if matches!(connection.stage.get(), Stage::Idle(_)) {
                 connection.task.abort();
             }
         }
     }
 
     fn tick(&self) {
+        self.ticks.set(self.ticks.get() + 1);
         self.hand_over();
         let table = self.table();
         let is_new = self.generation_swept.replace(table.generation) != table.generation;
@@ -321,8 +397,7 @@ impl Worker {
 pub struct Registered {
     id: u64,
     pub worker: Rc<Worker>,
-    /// Whether the connection may be cut without harm, at any time.
-    pub is_idle: Rc<Cell<bool>>,
+    pub stage: Rc<Cell<Stage>>,
 }
 
 impl Drop for Registered {

@@ -18,7 +18,7 @@ use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::tls::{self, Begun};
 use crate::trace::Flag;
-use crate::worker::Worker;
+use crate::worker::{Stage, Worker};
 
 /// The stream that requests come over; its TLS session, if it has one, is noted in `origin`. `None`
 /// when the connection is over.
@@ -30,7 +30,7 @@ pub async fn begin(
     stream: TcpStream,
     origin: &mut Origin,
     timer: &mut Timer,
-    is_idle: &Cell<bool>,
+    stage: &Cell<Stage>,
 ) -> Option<Stream> {
     let Some(limit) = handshake_limit(worker, origin.listener) else {
         return Some(Stream::Plain(stream.into()));
@@ -48,7 +48,7 @@ pub async fn begin(
             None
         }
         Begun::PassThrough(passing) => {
-            is_idle.set(false);
+            stage.set(Stage::Serving);
             Box::pin(pass(worker, *passing, timer)).await;
             None
         }

@@ -27,7 +27,7 @@ use crate::stream::Shared;
 use crate::table::KernelTimestamps;
 use crate::timer::Timer;
 use crate::trace::Flag;
-use crate::worker::{Registered, Worker, Workspace};
+use crate::worker::{Registered, Stage, Worker, Workspace};
 
 /// How waiting for a request ended.
 enum Arrived {
@@ -46,9 +46,7 @@ pub async fn serve(
     peer: SocketAddr,
     listener: SocketAddr,
 ) {
-    let Registered {
-        worker, is_idle, ..
-    } = &connection;
+    let Registered { worker, stage, .. } = &connection;
     let Some(ends) = ends(worker, &mut stream, peer, listener).await else {
         return;
     };
@@ -62,7 +60,7 @@ pub async fn serve(
         tls: None,
     };
     let mut timer = Timer::new(origin.times.idle);
-    let begun = begin(worker, stream, &mut origin, &mut timer, is_idle).await;
+    let begun = begin(worker, stream, &mut origin, &mut timer, stage).await;
     let Some(stream) = begun else {
         return;
     };
@@ -88,7 +86,7 @@ pub async fn serve(
                 None => return close(&stream, &mut client.timer).await,
             },
         };
-        is_idle.set(false);
+        stage.set(worker.beginning());
         if std::mem::take(&mut is_first)
             && has_preface(&stream, &mut client, &mut workspace.input).await
         {
@@ -103,12 +101,13 @@ pub async fn serve(
                     stream.into_inner(),
                     read,
                     origin,
+                    Rc::clone(stage),
                 ))
                 .await;
             }
             return;
         }
-        let after = serve_one(worker, &stream, &mut client, &mut workspace).await;
+        let after = serve_one(&connection, &stream, &mut client, &mut workspace).await;
         stream.with_socket(Socket::note_arrivals);
         if after == After::Linger {
             linger(&stream, &mut client.timer).await;
@@ -125,7 +124,7 @@ pub async fn serve(
         if worker.is_closing_idle.get() {
             return close(&stream, &mut client.timer).await;
         }
-        is_idle.set(true);
+        stage.set(worker.idle());
     }
 }
 
@@ -165,13 +164,16 @@ async fn first_bytes(
 }
 
 async fn serve_one(
-    worker: &Worker,
+    Registered { worker, stage, .. }: &Registered,
     stream: &Shared,
     client: &mut Client,
     workspace: &mut Workspace,
 ) -> After {
     let refused = match read_head(worker, stream, client, workspace).await {
-        Arrived::Request(arrival) => return forward(worker, client, workspace, arrival).await,
+        Arrived::Request(arrival) => {
+            stage.set(Stage::Serving);
+            return forward(worker, client, workspace, arrival).await;
+        }
         Arrived::Nothing => return After::Close,
         Arrived::Late => {
             let flag = Flag::ClientTimeout;

@@ -37,7 +37,7 @@ use crate::socket::Ask;
 use crate::stream::{Shared, Stream};
 use crate::timer::Timer;
 use crate::trace::Flag;
-use crate::worker::{Worker, Workspace};
+use crate::worker::{Stage, Worker, Workspace};
 
 /// What an HTTP/2 client sends first. Source: RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -68,7 +68,13 @@ fn is_preface(bytes: &[u8]) -> Option<bool> {
 }
 
 /// Serves a connection until either side closes it. `read` holds what was read from it already.
-pub async fn serve_http2(worker: Rc<Worker>, stream: Stream, read: Buffer, origin: Origin) {
+pub async fn serve_http2(
+    worker: Rc<Worker>,
+    stream: Stream,
+    read: Buffer,
+    origin: Origin,
+    stage: Rc<Cell<Stage>>,
+) {
     let mut timer = Timer::new(origin.times.head);
     let io = Gathered::new(stream, read);
     let mut handshake = pin!(settings().handshake(io.clone()));
@@ -82,6 +88,7 @@ pub async fn serve_http2(worker: Rc<Worker>, stream: Stream, read: Buffer, origi
         connection,
         io,
         origin,
+        stage,
         streams: Rc::default(),
     }
     .run(&mut timer)
@@ -108,6 +115,7 @@ struct Served {
     /// The stream below, which is told when to send.
     io: Gathered,
     origin: Origin,
+    stage: Rc<Cell<Stage>>,
     streams: Rc<Streams>,
 }
 
@@ -155,6 +163,9 @@ impl Served {
             if self.worker.is_draining.get() && !is_going {
                 is_going = true;
                 self.connection.graceful_shutdown();
+            }
+            if self.streams.count.get() == 0 {
+                self.stage.set(self.worker.beginning());
             }
             match self.event(timer, is_going).await {
                 Event::Request(request, respond) => self.serve(*request, respond),
@@ -207,6 +218,7 @@ impl Served {
 
     /// Has a task serve the request: one that waits for the next, or a new one.
     fn serve(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        self.stage.set(Stage::Serving);
         self.streams.count.set(self.streams.count.get() + 1);
         let job = Job { request, respond };
         if let Some(seat) = self.streams.waiting.borrow_mut().pop() {

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::serve;
-use crate::limits::{ACCEPT_PAUSE, CONNECTIONS_PER_WORKER_MAX, LISTEN_BACKLOG};
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG};
 use crate::table::KernelTimestamps;
 use crate::worker::Worker;
 
@@ -83,8 +83,12 @@ pub async fn accept(worker: Rc<Worker>, listener: Rc<TcpListener>, address: Sock
         drop(spanway_kernel::note_arrivals(listener.as_fd()));
     }
     loop {
-        if worker.connection_count() >= CONNECTIONS_PER_WORKER_MAX {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+        if worker.is_crowded() {
+            if worker.make_room() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             continue;
         }
         match listener.accept().await {

@@ -140,7 +140,7 @@ mod tests {
     use crate::metrics::{Store, Tally};
     use crate::table::Table;
     use crate::trace::{Recorder, Resource, SpanQueue};
-    use crate::worker::Writers;
+    use crate::worker::{Bounds, Writers};
 
     fn worker() -> Rc<Worker> {
         let spans = Arc::new(SpanQueue::new(0).unwrap());
@@ -153,7 +153,11 @@ mod tests {
             metrics: Tally::new(Arc::new(Store::new(1))),
             access_log: None,
         };
-        Worker::new(table, writers, Arc::default(), 1)
+        let bounds = Bounds {
+            requests_live_max: 1,
+            connections_max: 1,
+        };
+        Worker::new(table, writers, Arc::default(), bounds)
     }
 
     fn arriving(worker: &Worker, count: usize) -> Vec<Live<'_>> {
