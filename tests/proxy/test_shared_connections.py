@@ -33,6 +33,9 @@ STREAMS_MAX = 100
 OPENING_MAX = 16
 """Connections that are opened at once."""
 
+IDLE_MAX = 32
+"""Connections that are kept without a request."""
+
 ONCE = RoutePolicy(retry=Retry(attempts=1))
 LONG = Health(errors_consecutive=3, ejection_ms=3_600_000, ejection_max_ms=3_600_000)
 GOODBYE = GoAwayFrame(0, last_stream_id=2**31 - 1).serialize()
@@ -483,6 +486,29 @@ async def test_who_finds_no_room_under_the_limit_of_connections_is_told_at_once(
 
     assert (answered.count(200), answered.count(503)) == (STREAMS_MAX, 10)
     assert connections(data_plane) == 1
+
+
+async def test_idle_connections_are_kept_up_to_a_bound(
+    narrow: Http2Upstream, data_plane: DataPlane, door: Door, clients: list[Http2Client]
+) -> None:
+    narrow.answer = door.answer
+    crowd = IDLE_MAX + 8
+    asking = ask(clients, crowd)
+    await narrow.wait_for(lambda: len(narrow.requests) == 20 + crowd)
+    door.is_open.set()
+    assert await statuses(asking) == [200] * crowd
+    async with asyncio.timeout(DEADLINE_S):
+        while sum(not peer.is_closed for peer in narrow.peers) > IDLE_MAX:
+            await data_plane.turn()
+    opened = connections(data_plane)
+    again = Door()
+    narrow.answer = again.answer
+    asking = ask(clients, IDLE_MAX)
+    await narrow.wait_for(lambda: len(narrow.requests) == 20 + crowd + IDLE_MAX)
+    again.is_open.set()
+
+    assert await statuses(asking) == [200] * IDLE_MAX
+    assert connections(data_plane) == opened
 
 
 async def test_the_last_connection_that_may_be_is_closed_after_use(

@@ -166,6 +166,11 @@ pub const HTTP2_SPARE_TASKS_MAX: usize = 16;
 /// one is opened. nginx `http2_max_concurrent_streams`: 128; Go: 100.
 pub const HTTP2_UPSTREAM_STREAMS_MAX: usize = 100;
 
+/// Idle HTTP/2 connections per endpoint and worker, which may carry 3,200 requests; beyond it they are
+/// closed after use. Each holds tens of KiB, and one of HTTP/1 next to nothing:
+/// [`UPSTREAM_IDLE_CONNECTIONS_MAX`]. nginx upstream `keepalive`, since 1.29.7: 32.
+pub const HTTP2_UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 32;
+
 /// Connections that a worker opens at once to one endpoint for requests that will share them; what
 /// those who wait need beyond that follows, so that a crowd does not overrun the endpoint's backlog.
 /// `MongoDB` drivers `maxConnecting`: 2; Envoy: as many as are needed.

@@ -24,7 +24,9 @@ use super::connect::{ConnectError, Dial, Opened, Steps};
 use super::http2::{Channel, Moving, Seat};
 use super::{Counted, Full};
 use crate::instant::Instant;
-use crate::limits::{HTTP2_UPSTREAM_STREAMS_MAX, UPSTREAM_OPENING_MAX};
+use crate::limits::{
+    HTTP2_UPSTREAM_IDLE_CONNECTIONS_MAX, HTTP2_UPSTREAM_STREAMS_MAX, UPSTREAM_OPENING_MAX,
+};
 use crate::live::{Phase, Slot};
 use crate::proxy_protocol::Announced;
 use crate::stats::WorkerStats;
@@ -163,6 +165,14 @@ impl Channels {
         while let Some((told, seat)) = self.next_served() {
             let _ = told.send(Told::Seat(seat, opening.cloned()));
         }
+    }
+
+    /// Whether more connections are idle than are kept.
+    pub fn has_too_many_idle(&self) -> bool {
+        let open = &self.state.borrow().open;
+        let idle = open.iter().filter(|channel| !channel.has_requests());
+        open.len() > HTTP2_UPSTREAM_IDLE_CONNECTIONS_MAX
+            && idle.count() > HTTP2_UPSTREAM_IDLE_CONNECTIONS_MAX
     }
 
     /// Forgets connections that have ended.

@@ -224,9 +224,11 @@ impl Drop for Seat {
         state.streams.set(state.streams.get() - 1);
         state.since.set(Instant::now());
         state.tell();
+        // One of the last that may be: idle here, it would keep other workers out.
         let is_scarce = || state.counted.as_ref().is_some_and(Counted::is_scarce);
-        if state.streams.get() == 0 && is_scarce() {
-            // One of the last that may be: idle here, it would keep other workers out.
+        let channels = || state.channels.upgrade();
+        let is_too_many = || channels().is_some_and(|channels| channels.has_too_many_idle());
+        if state.streams.get() == 0 && (is_scarce() || is_too_many()) {
             state.close();
         }
     }
