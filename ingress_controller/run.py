@@ -229,6 +229,7 @@ class _Process:
             is_leader=self.leader.is_leader if self.leader is not None else None,
             lease=self.leader.lease if self.leader is not None else "",
             admin_refused=dict(self.admin.refused),
+            api_refused=dict(self.aggregated.refused) if self.aggregated is not None else {},
         )
 
     def by_route(self, nginx: Mapping[str, str] | None, *, is_openmetrics: bool) -> bytes:

@@ -15,8 +15,8 @@ from prometheus_client.core import (
 
 from ingress_controller.admin.expiries import expiries
 from ingress_controller.admin.readings import Readings
-from ingress_controller.admin.refusals import Reason
 from ingress_controller.model.problem import Severity
+from ingress_controller.serving.refusals import Reason
 from ingress_controller.traces.export.losses import DropReason
 
 
@@ -28,12 +28,16 @@ def process_families(readings: Readings) -> Iterator[Metric]:
     yield from _spans(readings)
     yield from _access_log(readings)
     yield from _table(readings)
-    yield _counts(
-        "spanway_admin_refused",
-        "Who was not answered at the admin address, by why.",
-        "reason",
-        {reason: readings.admin_refused.get(reason, 0) for reason in Reason},
-    )
+    for area, address, refused in (
+        ("admin", "the admin address", readings.admin_refused),
+        ("api", "the address that kubectl is answered at", readings.api_refused),
+    ):
+        yield _counts(
+            f"spanway_{area}_refused",
+            f"Who was not answered at {address}, by why.",
+            "reason",
+            {reason: refused.get(reason, 0) for reason in Reason},
+        )
 
 
 def _connections(readings: Readings) -> Iterator[Metric]:

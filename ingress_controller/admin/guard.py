@@ -20,11 +20,11 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ingress_controller.admin.refusals import Reason, Refusals
 from ingress_controller.admin.sealing import SESSION_S, Seal
 from ingress_controller.delegated.access import Access, Asked, NotAllowedError
 from ingress_controller.delegated.reviews import UndecidedError
 from ingress_controller.delegated.tokens import Tokens
+from ingress_controller.serving.refusals import AdminRefused, Reason, Refusals
 from ingress_controller.serving.server import kept
 
 COOKIE = "spanway-admin"
@@ -105,7 +105,7 @@ class Guard:
 
     def __init__(self, ways: Ways, refusals: Refusals | None = None) -> None:
         self._ways = ways
-        self._refusals = refusals or Refusals()
+        self._refusals = refusals or Refusals(AdminRefused)
         # What a browser keeps does not tell the token, and is the same for all replicas.
         self._cookie = hmac.digest(ways.token.encode(), COOKIE.encode(), hashlib.sha256).hex()
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ingress_controller.admin.refusals import Reason
 from ingress_controller.reconcile import Outcome
+from ingress_controller.serving.refusals import Reason
 from ingress_controller.traces.export.losses import ExportStats
 from proxy.engine import Stats
 
@@ -31,3 +31,4 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     is_leader: bool | None = None
     lease: str = ""
     admin_refused: Mapping[Reason, int] = {}
+    api_refused: Mapping[Reason, int] = {}

@@ -23,7 +23,6 @@ from ingress_controller.admin.otlp_receiver import OtlpReceiver
 from ingress_controller.admin.page import add_page
 from ingress_controller.admin.peer import PeerApi
 from ingress_controller.admin.problems import explain, problems
-from ingress_controller.admin.refusals import Reason, Refusals
 from ingress_controller.admin.sealing import Seal
 from ingress_controller.admin.traces import TracesApi
 from ingress_controller.credentials import AdminAccess, secret_in
@@ -37,6 +36,7 @@ from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
 from ingress_controller.reconcile import Outcome
 from ingress_controller.routing.explaining import Match
+from ingress_controller.serving.refusals import AdminRefused, Reason, Refusals
 from ingress_controller.serving.server import HttpServer, address_of, bound
 from ingress_controller.serving.terms import FILES_S, Followed, content_of, server_context, text_of
 from ingress_controller.telemetry.events import Event
@@ -139,8 +139,8 @@ class AdminServer:
         self._access = access
         self._reviewer = Reviewer(api, "deploy/kubernetes/admin.yaml") if api is not None else None
         self._own_seal = Seal()
-        self._refusals = Refusals()
-        self._http = HttpServer(lambda client: self._refusals.note(Reason.CROWDED, client))
+        self._refusals = Refusals(AdminRefused)
+        self._http = HttpServer(self._refusals.note)
         self._address = ""
         self._followed = Followed[_Terms](
             self._serve, AdminUnusable, lambda: AdminUsable(self._address)

@@ -24,6 +24,7 @@ from ingress_controller.aggregated.status_error import (
 from ingress_controller.delegated.access import Access, Asked, NotAllowedError
 from ingress_controller.delegated.reviews import UndecidedError
 from ingress_controller.delegated.user import User
+from ingress_controller.serving.refusals import Reason, Refusals
 from ingress_controller.serving.server import kept
 
 _ANSWERED = (
@@ -51,9 +52,13 @@ class Resource(Protocol):
 
 
 def application(
-    resources: Sequence[Resource], access: Access, front_proxy: FrontProxy | None
+    resources: Sequence[Resource],
+    access: Access,
+    front_proxy: FrontProxy | None,
+    refusals: Refusals,
 ) -> web.Application:
-    """The routes; `front_proxy` is whom to believe, if that is known."""
+    """The routes; `front_proxy` is whom to believe, if that is known. Who is not let in is noted in
+    `refusals`."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -64,6 +69,8 @@ def application(
                     return await handler(request)
             return await handler(request)
         except _ANSWERED as err:
+            if reason := _reason(err):
+                refusals.note(reason, request.remote or "")
             return _status(request, err).response()
 
     async def health(_: web.Request) -> web.Response:
@@ -114,11 +121,23 @@ def _add_objects(app: web.Application, resource: Resource, access: Access) -> No
 
 def _authenticated(request: web.Request, front_proxy: FrontProxy | None) -> User:
     if front_proxy is None:
-        raise StatusError(503, "ServiceUnavailable", "whom to believe is not known yet")
+        raise UndecidedError("whom to believe is not known yet")
     user = front_proxy.user(_common_name(request), request.headers)
     if user is None:
         raise StatusError(401, "Unauthorized", "ask by way of the API server: kubectl get requests")
     return user
+
+
+def _reason(err: Exception) -> Reason | None:
+    """Why somebody was not let in; None if it is something else."""
+    match err:
+        case StatusError(code=401):
+            return Reason.UNKNOWN
+        case NotAllowedError():
+            return Reason.NOT_ALLOWED
+        case UndecidedError():
+            return Reason.UNDECIDED
+    return None
 
 
 def _status(request: web.Request, err: Exception) -> StatusError:

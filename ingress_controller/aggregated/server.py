@@ -7,7 +7,7 @@ change of the server's terms (`serving/`). While the API server is away what it 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -19,6 +19,7 @@ from ingress_controller.delegated.access import Access
 from ingress_controller.delegated.reviews import Reviewer
 from ingress_controller.kubernetes_api import KubernetesApi
 from ingress_controller.model.problem import ObjectKey
+from ingress_controller.serving.refusals import ApiRefused, Reason, Refusals
 from ingress_controller.serving.server import HttpServer, address_of, bound
 from ingress_controller.serving.terms import FILES_S, Followed, content_of, server_context
 from ingress_controller.telemetry.events import Event
@@ -66,11 +67,17 @@ class AggregatedServer:
         self._access = Access(Reviewer(api, "deploy/kubernetes/api.yaml"))
         self._cache = Cache()
         self._reflector = Reflector(api, _TRUST, _NAMESPACE, self._cache)
-        self._http = HttpServer()
+        self._refusals = Refusals(ApiRefused)
+        self._http = HttpServer(self._refusals.note)
         self._address = ""
         self._followed = Followed[_Terms](
             self._serve, ApiUnusable, lambda: ApiUsable(self._address)
         )
+
+    @property
+    def refused(self) -> Mapping[Reason, int]:
+        """How often somebody was not answered since the start, by why."""
+        return self._refusals.counts
 
     async def start(self, address: str) -> str:
         """Listens on `address`, and returns it with the port that port 0 became.
@@ -118,5 +125,5 @@ class AggregatedServer:
             for resource in resources:
                 resource.stop()
 
-        app = application(resources, self._access, believed)
+        app = application(resources, self._access, believed, self._refusals)
         await self._http.change(app, context, stop=stop)

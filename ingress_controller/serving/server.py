@@ -12,10 +12,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+
+from ingress_controller.serving.refusals import Reason
 
 CONNECTIONS_MAX = 256  # with handshakes: anybody may connect, and requests need descriptors, too
 IDLE_S = 120.0  # of a connection, or for a head to come; kube-apiserver's own are closed after 90 s
@@ -34,10 +37,10 @@ Stop = Callable[[], object]
 
 class HttpServer:
     """See the module. `change` says what is served, `listen` where; `run` accepts from then on.
-    `crowded` is told the address of who came when all places were taken."""
+    `refused` is told who came when all places were taken, and whose handshake failed."""
 
-    def __init__(self, crowded: Callable[[str], None] = lambda _: None) -> None:
-        self._crowded = crowded
+    def __init__(self, refused: Callable[[Reason, str], None] = lambda *_: None) -> None:
+        self._refused = refused
         self._socket: socket.socket | None = None
         self._serving: _Serving | None = None
         self._listens = asyncio.Event()
@@ -120,7 +123,8 @@ class HttpServer:
         if self._serving is None or not self._makes_room(self._serving, peer):
             accepted.close()
             return
-        handshake = _Handshake(accepted, self._serving)
+        failed = partial(self._refused, Reason.HANDSHAKE, peer)
+        handshake = _Handshake(accepted, self._serving, failed)
         self._handshakes.append(handshake)
         group.create_task(handshake.run()).add_done_callback(
             lambda _: self._handshakes.remove(handshake)
@@ -132,7 +136,7 @@ class HttpServer:
         beginning = [one for one in self._handshakes if one.is_beginning]
         if len(open_) + len(beginning) < CONNECTIONS_MAX:
             return True
-        self._crowded(peer)
+        self._refused(Reason.CROWDED, peer)
         for one in open_:
             if not serving.keeps(one):
                 one.force_close()
@@ -144,11 +148,15 @@ class HttpServer:
 
 
 class _Handshake:
-    """A connection that has been accepted, until it is served."""
+    """A connection that has been accepted, until it is served. `failed` is called if that does not
+    come to pass, unless the other side has left or we have ended it."""
 
-    def __init__(self, accepted: socket.socket, serving: "_Serving") -> None:
+    def __init__(
+        self, accepted: socket.socket, serving: "_Serving", failed: Callable[[], None]
+    ) -> None:
         self._accepted = accepted
         self._serving = serving
+        self._failed = failed
         self._protocol: web.RequestHandler | None = None
         self._is_over = False
 
@@ -168,7 +176,10 @@ class _Handshake:
                 ssl=context,
                 ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
             )
-        except Exception:  # noqa: BLE001 - whatever a stranger does to its handshake ends with it
+        except Exception as err:  # noqa: BLE001 - whatever a stranger does to its handshake ends with it
+            # asyncio's ConnectionAbortedError is that it took too long.
+            if not self._is_over and isinstance(err, ssl.SSLError | ConnectionAbortedError):
+                self._failed()
             self._is_over = True
 
     def end(self) -> None:

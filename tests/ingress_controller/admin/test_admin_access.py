@@ -17,11 +17,11 @@ from admin_state import FakeState
 from eventually import until
 
 from ingress_controller.admin import server
-from ingress_controller.admin.refusals import Reason
 from ingress_controller.admin.server import AdminServer
 from ingress_controller.asking import INTERRUPTIONS, Credentials, is_closed, session
 from ingress_controller.credentials import AdminAccess, CertificateFiles, Secret
 from ingress_controller.serving import server as bounds
+from ingress_controller.serving.refusals import Reason
 
 TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
 

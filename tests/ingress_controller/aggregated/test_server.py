@@ -24,6 +24,7 @@ from ingress_controller.credentials import CertificateFiles
 from ingress_controller.peers.live import LiveRequests
 from ingress_controller.peers.peer import Identity
 from ingress_controller.serving import server as bounds
+from ingress_controller.serving.refusals import Reason
 from proxy.live import Condition, Field, Place, Query, Row
 
 ROOT = "/apis/live.spanway.io/v1"
@@ -172,6 +173,33 @@ async def test_user_is_believed_from_the_front_proxy_only(believing: Rig) -> Non
     believing.authority, ours = trustme.CA(), believing.authority
     assert await believing.status(f"{ROOT}/requests", **masters) == 0
     believing.authority = ours
+
+
+async def test_each_refusal_is_counted_by_why_and_logged(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "spanway"):
+        assert await rig.status(ROOT) == 503  # whom to believe is not known
+        await rig.publish()
+        await until_status(rig, 200)
+        noted = rig.listening.refused[Reason.UNDECIDED]
+        assert await rig.status(ROOT, None) == 401
+        assert await rig.status("/readyz", None) == 200
+        rig.allow(allowed=False)
+        assert await rig.status(f"{ROOT}/requests") == 403
+        rig.authority = trustme.CA()
+        assert await rig.status(ROOT) == 0
+        await until(lambda: Reason.HANDSHAKE in rig.listening.refused)
+
+    # aiohttp tries a handshake again.
+    refused = {**rig.listening.refused, Reason.HANDSHAKE: 1}
+    assert refused == {
+        Reason.UNDECIDED: noted,
+        Reason.UNKNOWN: 1,
+        Reason.NOT_ALLOWED: 1,
+        Reason.HANDSHAKE: 1,
+    }
+    assert "ApiRefused reason=unknown count=1 client=127.0.0.1" in caplog.messages
 
 
 async def test_who_may_not_is_refused_with_a_status(

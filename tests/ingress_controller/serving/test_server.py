@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from aiohttp import web
 from eventually import until
 
 from ingress_controller.serving import server
+from ingress_controller.serving.refusals import Reason
 from ingress_controller.serving.server import HttpServer, bound, kept
 from ingress_controller.serving.terms import server_context
 
@@ -25,7 +27,8 @@ class Rig:
     """A server that answers `/`, holds `/held` until told otherwise, and sends much at `/large`."""
 
     def __init__(self) -> None:
-        self.server = HttpServer()
+        self.refused: list[tuple[Reason, str]] = []
+        self.server = HttpServer(lambda *refused: self.refused.append(refused))
         self.held = asyncio.Event()
         self.waiting = 0
         self.sent = asyncio.Event()
@@ -144,11 +147,56 @@ async def test_handshakes_that_do_not_come_give_way_to_one_that_does(
 
         for each, _ in silent[:8]:
             assert await each.read() == b""
+        assert rig.refused == [(Reason.CROWDED, "127.0.0.1")] * 8
         last, _ = silent[9]
         await rig.server.change(rig.app(), context)  # and with them the old terms
         assert await last.read() == b""
         for _, each_writer in (*silent, (reader, writer)):
             each_writer.close()
+
+
+@pytest.fixture
+async def with_tls(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with running(server_context(certificate(trustme.CA(), tmp_path, "127.0.0.1"))) as rig:
+        yield rig
+
+
+async def test_handshake_that_fails_is_a_refusal(with_tls: Rig) -> None:
+    def distrust() -> None:
+        """As asyncio cannot: it leaves without a word."""
+        context = ssl.create_default_context()
+        with (
+            socket.create_connection(("127.0.0.1", with_tls.port)) as connected,
+            pytest.raises(ssl.SSLCertVerificationError),
+        ):
+            context.wrap_socket(connected, server_hostname="127.0.0.1")
+
+    await with_tls.ask()  # no TLS at all
+    await asyncio.to_thread(distrust)
+
+    await until(lambda: len(with_tls.refused) == 2)
+    assert with_tls.refused == [(Reason.HANDSHAKE, "127.0.0.1")] * 2
+
+
+async def test_handshake_that_takes_too_long_is_a_refusal(
+    with_tls: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_S", 0.05)
+    reader, writer = await with_tls.connect()
+
+    assert await reader.read() == b""
+    await until(lambda: with_tls.refused)
+    assert with_tls.refused == [(Reason.HANDSHAKE, "127.0.0.1")]
+    writer.close()
+
+
+async def test_who_leaves_instead_of_a_handshake_is_not_refused(with_tls: Rig) -> None:
+    _, writer = await with_tls.connect()
+    writer.close()
+    await with_tls.ask()  # and this one is
+
+    await until(lambda: with_tls.refused)
+    assert len(with_tls.refused) == 1
 
 
 async def test_head_that_does_not_come_ends_the_connection(

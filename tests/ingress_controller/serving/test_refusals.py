@@ -8,16 +8,16 @@ from admin_state import FakeState
 from aiohttp.test_utils import TestClient, TestServer
 from standing_clock import StandingClock
 
-from ingress_controller.admin import refusals
 from ingress_controller.admin.guard import Ways
-from ingress_controller.admin.refusals import Reason, Refusals
 from ingress_controller.admin.server import application
+from ingress_controller.serving import refusals
+from ingress_controller.serving.refusals import AdminRefused, Reason, Refusals
 
 TOKEN = "f3a1c5d7e9b2046885a7c9e1d3f50627"
 
 
 async def test_each_refusal_is_counted_by_why(caplog: pytest.LogCaptureFixture) -> None:
-    noted = Refusals()
+    noted = Refusals(AdminRefused)
     app = application(FakeState(), Ways(TOKEN), noted)
     wrong = {"Authorization": "Bearer hunter2"}
 
@@ -37,7 +37,7 @@ async def test_each_refusal_is_counted_by_why(caplog: pytest.LogCaptureFixture) 
 
 
 async def test_a_name_that_is_not_answered_is_a_reason_of_its_own() -> None:
-    noted = Refusals()
+    noted = Refusals(AdminRefused)
 
     async with TestClient(TestServer(application(FakeState(), refusals=noted))) as client:
         answer = await client.get("/api/live", headers={aiohttp.hdrs.HOST: "evil.example"})
@@ -51,7 +51,7 @@ def test_refusals_are_logged_once_an_interval_with_their_sum(
 ) -> None:
     clock = StandingClock()
     monkeypatch.setattr(refusals.time, "monotonic", clock)
-    noted = Refusals()
+    noted = Refusals(AdminRefused)
 
     with caplog.at_level(logging.WARNING, "spanway"):
         for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):

@@ -1,4 +1,4 @@
-"""Who was not let in at the admin address: counted by reason, logged once an interval and reason.
+"""Who was not let in at an address of ours: counted by reason, logged once an interval and reason.
 
 Rule: what somebody showed to be let in is in no line, only from where.
 """
@@ -20,12 +20,15 @@ class Reason(StrEnum):
 
     UNKNOWN = "unknown"  # 401, or 403 for a log-in: nothing was shown, or nothing that is known
     NOT_ALLOWED = "not_allowed"  # 403: the right is missing in Kubernetes
-    UNDECIDED = "undecided"  # 503: Kubernetes cannot be asked
+    UNDECIDED = "undecided"  # 503: Kubernetes cannot be asked, or has not said whom to believe
     STRANGE_HOST = "strange_host"  # 403: asked for by a name that could be anybody's
     CROWDED = "crowded"  # there were too many connections, and one had to go
+    HANDSHAKE = (
+        "handshake"  # TLS could not be agreed on; who merely leaves meanwhile is not refused
+    )
 
 
-class AdminRefused(Event, frozen=True):
+class _Refused(Event, frozen=True):
     """`client` is the last one of `count`: with CROWDED, for whom another one had to go, if any
     could."""
 
@@ -35,11 +38,20 @@ class AdminRefused(Event, frozen=True):
     client: str
 
 
-class Refusals:
-    """See the module; of one admin address, for the event loop that it is served by."""
+class AdminRefused(_Refused, frozen=True):
+    """At the admin address."""
 
-    def __init__(self) -> None:
+
+class ApiRefused(_Refused, frozen=True):
+    """At the address that the API server asks for `kubectl`."""
+
+
+class Refusals:
+    """See the module; of one address, for the event loop that it is served by."""
+
+    def __init__(self, event: type[AdminRefused | ApiRefused]) -> None:
         self.counts: Counter[Reason] = Counter()
+        self._event = event
         self._unlogged: Counter[Reason] = Counter()
         self._quiet_until_s: dict[Reason, float] = {}
 
@@ -49,4 +61,4 @@ class Refusals:
         now_s = time.monotonic()
         if now_s >= self._quiet_until_s.get(reason, 0.0):
             self._quiet_until_s[reason] = now_s + LOG_INTERVAL_S
-            emit(AdminRefused(reason, self._unlogged.pop(reason), client))
+            emit(self._event(reason, self._unlogged.pop(reason), client))
