@@ -354,6 +354,23 @@ fn health_lives_on_from_table_to_table_and_goes_with_the_endpoint() {
 }
 
 #[test]
+fn workers_count_an_endpoint_together_also_if_one_has_missed_that_it_was_away() {
+    let mut world = World::weighing(&[1], &json!({}));
+    world.endpoint_of(1);
+    let mut other = Balancer::default();
+    world.publish(&[endpoint(9, &json!({}))], &json!({}));
+    world.publish(&endpoints(&[1]), &json!({}));
+    let (asker, backend) = (IpAddr::from([10, 0, 0, 1]), world.backend());
+    let asker = Asker {
+        client: asker,
+        fields: &world.fields,
+    };
+    let first = world.balancer.pick(&backend, &asker, &[], world.now);
+    let second = other.pick(&backend, &asker, &[], world.now);
+    assert_eq!((first.unwrap().ahead, second.unwrap().ahead), (0, 1));
+}
+
+#[test]
 fn without_health_nothing_is_ejected() {
     let never = json!({"health": {
         "errors_consecutive": 0, "ejection_ms": 1, "ejection_max_ms": 1, "ejected_percent_max": 100,

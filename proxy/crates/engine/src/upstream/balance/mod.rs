@@ -191,7 +191,8 @@ impl Pass<'_> {
 }
 
 impl Rotation {
-    /// What is known of endpoints that were there before is kept.
+    /// What is known of endpoints that were there before is kept; not of one that has been away, which
+    /// for the other workers is another one.
     fn new(backend: Arc<Backend>, old: Option<&Self>) -> Self {
         let known: FxHashMap<SocketAddr, &Rc<Load>> = old
             .map(|old| old.backend.endpoints.iter().zip(&old.loads))
@@ -199,9 +200,12 @@ impl Rotation {
             .flatten()
             .map(|(endpoint, load)| (endpoint.address, load))
             .collect();
-        let load = |address| known.get(&address).map(|load| Rc::clone(load));
-        let endpoints = backend.endpoints.iter();
-        let loads = endpoints.map(|one| load(one.address).unwrap_or_else(|| Load::new(one)));
+        let load = |endpoint: &Endpoint| {
+            let known = known.get(&endpoint.address);
+            let same = known.filter(|load| Arc::ptr_eq(&load.vitals, &endpoint.vitals));
+            same.map_or_else(|| Load::new(endpoint), |load| Rc::clone(load))
+        };
+        let loads = backend.endpoints.iter().map(load);
         let tiers = backend.tiers.iter();
         let turns = tiers.map(|tier| Turns::new(tier, &backend));
         Self {
