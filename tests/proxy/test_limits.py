@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 from client import Client
 from data_plane import DataPlane, backend, table
-from http2 import Http2Client, Http2Upstream, Message, Peer, says_ok
+from http2 import GET, Http2Client, Http2Upstream, Message, Peer, says_ok, with_fields
 from message import DEADLINE_S, request, within
-from upstream import OK, Answer, Exchange, Upstream
+from upstream import OK, Answer, Exchange, Upstream, holds
 
 from proxy.engine import Stats
 from proxy.table import BackendLimits, Protocol, RoutePolicy
@@ -473,3 +473,73 @@ class TestOfTheWorker:
 
         assert (shed.status, shed.one("retry-after")) == (503, "1")
         assert (answered.status, following.status) == (200, 200)
+
+
+@pytest.fixture
+def two_workers(capfd: pytest.CaptureFixture[str]) -> Iterator[DataPlane]:
+    data_plane = DataPlane(workers=2)
+    yield data_plane
+    data_plane.close()
+    assert capfd.readouterr().err == ""
+
+
+async def on_both(
+    data_plane: DataPlane, upstream: Upstream, open_: AsyncExitStack
+) -> tuple[Http2Client, Http2Client]:
+    """Two clients of two workers, each of which has one idle connection to `upstream`."""
+    first = await open_.enter_async_context(Http2Client(data_plane.ingress.address))
+    await first.ask()
+    while True:
+        second = await open_.enter_async_context(Http2Client(data_plane.ingress.address))
+        await second.ask()
+        if upstream.connections_made == 2:
+            return first, second
+
+
+HELD = with_fields(GET, (":path", "/held"))
+
+
+async def served(client: Http2Client) -> None:
+    """Returns when the client gets an answer that is not 503."""
+    async with asyncio.timeout(DEADLINE_S):
+        while (await client.ask()).status == 503:
+            pass
+
+
+async def test_idle_connection_of_one_worker_does_not_keep_another_out_for_long(
+    two_workers: DataPlane, upstream: Upstream
+) -> None:
+    may_answer = asyncio.Event()
+    upstream.answer = holds("/held", may_answer)
+    two_workers.serve(upstream, limits=BackendLimits(connections_max=3))
+    async with AsyncExitStack() as open_:
+        _, second = await on_both(two_workers, upstream, open_)
+        held = [asyncio.create_task(second.ask(HELD)) for _ in range(2)]
+        await upstream.wait_for(lambda upstream: upstream.connections_open == 3)
+
+        await served(second)
+        may_answer.set()
+        await within(asyncio.gather(*held))
+
+
+async def test_lowered_limit_of_connections_leaves_each_worker_some(
+    two_workers: DataPlane, upstream: Upstream
+) -> None:
+    crowd, last = asyncio.Event(), asyncio.Event()
+    two_workers.serve(upstream, limits=BackendLimits(connections_max=64))
+    async with AsyncExitStack() as open_:
+        first, second = await on_both(two_workers, upstream, open_)
+        upstream.answer = holds("/held", crowd)
+        held = [asyncio.create_task(first.ask(HELD)) for _ in range(8)]
+        await upstream.wait_for(lambda upstream: upstream.connections_open == 9)
+        crowd.set()
+        await within(asyncio.gather(*held))
+        two_workers.serve(upstream, limits=BackendLimits(connections_max=4))
+        upstream.answer = holds("/held", last)
+        asked = len(upstream.exchanges)
+        took = asyncio.create_task(second.ask(HELD))  # the connection that its worker has
+        await upstream.wait_for(lambda upstream: len(upstream.exchanges) > asked)
+
+        await served(second)
+        last.set()
+        await within(took)

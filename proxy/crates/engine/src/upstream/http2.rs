@@ -150,11 +150,13 @@ impl Channel {
         self.state.is_closed.get()
     }
 
-    /// Whether it has no request, and had none for so long that it is to be closed.
+    /// Whether it has no request, and is to be closed: it had none for too long, or keeps other workers
+    /// out.
     #[must_use]
     pub fn is_stale(&self, now: Instant) -> bool {
-        !self.has_requests()
-            && now.saturating_duration_since(self.state.since.get()) >= UPSTREAM_IDLE_TIMEOUT
+        let is_old =
+            || now.saturating_duration_since(self.state.since.get()) >= UPSTREAM_IDLE_TIMEOUT;
+        !self.has_requests() && (is_old() || self.state.is_scarce())
     }
 
     /// Whether it has a request.
@@ -224,11 +226,9 @@ impl Drop for Seat {
         state.streams.set(state.streams.get() - 1);
         state.since.set(Instant::now());
         state.tell();
-        // One of the last that may be: idle here, it would keep other workers out.
-        let is_scarce = || state.counted.as_ref().is_some_and(Counted::is_scarce);
         let channels = || state.channels.upgrade();
         let is_too_many = || channels().is_some_and(|channels| channels.has_too_many_idle());
-        if state.streams.get() == 0 && (is_scarce() || is_too_many()) {
+        if state.streams.get() == 0 && (state.is_scarce() || is_too_many()) {
             state.close();
         }
     }
@@ -243,6 +243,11 @@ impl State {
         if is_settled && self.streams_max.replace(streams_max) < streams_max {
             self.tell();
         }
+    }
+
+    /// Whether it is one of the last that may be: idle here, it would keep other workers out.
+    fn is_scarce(&self) -> bool {
+        self.counted.as_ref().is_some_and(Counted::is_scarce)
     }
 
     /// No request is to be begun on it any more; it ends with its last one.

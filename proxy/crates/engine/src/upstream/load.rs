@@ -23,10 +23,17 @@ pub struct Load {
     pub budget: Budget,
     /// Its requests; used where they have a limit.
     pub slots: Slots,
-    /// Its connections by endpoint; used where they have a limit.
-    connections: Mutex<FxHashMap<SocketAddr, u32>>,
+    /// Its connections; used where they have a limit.
+    connections: Mutex<Connections>,
     /// Of its requests that came by no route and were not sampled, where that is asked for.
     pub latencies: Latencies,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    open: FxHashMap<SocketAddr, u32>,
+    /// Of each endpoint, as the latest request saw it.
+    max: u32,
 }
 
 /// A connection that counts until it is closed.
@@ -34,7 +41,6 @@ pub struct Load {
 pub struct Counted {
     load: Arc<Load>,
     endpoint: SocketAddr,
-    connections_max: u32,
 }
 
 impl Default for Load {
@@ -50,7 +56,8 @@ impl Default for Load {
 }
 
 impl Load {
-    /// Counts a new connection to `endpoint`; `None` if it has as many as it may have.
+    /// Counts a new connection to `endpoint`; `None` if it has as many as it may have. The latest
+    /// `connections_max` is that of all connections.
     #[must_use]
     pub fn connection(
         self: &Arc<Self>,
@@ -58,7 +65,8 @@ impl Load {
         connections_max: u32,
     ) -> Option<Counted> {
         let mut connections = self.lock();
-        let open = connections.entry(endpoint).or_default();
+        connections.max = connections_max;
+        let open = connections.open.entry(endpoint).or_default();
         if *open >= connections_max {
             return None;
         }
@@ -66,11 +74,10 @@ impl Load {
         Some(Counted {
             load: Arc::clone(self),
             endpoint,
-            connections_max,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<SocketAddr, u32>> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         let locked = self.connections.lock();
         locked.unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,18 +101,18 @@ impl Counted {
     #[must_use]
     pub fn is_scarce(&self) -> bool {
         let connections = self.load.lock();
-        let open = connections.get(&self.endpoint).copied().unwrap_or(0);
-        open >= self.connections_max
+        let open = connections.open.get(&self.endpoint).copied().unwrap_or(0);
+        open >= connections.max
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut connections = self.load.lock();
-        if let Some(open) = connections.get_mut(&self.endpoint) {
-            *open -= 1;
-            if *open == 0 {
-                connections.remove(&self.endpoint);
+        let open = &mut self.load.lock().open;
+        if let Some(count) = open.get_mut(&self.endpoint) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.endpoint);
             }
         }
     }
@@ -125,7 +132,8 @@ mod tests {
         let second = load.connection(one, 2).expect("there is room");
         assert!(first.is_scarce() && second.is_scarce());
         assert!(load.connection(one, 2).is_none());
-        assert!(load.connection(other, 2).is_some());
+        assert!(load.connection(other, 3).is_some());
+        assert!(!second.is_scarce(), "there may be more now");
         drop(first);
         assert!(load.connection(one, 2).is_some());
     }

@@ -129,14 +129,15 @@ impl Pool {
         may
     }
 
-    /// Closes what has been idle for too long, was closed by its endpoint, or leads where no
-    /// backend of `table` does any more, or was made otherwise than it would be now.
+    /// Closes what has been idle for too long, was closed by its endpoint, keeps other workers out, or
+    /// leads where no backend of `table` does any more, or was made otherwise than it would be now.
     pub fn sweep(&self, now: Instant, known: Option<&FxHashSet<Destination>>) {
         self.endpoints.borrow_mut().retain(|endpoint, slot| {
             let is_known = known.is_none_or(|known| known.contains(endpoint));
             slot.idle.retain_mut(|idle| {
                 is_known
                     && now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
+                    && !idle.counted.as_ref().is_some_and(Counted::is_scarce)
                     && idle.stream.is_quiet()
             });
             let channels = slot.channels.as_ref();
