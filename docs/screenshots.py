@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs/images"
 HTTP, HTTPS, ADMIN = "127.0.0.1:28080", "127.0.0.1:28443", "127.0.0.1:29901"
 SIZE = ViewportSize(width=1180, height=740)
+TALL = ViewportSize(width=1180, height=1000)  # all of a trace
 SCENE_S = 40.0
 CLIENTS = 6
 POLL_S = 0.2
@@ -82,12 +83,15 @@ def draw(page: Page, demo: Demo) -> None:
     page.goto(f"http://{ADMIN}/#/live")
     page.locator(".dot").first.wait_for()
     shoot(page, "live")
+    page.set_viewport_size(TALL)
     page.goto(f"http://{ADMIN}/#/traces?since=5m&route=/&host=shop.localhost")
     page.locator("table.traces tbody tr a").first.click()
     page.get_by_role("tree").wait_for()
     page.locator(".step").first.wait_for()
     page.get_by_role("treeitem").last.scroll_into_view_if_needed()
+    page.get_by_role("tree").evaluate("tree => tree.scrollTo(0, 0)")
     shoot(page, "trace")
+    page.set_viewport_size(SIZE)
     page.goto(f"http://{ADMIN}/#/bottlenecks?since=5m")
     page.locator(".bottlenecks").first.wait_for()
     page.emulate_media(color_scheme="dark")

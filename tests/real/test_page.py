@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -315,6 +316,42 @@ def test_a_trace_shows_its_spans_and_what_is_on_them(page: Page, answered: str) 
     expect(page.get_by_label("One span")).to_contain_text("spanway.lb.endpoints_ready")
     spans.press("Escape")
     expect(page.get_by_label("One span")).to_have_count(0)
+
+
+def test_a_call_is_shown_with_whom_it_is_to(page: Page, spanway: Spanway) -> None:
+    trace_id = "5bf92f3577b34da6a3ce929d0e0e4736"
+    shop, database = "00f067aa0ba902b8", "00f067aa0ba902b9"
+    begin_ns = time.time_ns()
+    spans = [
+        {
+            "traceId": trace_id,
+            "spanId": span_id,
+            "name": "call",
+            "kind": 3,
+            "startTimeUnixNano": begin_ns,
+            "endTimeUnixNano": begin_ns + 1_000_000_000,
+            "attributes": [
+                {"key": "server.address", "value": {"stringValue": address}},
+                {"key": "server.port", "value": {"intValue": 5432}},
+            ],
+        }
+        for span_id, address in ((shop, HOST), (database, "db.example"))
+    ]
+    sent = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+    request("POST", f"http://{spanway.admin}/v1/traces", sent)
+    spanway.ask("/cart", host=HOST, headers={"traceparent": f"00-{trace_id}-{shop}-01"})
+    found = f"http://{spanway.admin}/api/traces/{trace_id}"
+    wait_until(
+        lambda: len(request("GET", found)["spans"]) >= 5,
+        lambda: "the request's spans are there",
+        deadline_s=DEADLINE_S,
+    )
+
+    page.goto(f"/#/traces/{trace_id}")
+
+    calls = page.get_by_role("treeitem").filter(has_text="call")
+    expect(calls.filter(has_text="call → default/api")).to_have_count(1)
+    expect(calls.filter(has_text="call → db.example:5432")).to_have_count(1)
 
 
 def test_a_header_that_would_be_markup_is_shown_as_text(page: Page, answered: str) -> None:

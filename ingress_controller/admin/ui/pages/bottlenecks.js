@@ -40,7 +40,7 @@ function Request({ of }) {
   </section>`;
 }
 
-const excess = (one) => html`${one.excess_us < 0 ? '−' : '+'}${duration(Math.abs(one.excess_us))} <span class="muted">${percent(one.excess_share)} of it</span>`;
+const excess = (one) => html`${one.excess_us < 0 ? '−' : '+'}${duration(Math.abs(one.excess_us))} <span class="muted">${percent(Math.min(1, one.excess_share))} of it</span>`;
 const usual = (one, of) => html`${duration(one.usual_us)} <span class="muted">${percent(one.usual_us / of.usual_us)} of it</span>`;
 
 function Contributors({ of, most, share }) {

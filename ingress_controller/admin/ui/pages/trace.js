@@ -203,8 +203,8 @@ function Waterfall({ trace, tree, path, opened, select }) {
       onScroll=${(event) => setTop(event.target.scrollTop)} onKeyDown=${keys}>
       <div style=${{ height: `${rows.length * ROW_PX}px` }} role="presentation">
         <div style=${{ transform: `translateY(${first * ROW_PX}px)` }} role="presentation">
-          ${rows.slice(first, last).map((index) => html`<${Row} key=${index} trace=${trace} index=${index} depth=${tree.depths[index]}
-            steps=${steps.get(trace.spans[index].span_id)} children=${tree.children[index]} isFolded=${folded.has(index)}
+          ${rows.slice(first, last).map((index) => html`<${Row} key=${index} trace=${trace} tree=${tree} index=${index} depth=${tree.depths[index]}
+            steps=${steps.get(trace.spans[index].span_id)} isFolded=${folded.has(index)}
             isOpened=${index === opened} select=${select} fold=${fold} />`)}
         </div>
       </div>
@@ -223,8 +223,9 @@ function stepsOf(path) {
   return steps;
 }
 
-function Row({ trace, index, depth, children, steps = [], isFolded, isOpened, select, fold }) {
+function Row({ trace, tree, index, depth, steps = [], isFolded, isOpened, select, fold }) {
   const span = trace.spans[index];
+  const children = tree.children[index];
   const whole = trace.duration_ns || 1;
   const place = ([from, to]) => ({ left: `${(100 * from) / whole}%`, width: `${(100 * (to - from)) / whole}%` });
   const bounds = [span.offset_ns, span.offset_ns + span.duration_ns];
@@ -236,7 +237,7 @@ function Row({ trace, index, depth, children, steps = [], isFolded, isOpened, se
     class=${`span ${isOpened ? 'is-opened' : ''} ${span.status === 'error' ? 'has-failed' : ''}`} onClick=${() => select(isOpened ? -1 : index)}>
     <span class="span-name" style=${{ paddingLeft: `${INDENT_PX * Math.min(depth, INDENTS_MAX)}px` }}>
       <i class="fold-mark" onClick=${(event) => { event.stopPropagation(); if (hasChildren) fold(index, !isFolded); }}>${hasChildren ? (isFolded ? '▸' : '▾') : ''}</i>
-      <b>${span.service}</b> ${span.name}${endOf(span)}${depth === 0 && index > 0 && span.parent_id ? html` <span class="muted">its caller’s span is not here</span>` : ''}</span>
+      <b>${span.service}</b> ${span.name}${endOf(trace, tree, index)}${depth === 0 && index > 0 && span.parent_id ? html` <span class="muted">its caller’s span is not here</span>` : ''}</span>
     <span class="lane">
       <i class=${`span-bar is-faint is-${colour}`} style=${place(bounds)}></i>
       ${(hasChildren ? own(bounds, children.map((child) => trace.spans[child])) : [bounds]).map((part) => html`<i key=${part[0]} class=${`span-bar is-${ownColour}`} style=${place(part)}></i>`)}
@@ -260,10 +261,22 @@ function own([start, end], below) {
   return parts.slice(0, OWN_MAX);
 }
 
-function endOf(span) {
+function endOf(trace, tree, index) {
+  const span = trace.spans[index];
   const status = span.attributes['http.response.status_code'];
-  return span.scope === SPANWAY && span.kind === 'client' ? ` → ${span.attributes['k8s.pod.name'] ?? span.attributes['server.address'] ?? ''}`
-    : status ? ` ${status}` : '';
+  const target = span.kind === 'client' ? targetOf(trace, tree, index) : '';
+  return target ? ` → ${target}` : status ? ` ${status}` : '';
+}
+
+/** Whom a call is to: the pod of an attempt; of an app's call the Service that it goes through Spanway to, else its address. */
+function targetOf(trace, tree, index) {
+  const span = trace.spans[index];
+  const attributes = span.attributes;
+  if (span.scope === SPANWAY) return attributes['k8s.pod.name'] ?? attributes['server.address'] ?? '';
+  const within = tree.children[index].flatMap((child) => tree.children[child]).map((child) => trace.spans[child]);
+  const balance = within.find((one) => one.scope === SPANWAY && one.attributes['k8s.service.name']);
+  if (balance) return `${balance.attributes['k8s.namespace.name']}/${balance.attributes['k8s.service.name']}`;
+  return [attributes['server.address'] ?? attributes['network.peer.address'], attributes['server.port']].filter(Boolean).join(':');
 }
 
 function colourOfSpan(span) {
