@@ -91,7 +91,7 @@ SCENARIOS = (
     Scenario(
         "latency",
         "Latency at half of HAProxy's saturation, open loop",
-        ("haproxy", "direct", "nginx", "spanway", "spanway-export"),
+        ("haproxy", "direct", "nginx", "spanway", "spanway-export", "spanway-store"),
         FixedRate(PACED_RPS_MAX),
         figures=("p50_us", "p99_us", "p999_us", "late_p99_us"),
         plotted=3,

@@ -1,6 +1,7 @@
 //! Rows that are being collected, and the record batch that they become.
 
 use std::sync::Arc;
+use std::thread;
 
 use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::{ArrowError, Field as ArrowField, Schema};
@@ -78,7 +79,8 @@ impl Columns {
     ) -> Result<Added, MalformedError> {
         let request = Request::read(otlp, &self.places)?;
         let mut added = Added::default();
-        for span in &request.spans {
+        for (number, span) in request.spans.iter().enumerate() {
+            crate::let_others_run(number);
             match Ids::of(span) {
                 None => added.refused += 1,
                 Some(ids) if is_wanted(&mut self.recent, ids.key(span.kind)) => {
@@ -118,7 +120,10 @@ impl Rows {
 
     fn take(&mut self) -> Result<StructArray, ArrowError> {
         let count = std::mem::take(&mut self.count);
-        let arrays = self.all.iter_mut().map(|it| it.take(count));
+        let arrays = self.all.iter_mut().map(|it| {
+            thread::yield_now(); // as after a turn: a column has thousands of rows
+            it.take(count)
+        });
         let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
         let names = OWN.iter().map(|field| field.name);
         let names = names.chain(ATTRIBUTES.iter().map(|(name, _)| *name));
