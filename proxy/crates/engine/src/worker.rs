@@ -388,7 +388,7 @@ impl Worker {
             self.balancer.borrow_mut().retain(&table);
             self.baselines.borrow_mut().renew();
         }
-        let known = is_new.then(|| Pool::destinations(&table));
+        let known = is_new.then(|| self.pool.known(&table));
         self.pool.sweep(Instant::now(), known.as_ref());
     }
 }

@@ -155,12 +155,13 @@ impl Pool {
         }
     }
 
-    /// Every destination of `table`, for [`Pool::sweep`].
+    /// Those of its destinations that `table` has, for [`Pool::sweep`]. All of the table's are looked at,
+    /// of which there may be many more, while requests wait: so no set is made of these.
     #[must_use]
-    pub fn destinations(table: &Table) -> FxHashSet<Destination> {
-        let backends = table.backends();
-        backends
-            .flat_map(|backend| backend.destinations())
+    pub fn known(&self, table: &Table) -> FxHashSet<Destination> {
+        let endpoints = self.endpoints.borrow();
+        let all = table.backends().flat_map(|backend| backend.destinations());
+        all.filter(|destination| endpoints.contains_key(destination))
             .collect()
     }
 }
