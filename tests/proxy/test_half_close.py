@@ -86,7 +86,9 @@ async def test_client_may_stop_sending_while_it_is_connected(
     once = RoutePolicy(retry=Retry(attempts=1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = Endpoint(*silent.getsockname())
-        data_plane.serve(endpoint, policy=once, tls=UpstreamTls(), connect_timeout_ms=3_600_000)
+        data_plane.serve(
+            endpoint, policy=once, tls=UpstreamTls(verify=False), connect_timeout_ms=3_600_000
+        )
         await client.send(LAST)
         await stop_sending(client, data_plane)
         connecting = data_plane.engine.live().phases[Phase.CONNECT]

@@ -158,6 +158,7 @@ async def test_server_name_is_said_and_verified_and_may_be_an_address(
 async def test_system_is_whom_a_backend_without_authority_trusts(
     data_plane: DataPlane, authority: Authority, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The system's are read once a process: no test before may want them."""
     roots = tmp_path / "roots.pem"
     roots.write_text(authority.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(roots))
