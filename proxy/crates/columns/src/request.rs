@@ -117,7 +117,7 @@ impl<'a> Request<'a> {
             if let (2, value) = field? {
                 let span = self.span(value.bytes()?, scope)?;
                 self.spans.push(span);
-                crate::let_others_run(self.spans.len());
+                crate::let_others_run(self.spans.len(), crate::SPANS_A_TURN);
             }
         }
         Ok(())

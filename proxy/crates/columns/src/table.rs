@@ -1,7 +1,6 @@
 //! Rows that are being collected, and the record batch that they become.
 
 use std::sync::Arc;
-use std::thread;
 
 use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::{ArrowError, Field as ArrowField, Schema};
@@ -80,7 +79,7 @@ impl Columns {
         let request = Request::read(otlp, &self.places)?;
         let mut added = Added::default();
         for (number, span) in request.spans.iter().enumerate() {
-            crate::let_others_run(number);
+            crate::let_others_run(number, crate::SPANS_A_TURN);
             match Ids::of(span) {
                 None => added.refused += 1,
                 Some(ids) if is_wanted(&mut self.recent, ids.key(span.kind)) => {
@@ -120,8 +119,8 @@ impl Rows {
 
     fn take(&mut self) -> Result<StructArray, ArrowError> {
         let count = std::mem::take(&mut self.count);
-        let arrays = self.all.iter_mut().map(|it| {
-            thread::yield_now(); // as after a turn: a column has thousands of rows
+        let arrays = self.all.iter_mut().enumerate().map(|(number, it)| {
+            crate::let_others_run(number, crate::COLUMNS_A_TURN);
             it.take(count)
         });
         let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
