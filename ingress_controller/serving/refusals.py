@@ -23,9 +23,7 @@ class Reason(StrEnum):
     UNDECIDED = "undecided"  # 503: Kubernetes cannot be asked, or has not said whom to believe
     STRANGE_HOST = "strange_host"  # 403: asked for by a name that could be anybody's
     CROWDED = "crowded"  # there were too many connections, and one had to go
-    HANDSHAKE = (
-        "handshake"  # TLS could not be agreed on; who merely leaves meanwhile is not refused
-    )
+    HANDSHAKE = "handshake"  # TLS could not be agreed on; who merely leaves is not refused
 
 
 class _Refused(Event, frozen=True):

@@ -28,20 +28,7 @@ const OURS: NameSet = NameSet::of(&[Name::Host, Name::XRequestId, Name::XSpanway
 /// Written by us at the edge. A stranger's claims about where a request came from, and with whose
 /// certificate, end there; on a service listener they are the edge's claims, passed on by an
 /// application, and stay.
-const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::of(&[
-    Name::Forwarded,
-    Name::XForwardedFor,
-    Name::XForwardedHost,
-    Name::XForwardedPort,
-    Name::XForwardedProto,
-    Name::XRealIp,
-    Name::ClientCert,
-    Name::ClientCertChain,
-    Name::SslClientCert,
-    Name::SslClientVerify,
-    Name::SslClientSubjectDn,
-    Name::SslClientIssuerDn,
-]));
+const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::WHO_ASKS);
 
 /// Both ends of the client's connection, and who is behind them.
 #[derive(Clone, Copy)]

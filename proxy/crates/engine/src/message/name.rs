@@ -213,13 +213,8 @@ impl NameSet {
         Name::Proxy,
     ]);
 
-    /// RFC 9110 section 6.5.1: not in trailers, for they were needed before the body. Some servers take
-    /// trailers for fields of the head (CVE-2025-12642 of lighttpd), and there only we say who
-    /// asks.
-    pub const NOT_IN_TRAILERS: Self = Self::NEVER_FORWARDED.union(Self::of(&[
-        Name::Host,
-        Name::Trailer,
-        Name::Expect,
+    /// Where a request comes from, and with whose certificate.
+    pub const WHO_ASKS: Self = Self::of(&[
         Name::Forwarded,
         Name::XForwardedFor,
         Name::XForwardedProto,
@@ -232,7 +227,14 @@ impl NameSet {
         Name::SslClientVerify,
         Name::SslClientSubjectDn,
         Name::SslClientIssuerDn,
-    ]));
+    ]);
+
+    /// RFC 9110 section 6.5.1: not in trailers, for they were needed before the body. Some servers take
+    /// trailers for fields of the head (CVE-2025-12642 of lighttpd), and there only we say who
+    /// asks.
+    pub const NOT_IN_TRAILERS: Self = Self::NEVER_FORWARDED
+        .union(Self::WHO_ASKS)
+        .union(Self::of(&[Name::Host, Name::Trailer, Name::Expect]));
 
     /// The set of these names.
     #[must_use]
