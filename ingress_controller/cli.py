@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,16 +22,39 @@ EXIT_USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    # Until the event loop handles signals, SIGTERM ends the process as Ctrl-C does; and so does
-    # that itself where a shell that started this in the background has it ignored.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    arguments = sys.argv[1:] if argv is None else argv
+    # `run` has nothing to finish yet; any other command has not given its answer.
+    is_run = arguments[:1] == ["run"]
+    ended = EXIT_CLEAN if is_run else EXIT_FAILED
+    with _ended_by_signals(ended, at_once=is_run):
+        try:
+            return _run(argv)
+        except KeyboardInterrupt:
+            return ended
+
+
+@contextmanager
+def _ended_by_signals(code: int, *, at_once: bool) -> Iterator[None]:
+    """Until an event loop handles them, SIGTERM ends the process as Ctrl-C does; and so does that
+    itself where a shell that started this in the background has it ignored.
+
+    `at_once` is for who starts: an exception gets lost where it comes in a destructor, in a
+    callback or in an import that goes on without what it could not have, and the process would
+    start although it was told to end.
+    """
+
+    def end(*_: object) -> None:
+        os._exit(code)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [
+        signal.signal(number, end if at_once else signal.default_int_handler) for number in numbers
+    ]
     try:
-        return _run(argv)
-    except KeyboardInterrupt:
-        # `run` had nothing to finish yet; any other command has not given its answer.
-        is_run = (sys.argv[1:] if argv is None else argv)[:1] == ["run"]
-        return EXIT_CLEAN if is_run else EXIT_FAILED
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _run(argv: Sequence[str] | None) -> int:

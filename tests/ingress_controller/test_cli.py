@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +28,49 @@ def test_a_usage_error_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFix
     assert captured.err == (
         'spanway: --manifests: "/nope" is not there; name the directory that holds the manifests.\n'
     )
+
+
+DESTRUCTOR_GETS_A_SIGNAL = """
+import os, signal, sys
+from ingress_controller import cli
+
+class Signalled:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        for _ in range(100):
+            pass  # the handler has its turn here, where an exception is printed and forgotten
+
+class WhileImporting:
+    def find_spec(self, name, path, target=None):
+        if name == "ingress_controller.commands":
+            Signalled()
+
+sys.meta_path.insert(0, WhileImporting())
+sys.exit(cli.main(["run"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_start_also_where_its_exception_would_be_lost(
+    number: signal.Signals,
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", DESTRUCTOR_GETS_A_SIGNAL, str(int(number))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # A start that goes on ends with code 2: it is not told where its objects are.
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_command_leaves_the_signals_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    cli.main(["run", "--manifests", "/nope"])
+
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_of_a_command_shows_examples_of_that_command(
