@@ -79,7 +79,9 @@ class Peer:
         self.messages: dict[int, Message] = {}
         self.is_closed = False
         self.goodbye: int | None = None
-        """The error code of GOAWAY."""
+        """The error code of GOAWAY, the last one."""
+        self.last_stream_id: int | None = None
+        """… and the last stream that it says was looked at."""
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(
                 client_side=is_client,
@@ -168,7 +170,7 @@ class Peer:
                 self._message(event.stream_id).reset = event.error_code
 
     def _said_goodbye(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        self.goodbye = frame.error_code
+        self.goodbye, self.last_stream_id = frame.error_code, frame.last_stream_id
         return [], []
 
     def _message(self, stream_id: int | None) -> Message:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 from client import Client
 from data_plane import DataPlane, backend, table
+from h2.errors import ErrorCodes
 from http2 import GET, Http2Client, Http2Upstream, Message, Peer, says_ok, with_fields
 from message import DEADLINE_S, request, within
 from upstream import OK, Answer, Exchange, Upstream, holds
@@ -404,6 +405,20 @@ class TestOfConnections:
             stats = data_plane.engine.stats()
             assert stats.connections_open <= 8
             assert stats.connections_crowded_out >= 23
+
+    async def test_http2_connection_that_gives_way_is_told_which_requests_were_served(
+        self, data_plane: DataPlane, upstream: Upstream
+    ) -> None:
+        data_plane.serve(upstream)
+        async with AsyncExitStack() as open_:
+            client = await open_.enter_async_context(Http2Client(data_plane.ingress.address))
+            assert [(await client.ask()).status for _ in range(3)] == [200] * 3
+            for _ in range(30):
+                await open_.enter_async_context(await data_plane.client())
+            await client.peer.wait_for(lambda: client.peer.is_closed)
+
+            assert client.peer.goodbye == ErrorCodes.NO_ERROR
+            assert client.peer.last_stream_id == 5
 
     async def test_connection_that_has_a_request_gives_way_to_none(
         self, data_plane: DataPlane, gate: Gate, slow: Upstream

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -231,8 +231,22 @@ impl Served {
     }
 }
 
+impl Served {
+    /// Says which requests were looked at, as far as the kernel takes that at once: a connection that gives
+    /// way to others is dropped while it waits, and so is one that the end of its worker cuts.
+    /// Source: RFC 9113, section 6.8.
+    fn say_goodbye(&mut self) {
+        let Self { connection, io, .. } = self;
+        connection.abrupt_shutdown(Reason::NO_ERROR);
+        let mut nobody = Context::from_waker(Waker::noop());
+        // Who is not there any more, or was told before, is told nothing.
+        let _ = io.poll_with(&mut nobody, |context| connection.poll_closed(context));
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
+        self.say_goodbye();
         self.streams.is_over.set(true);
         for seat in self.streams.waiting.borrow_mut().drain(..) {
             seat.told.notify_one();
