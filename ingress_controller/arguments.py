@@ -214,7 +214,12 @@ def _run_arguments(run: argparse.ArgumentParser) -> list[FlagGroup]:
             "NS/NAME",
             "Secret for hosts that have none, or CERT.pem,KEY.pem; default: a self-signed one",
         ),
-        ("--trusted-proxies", "CIDR…", "believe X-Forwarded-* of these; default: of nobody"),
+        ("--trusted-proxies", "CIDR…", "believe these about who asks; default: nobody"),
+        (
+            "--trusted-field",
+            "NAME",
+            "where they say it: x-forwarded-for, forwarded or x-real-ip; default: x-forwarded-for",
+        ),
         ("--service", "NS/NAME:PORT=ADDR:PORT…", "serve one Service port at a local address"),
         ("--admin", "ADDR:PORT", f"the web page, its API, health; default: {ADMIN_ADDRESS}"),
         (

@@ -131,6 +131,19 @@ class TrustContext(StrEnum):
     NONE = "none"
 
 
+class TrustedField(StrEnum):
+    """In which field of a request trusted proxies say who asks.
+
+    No other one is read: a proxy that does not know it passes on what a stranger wrote. How the
+    client asked (scheme, host, port) is in the same element of Forwarded, and for the others in
+    X-Forwarded-Proto, X-Forwarded-Host and X-Forwarded-Port.
+    """
+
+    X_FORWARDED_FOR = "x_forwarded_for"
+    FORWARDED = "forwarded"
+    X_REAL_IP = "x_real_ip"
+
+
 class ServerTiming(StrEnum):
     """What a client is told of its trace by the head of a response."""
 
@@ -472,7 +485,7 @@ class Listener(_Value, frozen=True):
     the RFC 7239 header beside the X-Forwarded-* ones. With `tls` connections begin with a
     handshake, which has `head_timeout_ms`; `certificate` is the key of the one for hosts that have
     none, and without it names that no host has a certificate for are refused. From a peer in
-    `trusted_proxies` (CIDR) X-Forwarded-* are believed and continued, and with `proxy_protocol`
+    `trusted_proxies` (CIDR) `trusted_field` is believed and continued, and with `proxy_protocol`
     connections from these, or from everybody where there are none, begin with its header.
 
     The first format of `extract` that a request has, and that is valid, says which trace it belongs
@@ -489,6 +502,7 @@ class Listener(_Value, frozen=True):
     certificate: str = ""
     proxy_protocol: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    trusted_field: TrustedField = TrustedField.X_FORWARDED_FOR
     extract: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     inject: tuple[Propagator, ...] = (Propagator.TRACECONTEXT,)
     trust_context: TrustContext = TrustContext.ALL

@@ -52,6 +52,7 @@ def _listeners(settings: Settings) -> Iterator[Listener]:
                 tls=has_tls,
                 proxy_protocol=settings.proxy_protocol,
                 trusted_proxies=settings.trusted_proxies,
+                trusted_field=settings.trusted_field,
                 trust_context=settings.trust_context,
             )
 

@@ -51,6 +51,7 @@ from proxy.table import (
     ServerTiming,
     SpanDetail,
     TrustContext,
+    TrustedField,
 )
 
 DRAIN_DELAY_POD_S = 5.0  # until all nodes and load balancers know that the pod is leaving
@@ -86,6 +87,8 @@ def run_settings(given: Given, env: Mapping[str, str]) -> Settings:
         default_certificate=given.one("--default-certificate", texts.default_certificate),
         proxy_protocol=given.one("--proxy-protocol", texts.switch) or False,
         trusted_proxies=tuple(dict.fromkeys(given.all("--trusted-proxies", texts.network))),
+        trusted_field=given.one("--trusted-field", texts.one_of(TrustedField))
+        or TrustedField.X_FORWARDED_FOR,
         head_timeout_s=given.one("--head-timeout", texts.client_seconds) or HEAD_TIMEOUT_S,
         idle_timeout_s=given.one("--idle-timeout", texts.client_seconds) or IDLE_TIMEOUT_S,
         zone=given.one("--zone", texts.label) or "",
@@ -142,6 +145,8 @@ def run_settings(given: Given, env: Mapping[str, str]) -> Settings:
         raise SettingsError(
             f"{name} trusted-proxies trusts nobody without --trusted-proxies; add it, or say none."
         )
+    if (field := given.texts("--trusted-field")) and not settings.trusted_proxies:
+        raise SettingsError(f"{field[0][0]} has no effect without --trusted-proxies; add it.")
     _refuse_unreachable(settings, given)
     _refuse_twice(settings)
     return msgspec.structs.replace(settings, exports=_told_apart(settings.exports))

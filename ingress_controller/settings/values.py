@@ -27,6 +27,7 @@ from proxy.table import (
     ServerTiming,
     SpanDetail,
     TrustContext,
+    TrustedField,
 )
 
 DRAIN_TIMEOUT_S = 20.0  # with the last export below the 30 s after which Kubernetes kills
@@ -87,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_certificate: tuple[str, str] | CertificateFiles | None = None
     proxy_protocol: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    trusted_field: TrustedField = TrustedField.X_FORWARDED_FOR
     head_timeout_s: float = HEAD_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
     zone: str = ""

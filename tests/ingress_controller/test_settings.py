@@ -22,7 +22,7 @@ from ingress_controller.settings import (
     read_settings,
 )
 from proxy.access_log import AccessLog, AccessLogFormat
-from proxy.table import Propagator, ServerTiming, TrustContext
+from proxy.table import Propagator, ServerTiming, TrustContext, TrustedField
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
 
@@ -306,6 +306,13 @@ def test_whose_trace_is_continued_is_read() -> None:
     assert run_settings("--random-flag", "true").random_flag
 
 
+def test_where_trusted_proxies_say_who_asks_is_read() -> None:
+    flags = ("--trusted-proxies", "10.0.0.0/8", "--trusted-field", "Forwarded")
+
+    assert run_settings().trusted_field is TrustedField.X_FORWARDED_FOR
+    assert run_settings(*flags).trusted_field is TrustedField.FORWARDED
+
+
 def test_a_pod_is_in_the_resource_of_its_spans() -> None:
     in_pod = run_settings(env={**IN_CLUSTER, "POD_NAMESPACE": "ingress", "POD_NAME": "edge-x"})
 
@@ -468,6 +475,10 @@ def test_variables_that_kubernetes_makes_for_a_service_named_spanway_are_not_our
             ["run", "--manifests", "{dir}", "--trust-context", "trusted-proxies"],
             "--trust-context trusted-proxies trusts nobody without --trusted-proxies; add it, or"
             " say none.",
+        ),
+        (
+            ["run", "--manifests", "{dir}", "--trusted-field", "forwarded"],
+            "--trusted-field has no effect without --trusted-proxies; add it.",
         ),
         (
             ["run", "--manifests", "{dir}", "--service", "api=127.0.0.1:1"],

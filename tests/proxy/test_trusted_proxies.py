@@ -9,7 +9,7 @@ from data_plane import DataPlane, backend, table
 from message import Head
 from upstream import Upstream
 
-from proxy.table import Listener, ListenerKind, Tracing
+from proxy.table import Listener, ListenerKind, Tracing, TrustedField
 
 ORIGIN = (
     "x-forwarded-for",
@@ -20,6 +20,13 @@ ORIGIN = (
     "forwarded",
 )
 TRUSTED = ("127.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48")
+
+
+FIELDS = {
+    TrustedField.X_FORWARDED_FOR: "X-Forwarded-For: {}",
+    TrustedField.FORWARDED: "Forwarded: for={}",
+    TrustedField.X_REAL_IP: "X-Real-IP: {}",
+}
 
 
 def trust(data_plane: DataPlane, upstream: Upstream, **changes: Any) -> DataPlane:
@@ -63,15 +70,36 @@ CLIENTS = {
     "a quote that nobody closes": ([XFF + '"192.0.2.1, 10.1.1.1'], "10.1.1.1", None),
     "more than a list may have": ([XFF + "6.6.6.6" + ", 10.1.1.1" * 64], "10.1.1.1", None),
     "as many as a list may have": ([XFF + "192.0.2.1" + ", 10.1.1.1" * 63], "192.0.2.1", None),
-    "real ip alone": (["X-Real-IP: 192.0.2.1"], "192.0.2.1", None),
-    "real ip loses": (["X-Real-IP: 6.6.6.6", XFF + "192.0.2.1"], "192.0.2.1", None),
-    "forwarded": (["Forwarded: for=192.0.2.1;proto=https"], "192.0.2.1", None),
-    "forwarded in other letters": (["Forwarded: proto=https; For=192.0.2.1"], "192.0.2.1", None),
-    "forwarded list": ([RFC + "for=6.6.6.6, for=192.0.2.1;by=1, for=10.1.1.1"], "192.0.2.1", None),
-    "forwarded ipv6": (['Forwarded: for="[2001:db8::1]:5555"'], "2001:db8::1", 5555),
-    "forwarded, an open quote": ([RFC + 'for="6.6.6.6, for=192.0.2.1'], "192.0.2.1", None),
-    "forwarded loses": (["Forwarded: for=6.6.6.6", XFF + "192.0.2.1"], "192.0.2.1", None),
 }  # fmt: skip
+
+BY_FORWARDED = {
+    "one": ([RFC + "for=192.0.2.1;proto=https"], "192.0.2.1", None),
+    "in other letters": ([RFC + "proto=https; For=192.0.2.1"], "192.0.2.1", None),
+    "list": ([RFC + "for=6.6.6.6, for=192.0.2.1;by=1, for=10.1.1.1"], "192.0.2.1", None),
+    "over several fields": ([RFC + "for=192.0.2.1", RFC + "for=10.1.1.1"], "192.0.2.1", None),
+    "ipv6": ([RFC + 'for="[2001:db8::1]:5555"'], "2001:db8::1", 5555),
+    "a quote that a stranger opens": ([RFC + 'for="6.6.6.6, for=192.0.2.1'], "192.0.2.1", None),
+    "commas in what the client asked for": (
+        [RFC + 'for=192.0.2.1;host="a,for=6.6.6.6;x=,b";proto=http'],
+        "192.0.2.1",
+        None,
+    ),
+    "quotes in what the client asked for": (
+        [RFC + r'for=192.0.2.1;host="\",for=6.6.6.6;x=\"";proto=http'],
+        "192.0.2.1",
+        None,
+    ),
+}
+
+NOBODY_BY_FORWARDED = {
+    "nothing": [],
+    "unknown": [RFC + "for=unknown"],
+    "somebody hidden": [RFC + "for=_hidden"],
+    "without for": [RFC + "proto=https;by=10.1.1.1"],
+    "a quote that nobody opens": [RFC + 'for=192.0.2.1"'],
+    "empty": [RFC],
+    "a huge list of nothing": [RFC + "," * 30_000],
+}
 
 NOBODY = {
     "nothing": [],
@@ -83,17 +111,13 @@ NOBODY = {
     "an address with more": [XFF + "192.0.2.1.5"],
     "bytes that are no text": [XFF + "\xff\xfe"],
     "a huge list of nothing": [XFF + "," * 30_000],
-    "forwarded for nobody": ["Forwarded: for=unknown", "X-Real-IP: 6.6.6.6"],
-    "forwarded for somebody hidden": ["Forwarded: for=_hidden"],
-    "forwarded without for": ["Forwarded: proto=https;by=10.1.1.1"],
-    "real ip that is none": ["X-Real-IP: nobody"],
 }
 
 
-@pytest.mark.parametrize(("fields", "address", "port"), CLIENTS.values(), ids=CLIENTS.keys())
-async def test_client_is_the_last_one_that_is_no_trusted_proxy(
+async def assert_client(
     fields: list[str], address: str, port: int | None, trusting: DataPlane, upstream: Upstream
 ) -> None:
+    """That is who asks, for spans and for the endpoint."""
     async with await trusting.client() as client:
         assert (await client.get("/", *fields)).status == 200
         proxy_port = client.port
@@ -101,25 +125,125 @@ async def test_client_is_the_last_one_that_is_no_trusted_proxy(
 
     attributes = segment.server.attributes
     assert attributes["client.address"] == address
-    assert attributes.get("client.port") == port
-    assert attributes["network.peer.address"] == "127.0.0.1"
-    assert attributes["network.peer.port"] == proxy_port
+    if address == "127.0.0.1":
+        assert attributes["client.port"] == proxy_port
+        assert "network.peer.address" not in attributes
+    else:
+        assert attributes.get("client.port") == port
+        assert attributes["network.peer.address"] == "127.0.0.1"
+        assert attributes["network.peer.port"] == proxy_port
     assert upstream.exchanges[0].head.all("x-real-ip") == [address]
+
+
+@pytest.mark.parametrize(("fields", "address", "port"), CLIENTS.values(), ids=CLIENTS.keys())
+async def test_client_is_the_last_one_that_is_no_trusted_proxy(
+    fields: list[str], address: str, port: int | None, trusting: DataPlane, upstream: Upstream
+) -> None:
+    await assert_client(fields, address, port, trusting, upstream)
+
+
+@pytest.mark.parametrize(("fields", "address", "port"), BY_FORWARDED.values(), ids=BY_FORWARDED)
+async def test_client_in_forwarded_is_the_last_one_that_is_no_trusted_proxy(
+    fields: list[str], address: str, port: int | None, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trusting = trust(data_plane, upstream, trusted_field=TrustedField.FORWARDED)
+    await assert_client(fields, address, port, trusting, upstream)
 
 
 @pytest.mark.parametrize("fields", NOBODY.values(), ids=NOBODY.keys())
 async def test_client_is_the_peer_where_nobody_readable_is_named(
     fields: list[str], trusting: DataPlane, upstream: Upstream
 ) -> None:
-    async with await trusting.client() as client:
-        assert (await client.get("/", *fields)).status == 200
-        port = client.port
-    segment = await trusting.segment()
+    await assert_client(fields, "127.0.0.1", None, trusting, upstream)
 
-    attributes = segment.server.attributes
-    assert (attributes["client.address"], attributes["client.port"]) == ("127.0.0.1", port)
-    assert "network.peer.address" not in attributes
-    assert upstream.exchanges[0].head.all("x-real-ip") == ["127.0.0.1"]
+
+@pytest.mark.parametrize("fields", NOBODY_BY_FORWARDED.values(), ids=NOBODY_BY_FORWARDED)
+async def test_client_is_the_peer_where_forwarded_names_nobody_readable(
+    fields: list[str], data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trusting = trust(data_plane, upstream, trusted_field=TrustedField.FORWARDED)
+    await assert_client(fields, "127.0.0.1", None, trusting, upstream)
+
+
+@pytest.mark.parametrize("read", TrustedField)
+async def test_field_that_a_trusted_proxy_does_not_write_deceives_nobody(
+    read: TrustedField, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trust(data_plane, upstream, trusted_field=read, forwarded=True)
+    said = [
+        field.format("192.0.2.1" if field is FIELDS[read] else "6.6.6.6")
+        for field in FIELDS.values()
+    ]
+    async with await data_plane.client() as client:
+        await client.get("/", *said)
+    segment = await data_plane.segment()
+
+    assert segment.server.attributes["client.address"] == "192.0.2.1"
+    told = origin_of(upstream.exchanges[0].head)
+    assert told["x-forwarded-for"] == ["192.0.2.1, 127.0.0.1"]
+    assert told["x-real-ip"] == ["192.0.2.1"]
+    assert told["forwarded"] == ['for=192.0.2.1, for=127.0.0.1;host="shop.example";proto=http']
+
+
+@pytest.mark.parametrize("read", TrustedField)
+async def test_client_is_the_peer_where_the_field_that_is_read_is_missing(
+    read: TrustedField, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trusting = trust(data_plane, upstream, trusted_field=read)
+    others = [field.format("6.6.6.6") for name, field in FIELDS.items() if name is not read]
+    await assert_client(others, "127.0.0.1", None, trusting, upstream)
+
+    told = origin_of(upstream.exchanges[0].head)
+    assert "6.6.6.6" not in str(told)
+
+
+async def test_scheme_host_and_port_are_those_of_the_element_that_names_the_client(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trust(data_plane, upstream, trusted_field=TrustedField.FORWARDED)
+    async with await data_plane.client() as client:
+        await client.get(
+            "/",
+            RFC + "for=6.6.6.6;host=evil.example;proto=http",
+            RFC + 'for=192.0.2.1;host="outside.example";proto=HTTPS, for=10.1.1.1;proto=http',
+            "X-Forwarded-Host: evil.example",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Port: 666",
+        )
+    segment = await data_plane.segment()
+
+    assert segment.server.attributes["url.scheme"] == "https"
+    told = origin_of(upstream.exchanges[0].head)
+    assert told["x-forwarded-host"] == ["outside.example"]
+    assert told["x-forwarded-proto"] == ["https"]
+    assert told["x-forwarded-port"] == ["443"]
+
+
+async def test_stranger_in_an_element_before_the_client_says_no_scheme(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trust(data_plane, upstream, trusted_field=TrustedField.FORWARDED)
+    async with await data_plane.client() as client:
+        await client.get(
+            "/", RFC + "for=6.6.6.6;proto=https, for=192.0.2.1", "X-Forwarded-Proto: https"
+        )
+    segment = await data_plane.segment()
+
+    assert segment.server.attributes["url.scheme"] == "http"
+    assert upstream.exchanges[0].head.all("x-forwarded-proto") == ["http"]
+
+
+async def test_forwarded_is_continued_where_it_is_read(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    trust(data_plane, upstream, trusted_field=TrustedField.FORWARDED)
+    async with await data_plane.client() as client:
+        await client.get("/", RFC + 'for="[2001:db8::1]";proto=https', RFC + "for=10.1.1.1")
+
+    assert upstream.exchanges[0].head.all("forwarded") == [
+        'for="[2001:db8::1]";proto=https, for=10.1.1.1,'
+        ' for=127.0.0.1;host="shop.example";proto=https'
+    ]
 
 
 async def test_what_a_trusted_proxy_says_is_handed_on_with_it_at_the_end(
@@ -133,7 +257,6 @@ async def test_what_a_trusted_proxy_says_is_handed_on_with_it_at_the_end(
             "X-Forwarded-Host: outside.example",
             "X-Forwarded-Proto: https",
             "X-Forwarded-Port: 8443",
-            'Forwarded: for="[2001:db8::1]";proto=https',
         )
     segment = await trusting.segment()
 
@@ -143,9 +266,6 @@ async def test_what_a_trusted_proxy_says_is_handed_on_with_it_at_the_end(
         "x-forwarded-host": ["outside.example"],
         "x-forwarded-proto": ["https"],
         "x-forwarded-port": ["8443"],
-        "forwarded": [
-            'for="[2001:db8::1]";proto=https, for=127.0.0.1;host="shop.example";proto=https'
-        ],
     }
     assert segment.server.attributes["url.scheme"] == "https"
 
@@ -193,15 +313,6 @@ async def test_scheme_that_is_not_told_in_one_word_is_that_of_the_connection(
 
 def proto_of(upstream: Upstream) -> list[str]:
     return upstream.exchanges[0].head.all("x-forwarded-proto")
-
-
-async def test_client_that_only_real_ip_names_begins_the_list(
-    trusting: DataPlane, upstream: Upstream
-) -> None:
-    async with await trusting.client() as client:
-        await client.get("/", "X-Real-IP: 192.0.2.1")
-
-    assert upstream.exchanges[0].head.all("x-forwarded-for") == ["192.0.2.1, 127.0.0.1"]
 
 
 async def test_nothing_that_others_say_is_believed(

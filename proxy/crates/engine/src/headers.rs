@@ -213,21 +213,26 @@ fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
     );
 }
 
-/// The same by RFC 7239, section 4: IPv6 addresses are bracketed and quoted.
+/// The same by RFC 7239, section 4; section 6: IPv6 addresses are bracketed and quoted.
 pub fn put_forwarded(value: &mut Value, request: &RequestHead, ends: Ends) {
+    put_node(value, ends.peer.ip());
+    value.extend_from_slice(b";host=\"");
+    value.extend_from_slice(request.authority());
+    value.extend_from_slice(b"\";proto=");
+    value.extend_from_slice(ends.scheme.as_bytes());
+}
+
+/// Who sent it, by the same section.
+pub fn put_node(value: &mut Value, ip: IpAddr) {
     value.extend_from_slice(b"for=");
-    match ends.peer.ip() {
-        ip @ IpAddr::V4(_) => write_ip(value, ip),
-        ip @ IpAddr::V6(_) => {
+    match ip {
+        IpAddr::V4(_) => write_ip(value, ip),
+        IpAddr::V6(_) => {
             value.extend_from_slice(b"\"[");
             write_ip(value, ip);
             value.extend_from_slice(b"]\"");
         }
     }
-    value.extend_from_slice(b";host=\"");
-    value.extend_from_slice(request.authority());
-    value.extend_from_slice(b"\";proto=");
-    value.extend_from_slice(ends.scheme.as_bytes());
 }
 
 /// A value in the making: room for what is usual, so that nothing is allocated.

@@ -7,7 +7,7 @@ use super::pieces::line;
 use crate::headers::Ends;
 use crate::message::RequestHead;
 use crate::origin::resolved;
-use crate::table::{ClientTimes, Listener, ListenerKind, Networks, TrustContext};
+use crate::table::{ClientTimes, Listener, ListenerKind, Networks, TrustContext, TrustedField};
 use crate::trace::context::Inject;
 
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4000);
@@ -15,16 +15,20 @@ const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2,
 
 /// Each line is a value of the field.
 pub fn check(bytes: &[u8]) {
-    let listener = listener();
     let mut values = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         values.push(line(&mut rest));
     }
-    for (name, lie) in [
-        (&b"x-forwarded-for"[..], &b"203.0.113.66"[..]),
-        (b"forwarded", b"for=203.0.113.66"),
+    for (name, field, lie) in [
+        (
+            &b"x-forwarded-for"[..],
+            TrustedField::XForwardedFor,
+            &b"203.0.113.66"[..],
+        ),
+        (b"forwarded", TrustedField::Forwarded, b"for=203.0.113.66"),
     ] {
+        let listener = listener(field);
         let ends = resolved(ends(STRANGER), &listener, &head(name, &values));
         assert_eq!(ends.client, STRANGER);
         assert!(!ends.is_trusted);
@@ -64,7 +68,7 @@ fn ends(peer: SocketAddr) -> Ends {
     }
 }
 
-fn listener() -> Listener {
+fn listener(trusted_field: TrustedField) -> Listener {
     let trusted = ["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()];
     Listener {
         address: PROXY,
@@ -76,6 +80,7 @@ fn listener() -> Listener {
         certificate: Arc::from(""),
         proxy_protocol: false,
         trusted_proxies: Networks::compile("trusted_proxies", &trusted).unwrap(),
+        trusted_field,
         extract: Box::default(),
         inject: Inject::new(&[]),
         trust_context: TrustContext::All,

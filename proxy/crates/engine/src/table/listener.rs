@@ -57,6 +57,18 @@ impl TrustContext {
     }
 }
 
+/// In which field trusted proxies say who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustedField {
+    /// And in `X-Forwarded-Proto`, `-Host` and `-Port` how.
+    XForwardedFor,
+    /// And in the same element how; none of the others is read.
+    Forwarded,
+    /// And in `X-Forwarded-Proto`, `-Host` and `-Port` how.
+    XRealIp,
+}
+
 /// One address that connections are accepted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -79,6 +91,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Peers whose word on where a request comes from is taken.
     pub trusted_proxies: Networks,
+    /// Where they give it.
+    pub trusted_field: TrustedField,
     /// Formats of trace context that are read, in this order.
     pub extract: Box<[Propagator]>,
     /// Formats that endpoints are told in.
@@ -150,6 +164,7 @@ impl Listener {
             certificate: Arc::from(wire.certificate.as_str()),
             proxy_protocol: wire.proxy_protocol,
             trusted_proxies: Networks::compile("trusted_proxies", &wire.trusted_proxies)?,
+            trusted_field: wire.trusted_field,
             extract: wire.extract.as_slice().into(),
             inject: Inject::new(&wire.inject),
             trust_context: wire.trust_context,

@@ -34,7 +34,7 @@ pub use backend::{
 pub use balance::{HashKey, Health, Locality, Place, Tier};
 pub use detail::{CapturedHeader, SpanDetail};
 pub use host::{Host, PathKind, Route};
-pub use listener::{ClientTimes, Listener, ListenerKind, TrustContext};
+pub use listener::{ClientTimes, Listener, ListenerKind, TrustContext, TrustedField};
 pub use networks::Networks;
 pub use policy::{
     Access, BadRewrite, Expanded, Facts, HeaderEdits, Redirect, Retry, RetryOn, Rewrite,

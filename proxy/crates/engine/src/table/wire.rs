@@ -53,6 +53,7 @@ pub struct Listener {
     pub certificate: String,
     pub proxy_protocol: bool,
     pub trusted_proxies: Vec<String>,
+    pub trusted_field: super::TrustedField,
     pub extract: Vec<Propagator>,
     pub inject: Vec<Propagator>,
     pub trust_context: super::TrustContext,

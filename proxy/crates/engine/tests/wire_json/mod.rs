@@ -101,6 +101,7 @@ pub fn listener(address: &str, kind: &str, backend: &str, changes: &Value) -> Va
     let whole = json!({
         "address": address, "kind": kind, "backend": backend, "forwarded": false, "policy": "",
         "tls": false, "certificate": "", "proxy_protocol": false, "trusted_proxies": [],
+        "trusted_field": "x_forwarded_for",
         "extract": ["tracecontext"], "inject": ["tracecontext"], "trust_context": "all",
         "head_timeout_ms": 60000, "idle_timeout_ms": 75000,
     });
