@@ -5,9 +5,11 @@ import functools
 
 import pytest
 from data_plane import DataPlane
-from http2 import GET, Http2Client, with_fields
+from http2 import GET, Http2Client, Http2Upstream, with_fields
 from message import response
 from upstream import OK, Exchange, Upstream, holds, in_turn, says
+
+from proxy.table import Protocol
 
 POST = with_fields(GET, (":method", "POST"))
 
@@ -359,6 +361,11 @@ async def test_drain_says_goodbye_and_finishes_what_was_begun(
     assert client.peer.goodbye == 0
 
 
+WEB_SOCKET = with_fields(
+    GET, (":method", "CONNECT"), (":protocol", "websocket"), ("sec-websocket-version", "13")
+)
+
+
 async def test_web_socket_over_a_stream_becomes_an_upgrade(
     data_plane: DataPlane, upstream: Upstream
 ) -> None:
@@ -375,11 +382,8 @@ async def test_web_socket_over_a_stream_becomes_an_upgrade(
         exchange.close()
 
     upstream.answer = echoes
-    connect = with_fields(
-        GET, (":method", "CONNECT"), (":protocol", "websocket"), ("sec-websocket-version", "13")
-    )
     async with Http2Client(data_plane.ingress.address) as client:
-        stream_id = await client.begin(connect, is_end=False)
+        stream_id = await client.begin(WEB_SOCKET, is_end=False)
         await client.peer.send_body(stream_id, b"hello", is_end=False)
         await client.peer.wait_for(
             lambda: getattr(client.peer.messages.get(stream_id), "body", b"") == b"hello"
@@ -397,3 +401,45 @@ async def test_web_socket_over_a_stream_becomes_an_upgrade(
     told = [span.attributes["http.response.status_code"] for span in (segment.server, attempt)]
     assert told == [200, 101], "to the client, by the endpoint"
     assert segment.server.attributes["spanway.websocket.messages_received"] == 0, "no frames"
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+async def test_endpoint_that_does_not_switch_opens_no_tunnel(
+    protocol: str, data_plane: DataPlane, upstream: Upstream
+) -> None:
+    """Any success is one to the client (RFC 8441, section 5), and what follows would be taken for
+    what the tunnel brings."""
+    data_plane.serve(upstream)
+    async with Http2Client(data_plane.ingress.address) as client:
+        stream_id = await client.begin(
+            with_fields(WEB_SOCKET, (":protocol", protocol)), is_end=False
+        )
+        answered = await client.response(stream_id)
+        following = await client.ask()
+
+    assert (answered.status, following.status) == (502, 200)
+    assert b"upstream_protocol_error" in answered.body
+    refused, _ = await data_plane.segments()
+    assert refused.flag == "upstream_protocol_error"
+
+
+async def test_endpoint_of_http2_alone_opens_no_tunnel(data_plane: DataPlane) -> None:
+    async with Http2Upstream() as other:
+        data_plane.serve(other.endpoint, protocol=Protocol.H2)
+        async with Http2Client(data_plane.ingress.address) as client:
+            stream_id = await client.begin(WEB_SOCKET, is_end=False)
+            answered = await client.response(stream_id)
+
+    assert answered.status == 502
+
+
+async def test_what_an_endpoint_says_instead_of_switching_is_passed_on(
+    data_plane: DataPlane, upstream: Upstream
+) -> None:
+    data_plane.serve(upstream)
+    upstream.answer = says(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nlogin")
+    async with Http2Client(data_plane.ingress.address) as client:
+        stream_id = await client.begin(WEB_SOCKET, is_end=False)
+        answered = await client.response(stream_id)
+
+    assert (answered.status, bytes(answered.body)) == (401, b"login")

@@ -304,6 +304,8 @@ impl Download<'_, '_> {
                     self.marks.status.set(status);
                     return Ok(Finished::HeldBack);
                 }
+                // RFC 8441, section 5: passed on, it would be the answer of one that switched.
+                200..300 if self.request.is_connect => return Err(Flag::UpstreamProtocolError),
                 _ => return self.deliver().await,
             }
         }

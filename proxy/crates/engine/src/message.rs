@@ -124,6 +124,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body (only with a body).
     pub expects_continue: bool,
+    /// Whether it came as an extended CONNECT (RFC 8441): to the client any success opens the tunnel.
+    pub is_connect: bool,
     /// Length of the head as it was received.
     pub head_bytes: usize,
     pub(crate) method_name: Part,

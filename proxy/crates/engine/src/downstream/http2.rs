@@ -382,8 +382,8 @@ fn read_request(
     });
     text.clear();
     head.version = Version::Http2;
-    let is_tunnel = request_text::is_tunnel(&parts);
-    if head.framing == Framing::None && !receive.is_end_stream() && !is_tunnel {
+    head.is_connect = request_text::is_tunnel(&parts);
+    if head.framing == Framing::None && !receive.is_end_stream() && !head.is_connect {
         head.framing = Framing::Chunked; // Its length is not known.
     }
     (parsed, receive)
