@@ -407,6 +407,22 @@ fn a_new_endpoint_among_others_grows_to_its_share() {
 }
 
 #[test]
+fn a_new_endpoint_keeps_its_share_while_others_come_and_go() {
+    fastrand::seed(7);
+    let slow = json!({"balance": "round_robin", "slow_start_ms": 10_000});
+    let mut world = World::weighing(&[1, 1], &slow);
+    world.publish(&endpoints(&[1, 1, 1]), &slow);
+    let mut picks = 0;
+    for turn in 0..2000 {
+        // Another one is weighed otherwise, which changes the backend.
+        world.publish(&endpoints(&[1, 1 + turn % 2, 1]), &slow);
+        picks += (0..3).filter(|_| world.endpoint_of(0) == 2).count();
+    }
+    let share = picks as f64 / 6000.0;
+    assert!(share < 0.07, "{share}, not about 0.04");
+}
+
+#[test]
 fn near_endpoints_come_first_and_others_when_none_of_them_can() {
     let places = [
         endpoint(1, &json!({"node": "n1", "zone": "z1"})),

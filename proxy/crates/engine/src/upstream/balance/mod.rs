@@ -112,7 +112,7 @@ impl Balancer {
         }
         let ejected_count = backend.ejected_count(now);
         let leaves_out = backend.leaves_out(ejected_count);
-        let rotation = self.rotation(backend);
+        let rotation = self.rotation(backend, now);
         let pass = Pass {
             earlier,
             again: false,
@@ -148,8 +148,8 @@ impl Balancer {
         self.rotations.retain(|key, _| table.backend(key).is_some());
     }
 
-    fn rotation(&mut self, backend: &Arc<Backend>) -> &mut Rotation {
-        let fresh = |old: Option<&Rotation>| Rotation::new(Arc::clone(backend), old);
+    fn rotation(&mut self, backend: &Arc<Backend>, now: Instant) -> &mut Rotation {
+        let fresh = |old: Option<&Rotation>| Rotation::new(Arc::clone(backend), old, now);
         let rotation = self
             .rotations
             .entry(Arc::clone(&backend.key))
@@ -193,7 +193,7 @@ impl Pass<'_> {
 impl Rotation {
     /// What is known of endpoints that were there before is kept; not of one that has been away, which
     /// for the other workers is another one.
-    fn new(backend: Arc<Backend>, old: Option<&Self>) -> Self {
+    fn new(backend: Arc<Backend>, old: Option<&Self>, now: Instant) -> Self {
         let known: FxHashMap<SocketAddr, &Rc<Load>> = old
             .map(|old| old.backend.endpoints.iter().zip(&old.loads))
             .into_iter()
@@ -207,7 +207,7 @@ impl Rotation {
         };
         let loads = backend.endpoints.iter().map(load);
         let tiers = backend.tiers.iter();
-        let turns = tiers.map(|tier| Turns::new(tier, &backend));
+        let turns = tiers.map(|tier| Turns::new(tier, &backend, now));
         Self {
             loads: loads.collect(),
             turns: turns.collect(),

@@ -25,13 +25,16 @@ pub(super) enum Turns {
 }
 
 impl Turns {
-    /// Everyone's first turn is at a random time within its period.
-    pub(super) fn new(tier: &Tier, backend: &Backend) -> Self {
+    /// Everyone's first turn is at a random time within the period that it has now: turns are made anew
+    /// with each change of the backend, and none is to give more than its share.
+    pub(super) fn new(tier: &Tier, backend: &Backend, now: Instant) -> Self {
         if tier.is_even() && backend.slow_start.is_none() {
             return Self::Even(fastrand::usize(..tier.count()));
         }
         let first = |position: usize| {
-            let period = period(backend.endpoints[tier.member(position)].weight, WHOLE_SHARE);
+            let member = tier.member(position);
+            let weight = backend.endpoints[member].weight;
+            let period = period(weight, warmth(backend, member, now));
             Reverse((fastrand::u64(..period), position as u32))
         };
         Self::Uneven((0..tier.count()).map(first).collect())
