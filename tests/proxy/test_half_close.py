@@ -1,4 +1,5 @@
-"""Who has said that a request is its last one may stop sending, and still gets its response.
+"""Who has said that a request is its last one, or has sent the next ones already, may stop
+sending, and still gets its responses.
 
 RFC 9112, section 9.6. Who has not said so and stops sending has left: `test_failures.py`.
 """
@@ -161,6 +162,37 @@ async def test_client_that_has_stopped_sending_and_resets_has_left(
 
     assert segment.flag == "client_gone"
     assert segment.server.attributes["spanway.client.end"] == "reset"
+
+
+async def test_client_that_has_sent_all_its_requests_may_stop_sending(
+    data_plane: DataPlane, client: Client, upstream: Upstream, may_answer: asyncio.Event
+) -> None:
+    await client.send(request(target="/1") + request(target="/2") + request(target="/3"))
+    await upstream.wait_for(lambda upstream: len(upstream.exchanges) == 1)
+    await stop_sending(client, data_plane)
+    may_answer.set()
+    answered = [(await client.response()).status for _ in range(3)]
+    rest = await client.rest()
+    segments = await data_plane.segments()
+
+    assert (answered, rest) == ([200] * 3, b"")
+    assert [each.line.split()[1] for each in upstream.exchanges] == ["/1", "/2", "/3"]
+    for segment in segments:
+        assert_served(segment)
+
+
+async def test_client_that_stops_within_a_request_gets_what_it_asked_for_before(
+    data_plane: DataPlane, client: Client, upstream: Upstream, may_answer: asyncio.Event
+) -> None:
+    await client.send(request() + b"GET / HT")
+    await upstream.wait_for(lambda upstream: len(upstream.exchanges) == 1)
+    await stop_sending(client, data_plane)
+    may_answer.set()
+    answered = await client.response()
+    rest = await client.rest()
+
+    assert (answered.status, rest) == (200, b"")
+    assert_served(await data_plane.segment())
 
 
 async def test_client_may_end_its_side_of_a_tls_connection(

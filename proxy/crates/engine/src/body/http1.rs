@@ -101,11 +101,12 @@ impl<'a> Http1Source<'a> {
     }
 
     /// Reads ahead, as far as the buffer goes, only to see the other side leave. The end of what it
-    /// sends is that, unless it has said that it would send nothing more (RFC 9112, section 9.6).
+    /// sends is that, unless it has said that it would send nothing more (RFC 9112, section 9.6), or has
+    /// sent its next requests already and waits for all answers.
     pub(super) async fn gone(&mut self) {
         loop {
             match self.read().await {
-                Ok(0) if self.stream.is_last.get() => {
+                Ok(0) if self.stream.is_last.get() || !self.buffer.is_empty() => {
                     self.stream.reset().await;
                     return self.stream.ended.set(Some(End::Reset));
                 }

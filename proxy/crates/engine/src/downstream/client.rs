@@ -96,10 +96,13 @@ impl Client {
         }
     }
 
-    /// Takes note of whether the client will ask for anything after `request`.
+    /// Takes note of whether the client will send anything after `request`: not if it says so, nor if it
+    /// was seen to stop while it waited for an earlier answer.
     pub fn note_last(&self, request: &RequestHead) {
         if let Side::Http1(stream) = &self.side {
-            stream.is_last.set(!request.keep_alive);
+            stream
+                .is_last
+                .set(!request.keep_alive || stream.ended.get().is_some());
         }
     }
 
