@@ -5,8 +5,11 @@ import asyncio
 import pytest
 from client import Client
 from data_plane import DataPlane
-from message import request, response
-from upstream import Exchange, Upstream
+from http2 import Http2Upstream, Message, Peer, says_ok
+from message import request, response, within
+from upstream import Exchange, Upstream, holds
+
+from proxy.table import Protocol
 
 
 async def _answers(exchange: Exchange) -> None:
@@ -39,6 +42,50 @@ async def test_bytes_that_come_after_a_response_answer_nobody(
     assert first.text.split()[1] == "/1"
     assert second.text.split()[1] == "/2"
     assert upstream.connections_made == 2
+
+
+async def test_connection_that_was_in_use_when_its_endpoint_went_is_closed_after_use(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    may_answer = asyncio.Event()
+    async with Upstream(holds("/held", may_answer)) as going, await data_plane.client() as other:
+        data_plane.serve(going)
+        await client.send(request(target="/held"))
+        await going.wait_for(lambda going: len(going.exchanges) == 1)
+        await other.get()
+        data_plane.serve(upstream)
+        await going.wait_for(lambda going: going.connections_open == 1)  # Not the idle one.
+        may_answer.set()
+        answered = await client.response()
+        await going.wait_for(lambda going: going.connections_open == 0)
+
+    assert answered.status == 200
+
+
+async def test_shared_connection_that_was_in_use_when_its_endpoint_went_is_closed_after_use(
+    data_plane: DataPlane, client: Client, upstream: Upstream
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def answer(peer: Peer, asked: Message) -> None:
+        if asked.one(":path") == "/held":
+            await within(may_answer.wait())
+        await says_ok(peer, asked)
+
+    async with Http2Upstream(answer) as one, Http2Upstream(answer) as two:
+        data_plane.serve(one.endpoint, two.endpoint, protocol=Protocol.H2)
+        await client.send(request(target="/held"))
+        async with await data_plane.client() as other:
+            while not (one.requests and two.requests):
+                await other.get()
+        in_use, idle = (one, two) if one.requests[0].one(":path") == "/held" else (two, one)
+        data_plane.serve(upstream)
+        await idle.peers[0].wait_for(lambda: idle.peers[0].is_closed)
+        may_answer.set()
+        answered = await client.response()
+        await in_use.peers[0].wait_for(lambda: in_use.peers[0].is_closed)
+
+    assert answered.status == 200
 
 
 @pytest.mark.parametrize("scheme", ["NTLM", "ntlm", "Negotiate"])

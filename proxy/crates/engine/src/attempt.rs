@@ -198,7 +198,9 @@ impl Try<'_, '_> {
             _ => Freshness::New,
         };
         let destination = backend.destination(self.endpoint);
-        let mut lease = worker.pool.lease(destination, freshness, self.started);
+        let generation = self.job.generation();
+        let pool = &worker.pool;
+        let mut lease = pool.lease(destination, generation, freshness, self.started);
         if let Some(connection) = lease.at_hand() {
             return Ok((lease, connection));
         }

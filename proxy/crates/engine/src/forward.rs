@@ -91,6 +91,11 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// That of the table which the request is served by.
+    pub fn generation(&self) -> u64 {
+        self.table.generation
+    }
+
     /// The request, as a policy's variables name it.
     fn facts(&self) -> Facts<'a> {
         Facts {

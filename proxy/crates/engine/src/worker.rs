@@ -388,8 +388,7 @@ impl Worker {
             self.balancer.borrow_mut().retain(&table);
             self.baselines.borrow_mut().renew();
         }
-        let known = is_new.then(|| self.pool.known(&table));
-        self.pool.sweep(Instant::now(), known.as_ref());
+        self.pool.sweep(Instant::now(), is_new.then_some(&**table));
     }
 }
 

@@ -28,11 +28,15 @@ pub struct Pool {
     endpoints: RefCell<FxHashMap<Destination, Slot>>,
     /// When a connection was made because the round trip to some endpoint was doubted.
     renewed: Cell<Option<Instant>>,
+    /// The generation of the table that was swept by last.
+    swept: Cell<u64>,
 }
 
 #[derive(Default)]
 struct Slot {
     in_flight: u32,
+    /// That of the newest table which is known to have it.
+    generation: u64,
     /// The most recently used last: it is taken first, so that the others can grow old and go.
     idle: Vec<Idle>,
     /// Where there may be any.
@@ -85,21 +89,24 @@ impl Pool {
             stats,
             endpoints: RefCell::default(),
             renewed: Cell::default(),
+            swept: Cell::default(),
         })
     }
 
-    /// Counts a request to `endpoint` until the lease is dropped, and tries to get it a connection
-    /// that is there already.
+    /// Counts a request to `endpoint`, by the table of that `generation`, until the lease is dropped, and
+    /// tries to get it a connection that is there already.
     #[must_use]
     pub fn lease(
         self: &Rc<Self>,
         endpoint: Destination,
+        generation: u64,
         freshness: Freshness,
         now: Instant,
     ) -> Lease {
         let mut endpoints = self.endpoints.borrow_mut();
         let slot = endpoints.entry(endpoint).or_default();
         slot.in_flight += 1;
+        slot.generation = slot.generation.max(generation);
         let (stream, counted) = match slot.take_idle(freshness) {
             // Whoever was before it would like to know how long a handshake takes now.
             Some(_) if slot.is_doubted && self.may_renew(now) => {
@@ -130,10 +137,18 @@ impl Pool {
     }
 
     /// Closes what has been idle for too long, was closed by its endpoint, keeps other workers out, or
-    /// leads where no backend of `table` does any more, or was made otherwise than it would be now.
-    pub fn sweep(&self, now: Instant, known: Option<&FxHashSet<Destination>>) {
+    /// leads where no backend of the newest table does any more, or was made otherwise than it would be
+    /// now; also what a request of an older table has given back since. Only a table that is `new` is
+    /// looked at.
+    pub fn sweep(&self, now: Instant, new: Option<&Table>) {
+        let known = new.map(|table| self.known(table)).unwrap_or_default();
+        let newest = new.map_or(self.swept.get(), |table| table.generation);
+        self.swept.set(newest);
         self.endpoints.borrow_mut().retain(|endpoint, slot| {
-            let is_known = known.is_none_or(|known| known.contains(endpoint));
+            if known.contains(endpoint) {
+                slot.generation = newest;
+            }
+            let is_known = slot.generation >= newest;
             slot.idle.retain_mut(|idle| {
                 is_known
                     && now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
@@ -155,10 +170,9 @@ impl Pool {
         }
     }
 
-    /// Those of its destinations that `table` has, for [`Pool::sweep`]. All of the table's are looked at,
-    /// of which there may be many more, while requests wait: so no set is made of these.
-    #[must_use]
-    pub fn known(&self, table: &Table) -> FxHashSet<Destination> {
+    /// Those of its destinations that `table` has. All of the table's are looked at, of which there may be
+    /// many more, while requests wait: so no set is made of these.
+    fn known(&self, table: &Table) -> FxHashSet<Destination> {
         let endpoints = self.endpoints.borrow();
         let all = table.backends().flat_map(|backend| backend.destinations());
         all.filter(|destination| endpoints.contains_key(destination))
