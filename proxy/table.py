@@ -386,6 +386,10 @@ class TracingPolicy(_Value, frozen=True):
 class RoutePolicy(_Value, frozen=True):
     """How the requests of some routes are treated. Times and sizes of 0 are no bound.
 
+    A client may be waited for, all in all, as long as `client_timeout_ms` and what its bytes take
+    at `client_bytes_per_s_min`; that holds in no tunnel, and not for what is sent once the response
+    has begun, or in a stream to an endpoint of HTTP/2 (gRPC), where a client may wait for its app.
+
     `allow` and `deny` are networks (CIDR) or addresses of clients; deny wins, and what is not
     allowed is denied where `allow` has any. They are asked first, then the head's size,
     `https_only`, `redirect`, the body's size, `rewrite`. `response_headers` apply to all final
@@ -396,6 +400,8 @@ class RoutePolicy(_Value, frozen=True):
     read_timeout_ms: int = 60_000  # nginx proxy_read_timeout: 60 s, between two reads
     send_timeout_ms: int = 60_000  # nginx proxy_send_timeout: 60 s, between two writes
     request_timeout_ms: int = 0  # first byte of the request to last of the response
+    client_timeout_ms: int = 60_000  # nginx client_body_timeout, send_timeout: 60 s
+    client_bytes_per_s_min: int = 240  # beyond client_timeout_ms; Kestrel: 240
     tunnel_timeout_ms: int = 3_600_000  # silence in both directions of an upgraded connection
     retry: Retry = Retry()
     request_body_bytes_max: int = 0  # above it: 413

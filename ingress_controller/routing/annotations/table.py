@@ -82,6 +82,27 @@ _ROUTES = (
         default="0",
     ),
     Annotation(
+        "client-timeout",
+        Scope.ROUTE,
+        "client_timeout_ms",
+        _POSITIVE,
+        "How long the client may be silent while the rest of its request is waited for (408), or"
+        " take nothing of the response.",
+        "5m",
+        default="60s",
+    ),
+    Annotation(
+        "client-rate-min",
+        Scope.ROUTE,
+        "client_bytes_per_s_min",
+        _SIZE,
+        "Bytes a second that the client has to send and take on average, once it was waited for"
+        " longer than `client-timeout` in all. Not of tunnels, and not of what it sends when the"
+        " response has begun or, as gRPC does, in a stream to an endpoint of HTTP/2.",
+        "1k",
+        default="240",
+    ),
+    Annotation(
         "tunnel-timeout",
         Scope.ROUTE,
         "tunnel_timeout_ms",

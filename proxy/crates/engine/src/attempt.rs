@@ -330,6 +330,9 @@ impl Try<'_, '_> {
             };
             disclose(fields, level, self.job.trace, &moments);
         };
+        // Of unknown length, to an endpoint that does not spend a thread on it.
+        let is_stream =
+            request.framing == Framing::Chunked && matches!(to_upstream, Sink::Http2(_));
         let mut opened = client.open(
             request.framing,
             &mut workspace.input,
@@ -343,7 +346,7 @@ impl Try<'_, '_> {
             from_upstream,
             to_client: &mut opened.reply,
             timer: opened.timer,
-            bounds: self.bounds(),
+            bounds: self.bounds(is_stream),
             live: self.job.live,
             body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),
             request_edits: policy.request_headers.as_ref(),
@@ -385,11 +388,14 @@ impl Try<'_, '_> {
         })
     }
 
-    fn bounds(&self) -> Bounds {
+    fn bounds(&self, is_stream: bool) -> Bounds {
         let policy = self.target.policy;
         Bounds {
             read: policy.read_timeout,
             send: policy.send_timeout,
+            client: policy.client_timeout,
+            client_bytes_per_s_min: policy.client_bytes_per_s_min,
+            is_stream,
             tunnel: policy.tunnel_timeout,
             request: self.turn.deadline,
             // A request with a body is not repeated, and how long it takes is the client's affair.

@@ -74,8 +74,15 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Between two reads of a request's body and two writes of its response, while the client is who
-/// we wait for. nginx `client_body_timeout` and `send_timeout`: 60 s.
+/// we wait for, unless its route's policy says otherwise. nginx `client_body_timeout` and `send_timeout`:
+/// 60 s.
 pub const DOWNSTREAM_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes a second that a client must send of a body and take of a response, while it is waited for and
+/// beyond the above, unless its route's policy says otherwise: who sends a byte a minute would
+/// occupy an app for ever. Below it: 408, or the response ends. Kestrel `MinRequestBodyDataRate` and
+/// `MinResponseDataRate`: 240; Apache httpd `RequestReadTimeout` `MinRate`: 500.
+pub const CLIENT_BYTES_PER_S_MIN: u64 = 240;
 
 /// How long a connection that we close may go on sending before it is cut off, so that the
 /// response reaches the client. nginx `lingering_timeout`: 5 s.

@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::instant::Instant;
-use crate::limits::DOWNSTREAM_STALL_TIMEOUT;
 use crate::live::{Phase, Slot};
 use crate::trace::Flag;
 
@@ -29,6 +28,12 @@ pub struct Bounds {
     pub read: Duration,
     /// Until the endpoint takes more of the request.
     pub send: Duration,
+    /// Until the client sends more of the request, or takes more of the response.
+    pub client: Duration,
+    /// Bytes a second that it has to move, where it was waited for longer than that, all in all.
+    pub client_bytes_per_s_min: Option<u64>,
+    /// Whether the request is a stream, whose next part may wait for something that happens.
+    pub is_stream: bool,
     /// Between two bytes in either direction of an upgraded connection.
     pub tunnel: Duration,
     /// The end of the whole request.
@@ -54,6 +59,8 @@ pub struct Pace<'a> {
     /// What whoever asks is shown of it.
     pub live: &'a Slot,
     moved: Cell<Instant>,
+    /// How long the client was waited for until something moved, all in all.
+    client_waited: Cell<Duration>,
     /// Whom the request's way waits for; `None` once it is sent.
     pub upload: Cell<Option<Side>>,
     /// Whom the response's way waits for.
@@ -73,6 +80,7 @@ impl<'a> Pace<'a> {
             bounds,
             live,
             moved: Cell::new(now),
+            client_waited: Cell::default(),
             upload: Cell::new(Some(Side::Upstream)),
             download: Cell::new(Side::Upstream),
             awaits_continue: Cell::new(false),
@@ -138,10 +146,12 @@ impl<'a> Pace<'a> {
         };
         let silent = (self.moved.get() + allowed, expired);
         let late = |at, flag| (at, Expired::Failed(flag));
+        let slow = self.client_left().filter(|_| self.awaits_client());
+        let slow = slow.map(|left| late(self.moved.get() + left, Flag::ClientTimeout));
         let request = self.bounds.request.map(|at| late(at, Flag::RequestTimeout));
         let first_byte = self.bounds.first_byte.filter(|_| !self.has_answer.get());
         let first_byte = first_byte.map(|at| late(at, Flag::UpstreamTimeout));
-        let all = [Some(silent), request, first_byte];
+        let all = [Some(silent), slow, request, first_byte];
         let soonest = all.into_iter().flatten().min_by_key(|(at, _)| *at);
         let (at, expired) = soonest.unwrap_or(silent);
         self.at.set(at);
@@ -149,14 +159,21 @@ impl<'a> Pace<'a> {
     }
 
     fn moved_at(&self, now: Instant) {
-        self.moved.set(now);
+        let before = self.moved.replace(now);
+        if self.awaits_client() {
+            let waited = now.saturating_duration_since(before);
+            self.client_waited.set(self.client_waited.get() + waited);
+        }
         let bounds = &self.bounds;
         let mut at = now
             + if self.is_tunnel() {
                 bounds.tunnel
             } else {
-                bounds.read.min(bounds.send).min(DOWNSTREAM_STALL_TIMEOUT)
+                bounds.read.min(bounds.send).min(bounds.client)
             };
+        if let Some(left) = self.client_left() {
+            at = at.min(now + left);
+        }
         for hard in [bounds.request, bounds.first_byte].into_iter().flatten() {
             at = at.min(hard);
         }
@@ -166,13 +183,36 @@ impl<'a> Pace<'a> {
     /// Whoever has to do something before anything can move: how long it may take, and what it is
     /// called when it was waited for in vain.
     fn waits_for(&self) -> (Duration, Flag) {
-        let upload = self.upload.get().filter(|_| !self.awaits_continue.get());
-        if self.download.get() == Side::Client || upload == Some(Side::Client) {
-            (DOWNSTREAM_STALL_TIMEOUT, Flag::ClientTimeout)
-        } else if upload == Some(Side::Upstream) {
-            (self.bounds.send, Flag::UpstreamTimeout)
-        } else {
-            (self.bounds.read, Flag::UpstreamTimeout)
+        let bounds = &self.bounds;
+        match self.upload.get().filter(|_| !self.awaits_continue.get()) {
+            _ if self.awaits_client() => (bounds.client, Flag::ClientTimeout),
+            // Either may speak next, and who has allowed the endpoint more has allowed both.
+            Some(Side::Client) => (bounds.client.max(bounds.read), Flag::ClientTimeout),
+            Some(Side::Upstream) => (bounds.send, Flag::UpstreamTimeout),
+            None => (bounds.read, Flag::UpstreamTimeout),
         }
+    }
+
+    /// Whether the client has to do something before anything can move. Once the endpoint answers, what
+    /// the client sends may wait for that.
+    fn awaits_client(&self) -> bool {
+        let may_wait = self.bounds.is_stream || self.has_answer.get() || self.awaits_continue.get();
+        let is_sending = self.upload.get() == Some(Side::Client) && !may_wait;
+        (is_sending || self.download.get() == Side::Client) && !self.is_tunnel()
+    }
+
+    /// How much longer the client may be waited for until something moves, after what it took and what
+    /// has moved so far; `None` while it has moved all at once, or may be as slow as it likes.
+    fn client_left(&self) -> Option<Duration> {
+        let bytes_per_s = self.bounds.client_bytes_per_s_min?;
+        let waited = Some(self.client_waited.get()).filter(|waited| !waited.is_zero())?;
+        let bytes = self
+            .live
+            .received
+            .get()
+            .saturating_add(self.live.sent.get());
+        let earned = Duration::from_millis(bytes.saturating_mul(1_000) / bytes_per_s);
+        let allowed = self.bounds.client.saturating_add(earned);
+        Some(allowed.saturating_sub(waited).min(self.bounds.client))
     }
 }

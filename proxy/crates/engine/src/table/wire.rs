@@ -204,6 +204,8 @@ pub struct RoutePolicy {
     pub read_timeout_ms: i64,
     pub send_timeout_ms: i64,
     pub request_timeout_ms: i64,
+    pub client_timeout_ms: i64,
+    pub client_bytes_per_s_min: i64,
     pub tunnel_timeout_ms: i64,
     pub retry: Retry,
     pub request_body_bytes_max: i64,

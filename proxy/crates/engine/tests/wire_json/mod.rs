@@ -114,6 +114,7 @@ pub fn policy(changes: &Value) -> Value {
     let edits = json!({"remove": [], "set": [], "add": []});
     let whole = json!({
         "read_timeout_ms": 60000, "send_timeout_ms": 60000, "request_timeout_ms": 0,
+        "client_timeout_ms": 60000, "client_bytes_per_s_min": 240,
         "tunnel_timeout_ms": 3_600_000,
         "retry": {
             "attempts": 3, "on": ["connect", "closed"], "per_try_timeout_ms": 0,

@@ -22,7 +22,7 @@ pub use rewrite::{BadRewrite, Rewrite};
 pub use template::{Expanded, Facts};
 
 use super::wire;
-use crate::limits::ATTEMPTS_MAX;
+use crate::limits::{ATTEMPTS_MAX, CLIENT_BYTES_PER_S_MIN, DOWNSTREAM_STALL_TIMEOUT};
 use crate::trace::TracingPolicy;
 use crate::trace::context::Inject;
 use edits::Of;
@@ -83,6 +83,11 @@ pub struct RoutePolicy {
     pub send_timeout: Duration,
     /// From the first byte of the request to the last of the response.
     pub request_timeout: Option<Duration>,
+    /// How long the client may be silent, or take nothing, while it is who we wait for.
+    pub client_timeout: Duration,
+    /// Bytes a second that it must send and take, once it was waited for longer than that; `None` for
+    /// any.
+    pub client_bytes_per_s_min: Option<u64>,
     /// How long both sides of an upgraded connection may be silent.
     pub tunnel_timeout: Duration,
     /// When an attempt is repeated.
@@ -123,6 +128,8 @@ impl Default for RoutePolicy {
             read_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
             request_timeout: None,
+            client_timeout: DOWNSTREAM_STALL_TIMEOUT,
+            client_bytes_per_s_min: Some(CLIENT_BYTES_PER_S_MIN),
             tunnel_timeout: Duration::from_secs(3600),
             retry: Retry {
                 attempts: 3,
@@ -169,6 +176,8 @@ impl RoutePolicy {
             read_timeout: positive("read_timeout_ms", wire.read_timeout_ms)?,
             send_timeout: positive("send_timeout_ms", wire.send_timeout_ms)?,
             request_timeout: optional("request_timeout_ms", wire.request_timeout_ms)?,
+            client_timeout: positive("client_timeout_ms", wire.client_timeout_ms)?,
+            client_bytes_per_s_min: bytes("client_bytes_per_s_min", wire.client_bytes_per_s_min)?,
             tunnel_timeout: positive("tunnel_timeout_ms", wire.tunnel_timeout_ms)?,
             retry: Retry::compile(&wire.retry)?,
             is_unusable: false,
