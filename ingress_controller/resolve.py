@@ -82,4 +82,6 @@ class Resolver:
 
 def _is_remote(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
+    # To the kernel `::ffff:127.0.0.1` is 127.0.0.1; Python says so itself from 3.13 on.
+    address = getattr(address, "ipv4_mapped", None) or address
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)

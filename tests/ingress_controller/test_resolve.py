@@ -43,7 +43,13 @@ async def test_a_name_without_address_says_why(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "169.254.169.254", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "::1", "169.254.169.254", "0.0.0.0", "fe80::1%eth0"),
+        *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:0.0.0.0"),
+    ],
+)
 async def test_in_a_cluster_a_name_cannot_stand_for_the_proxys_own_host(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
