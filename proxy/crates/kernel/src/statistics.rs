@@ -64,22 +64,24 @@ impl Statistics {
         }
     }
 
-    /// From netlink attributes: length and type, two bytes each, then the value, padded to four.
+    /// From netlink attributes: length and type, two bytes each, then the value, padded to four. There
+    /// are 27 of them with each answer, most of which are passed over.
     pub(crate) fn of_attributes(mut bytes: &[u8]) -> Self {
         let mut statistics = Self::default();
-        while bytes.len() >= 4 {
-            let length = usize::from(u16_at(bytes, 0)).max(4);
-            let value = bytes.get(4..length).unwrap_or_default();
-            match u16_at(bytes, 2) {
-                attribute::SRTT => statistics.rtt_us = u32_at(value, 0),
-                attribute::MIN_RTT => statistics.rtt_min_us = round_trip(u32_at(value, 0)),
-                attribute::TOTAL_RETRANS => statistics.retransmits = u32_at(value, 0),
-                attribute::BUSY => statistics.busy_us = u64_at(value, 0),
-                attribute::RWND_LIMITED => statistics.peer_full_us = u64_at(value, 0),
-                attribute::SNDBUF_LIMITED => statistics.send_buffer_full_us = u64_at(value, 0),
+        while let Some(&[length_0, length_1, kind_0, kind_1]) = bytes.first_chunk() {
+            let length = usize::from(u16::from_ne_bytes([length_0, length_1])).max(4);
+            let kind = u16::from_ne_bytes([kind_0, kind_1]);
+            let value = || bytes.get(4..length).unwrap_or_default();
+            match kind {
+                attribute::SRTT => statistics.rtt_us = u32_at(value(), 0),
+                attribute::MIN_RTT => statistics.rtt_min_us = round_trip(u32_at(value(), 0)),
+                attribute::TOTAL_RETRANS => statistics.retransmits = u32_at(value(), 0),
+                attribute::BUSY => statistics.busy_us = u64_at(value(), 0),
+                attribute::RWND_LIMITED => statistics.peer_full_us = u64_at(value(), 0),
+                attribute::SNDBUF_LIMITED => statistics.send_buffer_full_us = u64_at(value(), 0),
                 _ => {}
             }
-            bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+            bytes = bytes.get((length + 3) & !3..).unwrap_or_default();
         }
         statistics
     }
@@ -93,10 +95,6 @@ fn round_trip(us: u32) -> Option<u32> {
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let found = bytes.get(at..).and_then(<[u8]>::first_chunk);
     found.copied().unwrap_or([0; N])
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_ne_bytes(array_at(bytes, at))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
