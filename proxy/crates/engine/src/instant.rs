@@ -94,6 +94,12 @@ impl From<Instant> for tokio::time::Instant {
     }
 }
 
+/// Whole microseconds of a duration, at most 584 years.
+#[inline]
+pub(crate) fn microseconds(duration: Duration) -> u64 {
+    nanoseconds(duration) / 1_000
+}
+
 /// Nanoseconds of a duration, at most 584 years.
 #[inline]
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {

@@ -35,51 +35,94 @@ pub(super) const fn field(number: u8, wire_type: u8) -> u8 {
 }
 
 /// Appends the name of a span, made of parts.
+#[inline]
 pub(crate) fn put_span_name<const N: usize>(out: &mut Vec<u8>, parts: [&str; N]) {
-    put_texts(out, SPAN_NAME, &parts.map(Text::of));
+    let parts = parts.map(|part| cut(part.as_bytes()));
+    put_length(out, SPAN_NAME, parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }
 
 /// Encodes the name of a span attribute at compile time: what [`put_text`] and the like begin with.
 macro_rules! key {
     ($name:literal) => {{
-        const KEY: &[u8; $name.len() + $crate::trace::attribute::PREFIX_BYTES] =
-            &$crate::trace::attribute::prefix($name);
+        const KEY: &[u8; $name.len() + $crate::trace::attribute::KEY_BYTES_AROUND] =
+            &$crate::trace::attribute::encoded_key($name);
         KEY
     }};
 }
 pub(crate) use key;
 
-/// What is around the name in an encoded key.
-pub(crate) const PREFIX_BYTES: usize = 8;
-/// Up to here all lengths of an attribute take one byte: 127, less what is around name and value.
-const SHORT_BYTES_MAX: usize = 127 - PREFIX_BYTES;
+/// Encodes a span attribute whose value is always the same text at compile time.
+macro_rules! text {
+    ($name:literal, $value:literal) => {{
+        const BYTES: usize =
+            $name.len() + $value.len() + $crate::trace::attribute::TEXT_BYTES_AROUND;
+        const TEXT: &[u8; BYTES] = &$crate::trace::attribute::encoded_text($name, $value);
+        TEXT
+    }};
+}
+pub(super) use text;
 
-/// An attribute up to its value, with gaps for three lengths: that of the pair, that of the value,
-/// and that of the text in it. One copy of it per attribute halves the time that spans take, against
-/// one append per piece.
-pub(crate) const fn prefix<const N: usize>(name: &str) -> [u8; N] {
-    assert!(N == name.len() + PREFIX_BYTES && name.len() < SHORT_BYTES_MAX / 2);
-    let mut prefix = [0; N];
-    prefix[0] = SPAN_ATTRIBUTE;
-    prefix[2] = KEY;
-    prefix[3] = name.len() as u8;
+/// Appends a span attribute whose value is nearly always one of these texts, which are encoded at
+/// compile time.
+macro_rules! put_known {
+    ($out:expr, $name:literal, $value:expr, $($known:literal)|+) => {
+        match $value {
+            $($known => $out.extend_from_slice($crate::trace::attribute::text!($name, $known)),)+
+            other => $crate::trace::attribute::put_text($out, $crate::trace::attribute::key!($name), other),
+        }
+    };
+}
+pub(super) use put_known;
+
+/// What is around the name in an encoded key, and around name and value in a short text.
+pub(crate) const KEY_BYTES_AROUND: usize = TEXT_BYTES_AROUND + 1;
+pub(super) const TEXT_BYTES_AROUND: usize = 8;
+/// Up to here all lengths of an attribute take one byte.
+const SHORT_BYTES_MAX: usize = 127 - TEXT_BYTES_AROUND;
+
+/// An attribute whose value is a number of one byte, and room for a second: most numbers are so
+/// short, and are one copy with one or two bytes written over. All others begin with it, too, but
+/// for their lengths and what of the value is in it.
+pub(crate) const fn encoded_key<const N: usize>(name: &str) -> [u8; N] {
+    assert!(N == name.len() + KEY_BYTES_AROUND && name.len() < SHORT_BYTES_MAX / 2);
+    let mut key = with_text([0; N], 4, name);
+    [key[0], key[1]] = [SPAN_ATTRIBUTE, (N - 3) as u8];
+    [key[2], key[3]] = [KEY, name.len() as u8];
+    [key[N - 5], key[N - 4], key[N - 3]] = [VALUE, 2, INT_VALUE];
+    key
+}
+
+pub(super) const fn encoded_text<const N: usize>(name: &str, value: &str) -> [u8; N] {
+    assert!(N == name.len() + value.len() + TEXT_BYTES_AROUND && N < 127);
+    let (at, value_bytes) = (4 + name.len(), value.len() as u8);
+    let mut text = with_text(with_text([0; N], 4, name), at + 4, value);
+    [text[0], text[1]] = [SPAN_ATTRIBUTE, (N - 2) as u8];
+    [text[2], text[3]] = [KEY, name.len() as u8];
+    [text[at], text[at + 1]] = [VALUE, 2 + value_bytes];
+    [text[at + 2], text[at + 3]] = [STRING_VALUE, value_bytes];
+    text
+}
+
+const fn with_text<const N: usize>(mut block: [u8; N], at: usize, text: &str) -> [u8; N] {
     let mut index = 0;
-    while index < name.len() {
-        prefix[4 + index] = name.as_bytes()[index];
+    while index < text.len() {
+        block[at + index] = text.as_bytes()[index];
         index += 1;
     }
-    prefix[N - 4] = VALUE;
-    prefix
+    block
 }
 
 const fn name_of<const N: usize>(key: &[u8; N]) -> &[u8] {
-    key.split_at(4).1.split_at(N - PREFIX_BYTES).0
+    key.split_at(4).1.split_at(N - KEY_BYTES_AROUND).0
 }
 
 /// Appends a span attribute whose value is text; `value` need not be valid UTF-8.
 #[inline]
 pub(crate) fn put_lossy<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
-    if N - PREFIX_BYTES + value.len() <= SHORT_BYTES_MAX && is_utf8(value) {
+    if is_short::<N>(value) && is_utf8(value) {
         put_short_text(out, key, value);
     } else {
         put_long_text(out, SPAN_ATTRIBUTE, name_of(key), value);
@@ -89,7 +132,7 @@ pub(crate) fn put_lossy<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value:
 /// Appends a span attribute whose value is text.
 #[inline]
 pub(crate) fn put_text<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &str) {
-    if N - PREFIX_BYTES + value.len() <= SHORT_BYTES_MAX {
+    if is_short::<N>(value.as_bytes()) {
         put_short_text(out, key, value.as_bytes());
     } else {
         put_long_text(out, SPAN_ATTRIBUTE, name_of(key), value.as_bytes());
@@ -100,7 +143,7 @@ pub(crate) fn put_text<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: 
 #[inline]
 pub(super) fn put_ascii<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
     debug_assert!(value.is_ascii());
-    if N - PREFIX_BYTES + value.len() <= SHORT_BYTES_MAX {
+    if is_short::<N>(value) {
         put_short_text(out, key, value);
     } else {
         put_long_text(out, SPAN_ATTRIBUTE, name_of(key), value);
@@ -112,18 +155,29 @@ pub(super) fn put_ascii<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value:
 #[inline]
 pub(crate) fn put_int<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: u64) {
     if value < 0x80 {
-        return put_key(out, key, [INT_VALUE, value as u8], 0);
+        out.extend_from_slice(&key[..N - 1]);
+        if let Some(last) = out.last_mut() {
+            *last = value as u8;
+        }
+    } else if value < 0x4000 {
+        out.extend_from_slice(key);
+        if let Some(end) = out.last_chunk_mut::<N>() {
+            end[1] = (N - 2) as u8;
+            end[N - 4] = 3;
+            [end[N - 2], end[N - 1]] = [value as u8 | 0x80, (value >> 7) as u8];
+        }
+    } else {
+        put_long_int(out, key, value.min(i64::MAX as u64));
     }
-    let value = value.min(i64::MAX as u64);
-    let first = value as u8 | 0x80;
-    put_key(out, key, [INT_VALUE, first], varint_bytes(value) - 1);
-    put_varint(out, value >> 7);
 }
 
 /// Appends a span attribute whose value is true or false.
 #[inline]
 pub(crate) fn put_bool<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: bool) {
-    put_key(out, key, [BOOL_VALUE, u8::from(value)], 0);
+    out.extend_from_slice(&key[..N - 1]);
+    if let Some(end) = out.last_chunk_mut() {
+        *end = [BOOL_VALUE, u8::from(value)];
+    }
 }
 
 /// Appends a span attribute whose value is an array of texts; each need not be valid UTF-8.
@@ -161,21 +215,32 @@ pub(super) fn put_resource_text(out: &mut Vec<u8>, key: &str, value: &str) {
 }
 
 #[inline]
+const fn is_short<const N: usize>(value: &[u8]) -> bool {
+    N - KEY_BYTES_AROUND + value.len() <= SHORT_BYTES_MAX
+}
+
+/// The lengths are written in place, for a patched copy of the key on the stack would have to be read
+/// again right after it was written.
+#[inline]
 fn put_short_text<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: &[u8]) {
-    put_key(out, key, [STRING_VALUE, value.len() as u8], value.len());
+    let (start, value_bytes) = (out.len(), value.len() as u8);
+    out.extend_from_slice(&key[..N - 1]);
+    out[start + 1] = (N - 3) as u8 + value_bytes;
+    if let Some(end) = out.last_chunk_mut() {
+        *end = [2 + value_bytes, STRING_VALUE, value_bytes];
+    }
     out.extend_from_slice(value);
 }
 
-/// Appends an encoded key and the first two bytes of its value, after which `rest_bytes` follow: in
-/// place, for a patched copy on the stack would have to be read again right after it was written.
-#[inline]
-fn put_key<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], first: [u8; 2], rest_bytes: usize) {
-    out.extend_from_slice(key);
-    if let Some(end) = out.last_chunk_mut::<N>() {
-        end[1] = (N - 2 + rest_bytes) as u8;
-        end[N - 3] = (2 + rest_bytes) as u8;
-        [end[N - 2], end[N - 1]] = first;
+/// A number of three bytes or more.
+fn put_long_int(out: &mut Vec<u8>, key: &[u8], value: u64) {
+    let (start, more) = (out.len(), varint_bytes(value) as u8 - 1);
+    out.extend_from_slice(&key[..key.len() - 2]);
+    out[start + 1] += more;
+    if let Some([value_bytes, _]) = out.last_chunk_mut() {
+        *value_bytes += more;
     }
+    put_varint(out, value);
 }
 
 fn put_long_text(out: &mut Vec<u8>, tag: u8, key: &[u8], value: &[u8]) {
@@ -192,26 +257,29 @@ fn put_long_text(out: &mut Vec<u8>, tag: u8, key: &[u8], value: &[u8]) {
     value.put(out);
 }
 
-/// Appends a string field made of parts; each may be any bytes.
-pub(super) fn put_string_field<const N: usize>(out: &mut Vec<u8>, tag: u8, parts: [&[u8]; N]) {
-    put_texts(out, tag, &parts.map(Text::new));
-}
-
-#[inline]
-fn put_texts(out: &mut Vec<u8>, tag: u8, parts: &[Text<'_>]) {
-    out.push(tag);
-    put_varint(out, parts.iter().map(|part| part.bytes as u64).sum());
-    for part in parts {
-        part.put(out);
-    }
+/// Appends a string field; `value` may be any bytes.
+pub(super) fn put_string_field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    let value = Text::new(value);
+    put_length(out, tag, value.bytes);
+    value.put(out);
 }
 
 /// Appends a bytes field as it is.
 #[inline]
 pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
-    out.push(tag);
-    put_varint(out, value.len() as u64);
+    put_length(out, tag, value.len());
     out.extend_from_slice(value);
+}
+
+/// Appends the tag of a field and the length of what follows.
+#[inline]
+fn put_length(out: &mut Vec<u8>, tag: u8, bytes: usize) {
+    if bytes < 0x80 {
+        out.extend_from_slice(&[tag, bytes as u8]);
+    } else {
+        out.push(tag);
+        put_varint(out, bytes as u64);
+    }
 }
 
 /// Appends a varint.
@@ -240,19 +308,24 @@ impl<const N: usize> LengthGap<N> {
     pub(super) fn open(out: &mut Vec<u8>) -> Self {
         let at = out.len();
         out.extend_from_slice(&[0; N]);
+        Self::at(at)
+    }
+
+    /// One that is there.
+    pub(super) fn at(at: usize) -> Self {
         Self { at }
     }
 
     /// Writes the number of bytes that `out` has after the gap into the gap.
     pub(super) fn close(self, out: &mut [u8]) {
-        let end = self.at + N;
-        let mut length = out.len() - end;
-        debug_assert!(length < 1 << (7 * N));
-        for byte in &mut out[self.at..end] {
-            *byte = length as u8 | 0x80;
-            length >>= 7;
+        let Some((gap, rest)) = out[self.at..].split_first_chunk_mut::<N>() else {
+            return;
+        };
+        debug_assert!(rest.len() < 1 << (7 * N));
+        for (index, byte) in gap.iter_mut().enumerate() {
+            *byte = (rest.len() >> (7 * index)) as u8 | 0x80;
         }
-        out[end - 1] &= 0x7f;
+        gap[N - 1] &= 0x7f;
     }
 }
 
@@ -266,16 +339,6 @@ struct Text<'a> {
 const REPLACEMENT: &str = "\u{fffd}";
 
 impl<'a> Text<'a> {
-    #[inline]
-    fn of(value: &'a str) -> Self {
-        let value = cut(value.as_bytes());
-        Self {
-            value,
-            is_valid: true,
-            bytes: value.len(),
-        }
-    }
-
     #[inline]
     fn new(value: &'a [u8]) -> Self {
         let value = cut(value);
@@ -351,6 +414,62 @@ mod tests {
         text.put(&mut out);
         assert_eq!(out.len(), text.bytes);
         out
+    }
+
+    /// A field by the book: its tag, its length, and what is in it.
+    fn plain_field(tag: u8, content: &[u8]) -> Vec<u8> {
+        let mut field = vec![tag];
+        put_varint(&mut field, content.len() as u64);
+        [field, content.to_vec()].concat()
+    }
+
+    fn plain_attribute(value: &[u8]) -> Vec<u8> {
+        let pair = [plain_field(KEY, b"a.name"), plain_field(VALUE, value)];
+        plain_field(SPAN_ATTRIBUTE, &pair.concat())
+    }
+
+    fn written(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = vec![7];
+        put(&mut out);
+        assert_eq!(out.remove(0), 7, "nothing but what is appended is written");
+        out
+    }
+
+    #[test]
+    fn numbers_of_every_size_are_encoded_by_the_book() {
+        let near_powers = (0..64).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits]);
+        for number in near_powers.chain([u64::MAX]) {
+            let mut value = vec![INT_VALUE];
+            put_varint(&mut value, number.min(i64::MAX as u64));
+            let found = written(|out| put_int(out, key!("a.name"), number));
+            assert_eq!(found, plain_attribute(&value), "{number}");
+        }
+    }
+
+    #[test]
+    fn texts_of_every_length_are_encoded_by_the_book() {
+        for length in 0..=VALUE_BYTES_MAX {
+            let text = "x".repeat(length);
+            let want = plain_attribute(&plain_field(STRING_VALUE, text.as_bytes()));
+            let key = key!("a.name");
+            let ways = [
+                written(|out| put_text(out, key, &text)),
+                written(|out| put_lossy(out, key, text.as_bytes())),
+                written(|out| put_ascii(out, key, text.as_bytes())),
+                written(|out| put_known!(out, "a.name", text.as_str(), "" | "xxx")),
+            ];
+            for found in ways {
+                assert_eq!(found, want, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn truth_is_encoded_by_the_book() {
+        for truth in [false, true] {
+            let found = written(|out| put_bool(out, key!("a.name"), truth));
+            assert_eq!(found, plain_attribute(&[BOOL_VALUE, u8::from(truth)]));
+        }
     }
 
     #[test]

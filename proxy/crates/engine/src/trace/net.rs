@@ -13,11 +13,11 @@
 
 use std::time::Duration;
 
-use crate::instant::Instant;
+use crate::instant::{Instant, microseconds};
 
 use spanway_kernel::Statistics;
 
-use super::attribute::{key, put_int, put_span_name, put_text};
+use super::attribute::{key, put_int, put_span_name, put_text, text};
 use super::id::SpanId;
 use super::otlp::{Common, Kind, SpanHead};
 use super::segment::{Attempt, Segment};
@@ -67,8 +67,9 @@ pub struct Net {
 impl Segment<'_> {
     /// How long the request's first bytes waited in our kernel for us to read them.
     pub(super) fn wake_up_us(&self) -> Option<u64> {
-        let waited = self.start.checked_duration_since(self.arrived?)?;
-        u64::try_from(waited.min(WAKE_UP_MAX).as_micros()).ok()
+        let arrived = self.arrived.filter(|at| *at <= self.start)?;
+        let waited_us = self.start.nanoseconds_since(arrived) / 1_000;
+        Some(waited_us.min(microseconds(WAKE_UP_MAX)))
     }
 }
 
@@ -167,13 +168,12 @@ pub(super) fn put_attributes(out: &mut Vec<u8>, observed: &Observed) {
         Observed::Refused => return put_text(out, key!("spanway.net.source"), "none"),
         Observed::Told(net) => net,
     };
-    put_text(out, key!("spanway.net.source"), "kernel");
-    let correlation = if net.is_shared {
-        "connection"
+    out.extend_from_slice(text!("spanway.net.source", "kernel"));
+    if net.is_shared {
+        out.extend_from_slice(text!("spanway.net.correlation", "connection"));
     } else {
-        "request"
-    };
-    put_text(out, key!("spanway.net.correlation"), correlation);
+        out.extend_from_slice(text!("spanway.net.correlation", "request"));
+    }
     put_numbers(out, net);
 }
 
@@ -216,17 +216,13 @@ pub(super) fn put_spans(
     line: &NetLine,
     common: &Common<'_>,
 ) -> usize {
-    let parts = [
-        Some(("net.deliver", line.deliver)),
-        Some(("app.respond", line.respond)),
-        line.wake_up.map(|interval| ("net.return", interval)),
-    ];
-    let mut count = 0;
-    for (index, (name, interval)) in (0..).zip(parts.into_iter().flatten()) {
-        put_span(out, (attempt, index), (name, interval), common);
-        count += 1;
-    }
-    count
+    put_span(out, (attempt, 0), ("net.deliver", line.deliver), common);
+    put_span(out, (attempt, 1), ("app.respond", line.respond), common);
+    let Some(wake_up) = line.wake_up else {
+        return 2;
+    };
+    put_span(out, (attempt, 2), ("net.return", wake_up), common);
+    3
 }
 
 /// Appends the span below the SERVER span; returns how many that are.

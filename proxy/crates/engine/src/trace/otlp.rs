@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::attribute::{
     FIXED32, FIXED64, LENGTH, LengthGap, VARINT, field, key, put_ascii, put_bool, put_bytes,
-    put_int, put_lossy, put_span_name, put_string_field, put_text,
+    put_int, put_known, put_lossy, put_span_name, put_string_field, put_text,
 };
 use super::id::{SpanId, TraceId};
 use super::net;
@@ -17,6 +17,7 @@ use super::segment::{Attempt, Balance, Choice, Fault, Flag, Messages, Segment};
 use super::timing::{AttemptLine, Interval, Phases, Timeline};
 use super::{capture, phases as phase_spans, rpc};
 use crate::grpc;
+use crate::instant::nanoseconds;
 use crate::ip_text::IpText;
 
 /// `ScopeSpans.spans`.
@@ -121,7 +122,7 @@ fn put_server(
 /// What was asked for, by whom.
 fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     put_method(out, segment);
-    put_text(out, key!("url.scheme"), segment.scheme);
+    put_known!(out, "url.scheme", segment.scheme, "http" | "https");
     put_lossy(out, key!("url.path"), segment.path);
     if let (Some(keys), Some(query)) = (&segment.detail.query_keys, segment.query) {
         capture::put_query(out, query, keys);
@@ -131,7 +132,8 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     }
     put_int(out, key!("server.port"), u64::from(segment.server.port()));
     put_ends(out, segment);
-    put_text(out, key!("network.protocol.version"), segment.http_version);
+    let version = segment.http_version;
+    put_known!(out, "network.protocol.version", version, "1.1" | "2");
     out.extend_from_slice(segment.tls_attributes);
     if let Some(user_agent) = segment.user_agent {
         put_lossy(out, key!("user_agent.original"), user_agent);
@@ -158,7 +160,8 @@ fn put_ends(out: &mut Vec<u8>, segment: &Segment<'_>) {
 
 /// What decided about the request: listener, route, backend, table.
 fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
-    put_text(out, key!("spanway.listener"), segment.listener.as_str());
+    let listener = segment.listener.as_str();
+    put_known!(out, "spanway.listener", listener, "ingress" | "service");
     put_int(out, key!("spanway.table.generation"), segment.generation);
     let sampled_by = segment.sampled_by.as_str();
     if !sampled_by.is_empty() {
@@ -273,7 +276,8 @@ fn put_server_phases(out: &mut Vec<u8>, phases: &Phases) {
 /// Whose the time was, in one word and in numbers; who had none is not mentioned.
 fn put_judgement(out: &mut Vec<u8>, segment: &Segment<'_>) {
     let judgement = &segment.judgement;
-    put_text(out, key!("spanway.verdict"), judgement.verdict.as_str());
+    let verdict = judgement.verdict.as_str();
+    put_known!(out, "spanway.verdict", verdict, "none" | "app");
     if judgement.excess_us > 0 {
         put_int(out, key!("spanway.verdict.excess_us"), judgement.excess_us);
     }
@@ -326,16 +330,22 @@ fn put_balance(
         Some(backend) => out.extend_from_slice(&backend.span_name_and_attributes),
         None => put_span_name(out, ["balance"]),
     }
-    put_text(out, key!("spanway.lb.policy"), balance.policy.as_str());
+    let policy = balance.policy.as_str();
+    put_known!(
+        out,
+        "spanway.lb.policy",
+        policy,
+        "round_robin" | "least_request" | "ewma"
+    );
     put_int(
         out,
         key!("spanway.lb.endpoints_ready"),
         u64::from(balance.endpoints_ready),
     );
     put_choice(out, balance.choice);
-    let queued = segment.attempts.iter().map(|attempt| attempt.queued);
-    let queue = balance.queue + queued.sum::<std::time::Duration>();
-    let queue_us = u64::try_from(queue.as_micros()).unwrap_or(u64::MAX);
+    let queued = segment.attempts.iter();
+    let queued: u64 = queued.map(|attempt| nanoseconds(attempt.queued)).sum();
+    let queue_us = nanoseconds(balance.queue).saturating_add(queued) / 1_000;
     put_int(out, key!("spanway.lb.queue_us"), queue_us);
     put_int(
         out,
@@ -386,7 +396,7 @@ fn put_attempt(
     out.extend_from_slice(&attempt.endpoint.attributes);
     if !attempt.http_version.is_empty() {
         let version = attempt.http_version;
-        put_text(out, key!("network.protocol.version"), version);
+        put_known!(out, "network.protocol.version", version, "1.1" | "2");
     }
     put_bool(out, key!("spanway.connection.reused"), attempt.reused);
     if attempt.resend_count != 0 {
@@ -465,37 +475,49 @@ impl<'a> Common<'a> {
     }
 }
 
+/// What every span begins with, up to its id: with a gap for its length, and one for each id.
+const IDS: [u8; 32] = {
+    let mut block = [0; 32];
+    block[0] = SPAN;
+    [block[4], block[5]] = [TRACE_ID, 16];
+    [block[22], block[23]] = [SPAN_ID, 8];
+    block
+};
+const PARENT: [u8; 10] = [PARENT_SPAN_ID, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+const KIND_TIMES_FLAGS: [u8; 26] = {
+    let mut block = [0; 26];
+    [block[0], block[2], block[11]] = [KIND, START, END];
+    [block[20], block[21]] = FLAGS;
+    block
+};
+
 impl SpanHead {
     /// Begins a span; the gap that comes back is closed when all of it has been appended.
     /// Its 3 bytes hold 2 MiB, far above what a span can be with values that are cut.
+    ///
+    /// Several fields are one block, in which what differs is written over: appended one by one,
+    /// their few bytes would cost more.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "half of it is handing over what is known here"
+    )]
     pub(super) fn open(&self, out: &mut Vec<u8>, common: &Common<'_>) -> LengthGap<3> {
-        out.push(SPAN);
-        let gap = LengthGap::open(out);
-        out.extend_from_slice(&self.ids(common));
+        let gap = LengthGap::at(out.len() + 1);
+        out.extend_from_slice(&IDS);
+        if let Some(block) = out.last_chunk_mut::<{ IDS.len() }>() {
+            block[6..22].copy_from_slice(common.trace_id.as_bytes());
+            block[24..].copy_from_slice(self.id.as_bytes());
+        }
         if !common.trace_state.is_empty() {
-            put_string_field(out, TRACE_STATE, [common.trace_state]);
+            put_string_field(out, TRACE_STATE, common.trace_state);
         }
         if let Some(parent) = self.parent {
-            put_bytes(out, PARENT_SPAN_ID, parent.as_bytes());
+            out.extend_from_slice(&PARENT);
+            if let Some(id) = out.last_chunk_mut() {
+                *id = *parent.as_bytes();
+            }
         }
-        out.extend_from_slice(&self.kind_times_flags(common));
-        gap
-    }
-
-    /// Two fields as one block: appended one by one, their few bytes would cost more.
-    #[inline]
-    fn ids(&self, common: &Common<'_>) -> [u8; 28] {
-        let mut block = [0; 28];
-        block[..2].copy_from_slice(&[TRACE_ID, 16]);
-        block[2..18].copy_from_slice(common.trace_id.as_bytes());
-        block[18..20].copy_from_slice(&[SPAN_ID, 8]);
-        block[20..].copy_from_slice(self.id.as_bytes());
-        block
-    }
-
-    /// Four fields in the same way.
-    #[inline]
-    fn kind_times_flags(&self, common: &Common<'_>) -> [u8; 26] {
         let at = |offset| common.start_unix_ns.saturating_add(offset).to_le_bytes();
         let remote = if self.parent_is_remote {
             PARENT_IS_REMOTE
@@ -503,14 +525,14 @@ impl SpanHead {
             0
         };
         let flags = u32::from(common.sampled_flags) | PARENT_IS_KNOWN | remote;
-        let mut block = [0; 26];
-        block[..3].copy_from_slice(&[KIND, self.kind as u8, START]);
-        block[3..11].copy_from_slice(&at(self.interval.start));
-        block[11] = END;
-        block[12..20].copy_from_slice(&at(self.interval.end));
-        block[20..22].copy_from_slice(&FLAGS);
-        block[22..].copy_from_slice(&flags.to_le_bytes());
-        block
+        out.extend_from_slice(&KIND_TIMES_FLAGS);
+        if let Some(block) = out.last_chunk_mut::<{ KIND_TIMES_FLAGS.len() }>() {
+            block[1] = self.kind as u8;
+            block[3..11].copy_from_slice(&at(self.interval.start));
+            block[12..20].copy_from_slice(&at(self.interval.end));
+            block[22..].copy_from_slice(&flags.to_le_bytes());
+        }
+        gap
     }
 }
 
@@ -519,11 +541,9 @@ fn method_name(segment: &Segment<'_>) -> &'static str {
 }
 
 fn put_method(out: &mut Vec<u8>, segment: &Segment<'_>) {
-    if let Some(method) = segment.known_method {
-        return put_text(out, key!("http.request.method"), method);
-    }
-    put_text(out, key!("http.request.method"), METHOD_OTHER);
-    if !segment.method.is_empty() {
+    let method = segment.known_method.unwrap_or(METHOD_OTHER);
+    put_known!(out, "http.request.method", method, "GET" | "POST");
+    if segment.known_method.is_none() && !segment.method.is_empty() {
         put_lossy(out, key!("http.request.method_original"), segment.method);
     }
 }
@@ -546,7 +566,7 @@ pub(super) fn put_error_status(out: &mut Vec<u8>, message: &[u8]) {
     let gap = LengthGap::<2>::open(out);
     out.extend_from_slice(&[STATUS_CODE, STATUS_ERROR]);
     if !message.is_empty() {
-        put_string_field(out, STATUS_MESSAGE, [message]);
+        put_string_field(out, STATUS_MESSAGE, message);
     }
     gap.close(out);
 }

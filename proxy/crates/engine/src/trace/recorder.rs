@@ -131,8 +131,8 @@ fn put_resource(out: &mut Vec<u8>, resource: &Resource) {
 
 fn put_scope(out: &mut Vec<u8>) {
     let mut scope = Vec::new();
-    put_string_field(&mut scope, NAME, [SCOPE_NAME.as_bytes()]);
-    put_string_field(&mut scope, VERSION, [env!("CARGO_PKG_VERSION").as_bytes()]);
+    put_string_field(&mut scope, NAME, SCOPE_NAME.as_bytes());
+    put_string_field(&mut scope, VERSION, env!("CARGO_PKG_VERSION").as_bytes());
     put_bytes(out, SCOPE, &scope);
-    put_string_field(out, SCHEMA, [SCHEMA_URL]);
+    put_string_field(out, SCHEMA, SCHEMA_URL);
 }
