@@ -88,48 +88,54 @@ fn is_typical(segment: &Segment<'_>) -> bool {
 /// What is usual for one route.
 #[derive(Debug)]
 struct Baseline {
-    client_network: Median,
-    proxy: Median,
-    cluster_network: Median,
-    app: Median,
-    /// How many requests an endpoint has, each counting itself.
-    at_once: Median,
-    /// Of requests that were alone at their endpoint.
-    app_alone: Median,
+    /// As in [`numbers`].
+    all: Medians<5>,
+    /// What the application takes for requests that were alone at their endpoint.
+    app_alone: Medians<1>,
+}
+
+/// The times of the client's network, the proxy, the cluster's network and the application, and how
+/// many requests the endpoint has, with this one.
+fn numbers(times: &Times) -> [u64; 5] {
+    let (client_network, cluster_network) = (times.client_network, times.cluster_network);
+    let at_once = times.ahead + 1;
+    [
+        client_network,
+        times.proxy,
+        cluster_network,
+        times.app,
+        at_once,
+    ]
 }
 
 impl Baseline {
     fn new(times: &Times, now: Instant) -> Self {
-        let median = |value: u64| Median::new(value, now);
-        let mut app_alone = median(times.app);
+        let mut app_alone = Medians::new([times.app], now);
         app_alone.count = u32::from(times.ahead == 0);
         Self {
-            client_network: median(times.client_network),
-            proxy: median(times.proxy),
-            cluster_network: median(times.cluster_network),
-            app: median(times.app),
-            at_once: median(times.ahead + 1),
+            all: Medians::new(numbers(times), now),
             app_alone,
         }
     }
 
     /// `None` while too few requests were seen.
     fn usual(&self) -> Option<Usual> {
-        let (all, ahead) = (self.app.get()?, self.at_once.get()? - 1);
+        let [client_network, proxy, cluster_network, all, at_once] = self.all.get()?;
+        let ahead = at_once - 1;
         let (app, ahead, app_by_ahead) = match self.app_alone.get() {
             None => (all, ahead, all / (ahead + 1)),
             // Nobody knows yet what it does with several: one after the other, as it seems.
-            Some(alone) if ahead == 0 => (alone, 0, alone),
+            Some([alone]) if ahead == 0 => (alone, 0, alone),
             // The first of those that were there before is half done, on average.
-            Some(alone) => {
+            Some([alone]) => {
                 let by_ahead = 2 * all.saturating_sub(alone) / (2 * ahead - 1);
                 (alone, 0, by_ahead.min(alone))
             }
         };
         Some(Usual {
-            client_network: self.client_network.get()?,
-            proxy: self.proxy.get()?,
-            cluster_network: self.cluster_network.get()?,
+            client_network,
+            proxy,
+            cluster_network,
             app,
             ahead,
             app_by_ahead,
@@ -137,41 +143,37 @@ impl Baseline {
     }
 
     fn learn(&mut self, times: &Times, now: Instant) {
-        self.client_network.learn(times.client_network, now);
-        self.proxy.learn(times.proxy, now);
-        self.cluster_network.learn(times.cluster_network, now);
-        self.app.learn(times.app, now);
-        self.at_once.learn(times.ahead + 1, now);
+        self.all.learn(numbers(times), now);
         if times.ahead == 0 {
-            self.app_alone.learn(times.app, now);
+            self.app_alone.learn([times.app], now);
         }
     }
 }
 
-/// A median that follows its values step by step.
+/// Medians of what is learnt together, which follow their values step by step.
 #[derive(Debug)]
-struct Median {
-    value: f32,
+struct Medians<const N: usize> {
+    values: [f32; N],
     count: u32,
     learnt: Instant,
 }
 
-impl Median {
-    fn new(value: u64, now: Instant) -> Self {
+impl<const N: usize> Medians<N> {
+    fn new(values: [u64; N], now: Instant) -> Self {
         Self {
-            value: float(value),
+            values: values.map(float),
             count: 1,
             learnt: now,
         }
     }
 
-    #[expect(clippy::cast_sign_loss, reason = "it is never below the floor")]
-    fn get(&self) -> Option<u64> {
-        (self.count >= BASELINE_REQUESTS_MIN).then_some(self.value as u64)
+    fn get(&self) -> Option<[u64; N]> {
+        // They are never below the floor; signed, since that is one instruction and not twelve.
+        let known = || self.values.map(|value| (value as i64).cast_unsigned());
+        (self.count >= BASELINE_REQUESTS_MIN).then(known)
     }
 
-    fn learn(&mut self, value: u64, now: Instant) {
-        let value = float(value);
+    fn learn(&mut self, values: [u64; N], now: Instant) {
         let passed = now.saturating_duration_since(self.learnt);
         self.learnt = now;
         let step = if self.count < BASELINE_WARM_UP_REQUESTS {
@@ -181,8 +183,10 @@ impl Median {
             let doublings = passed.as_secs_f32() / BASELINE_DOUBLING.as_secs_f32();
             (doublings * std::f32::consts::LN_2).min(STEP_MAX)
         };
-        let change_max = self.value * step;
-        self.value += (value - self.value).clamp(-change_max, change_max);
+        for (median, value) in self.values.iter_mut().zip(values) {
+            let change_max = *median * step;
+            *median += (float(value) - *median).clamp(-change_max, change_max);
+        }
     }
 }
 
@@ -198,25 +202,25 @@ mod tests {
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
-    /// A median of `values`, one every millisecond.
-    fn median(values: impl Iterator<Item = u64>) -> Median {
+    /// The median of `values`, one every millisecond.
+    fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
         let mut now = Instant::now();
-        let mut median: Option<Median> = None;
+        let mut median: Option<Medians<1>> = None;
         for value in values {
             now += MILLISECOND;
             match &mut median {
-                Some(median) => median.learn(value, now),
-                None => median = Some(Median::new(value, now)),
+                Some(median) => median.learn([value], now),
+                None => median = Some(Medians::new([value], now)),
             }
         }
-        median.expect("there are values")
+        median.expect("there are values").get().map(|[value]| value)
     }
 
     #[test]
     fn nothing_is_usual_before_some_requests_were_seen() {
         let few = BASELINE_REQUESTS_MIN as usize - 1;
-        assert_eq!(median(std::iter::repeat_n(100, few)).get(), None);
-        assert_eq!(median(std::iter::repeat_n(100, few + 1)).get(), Some(100));
+        assert_eq!(median(std::iter::repeat_n(100, few)), None);
+        assert_eq!(median(std::iter::repeat_n(100, few + 1)), Some(100));
     }
 
     #[test]
@@ -226,21 +230,21 @@ mod tests {
             0 => 1_000_000,
             _ => random.u64(800..1_200),
         });
-        let found = median(values).get().unwrap_or(0);
+        let found = median(values).unwrap_or(0);
         assert!((950..1_080).contains(&found), "{found}");
     }
 
     #[test]
     fn a_cold_start_is_forgotten_within_the_warm_up() {
         let values = std::iter::once(10_000).chain(std::iter::repeat_n(500, 40));
-        assert_eq!(median(values).get(), Some(500));
+        assert_eq!(median(values), Some(500));
     }
 
     #[test]
     fn a_thousand_slow_requests_do_not_become_usual_but_minutes_of_them_do() {
         let usual = || std::iter::repeat_n(1_000, 100);
         let slow = |count| usual().chain(std::iter::repeat_n(20_000, count));
-        assert!(median(slow(1_000)).get() < Some(1_100));
-        assert_eq!(median(slow(300_000)).get(), Some(20_000));
+        assert!(median(slow(1_000)) < Some(1_100));
+        assert_eq!(median(slow(300_000)), Some(20_000));
     }
 }

@@ -4,9 +4,12 @@
 //! Every microsecond of the request is in exactly one contributor's time; `docs/SPANS.md` says
 //! whose each phase is, and what each verdict means.
 
+use std::time::Duration;
+
 use super::net::Observed;
 use super::segment::{Attempt, Segment};
 use super::timing::{AttemptLine, Interval, Phases, Timeline};
+use crate::instant::microseconds;
 use crate::limits::{RETRANSMISSION_US_MIN, VERDICT_EXCESS_SHARE, VERDICT_EXCESS_US_MIN};
 
 /// Who made a request slower than usual: a closed vocabulary, in spans, metrics and logs.
@@ -126,11 +129,11 @@ impl Times {
             self.proxy += take(&mut self.app, waking_up);
         }
         // An upload stands still because of the network, but for what the endpoint did not take.
-        let blocked = u64::try_from(attempt.blocked.by_endpoint.as_micros()).unwrap_or(u64::MAX);
-        let by_network = blocked
-            .saturating_sub(net.peer_full_us)
-            .min(line.phases().send);
-        self.cluster_network += take(&mut self.app, by_network);
+        let blocked = microseconds(attempt.blocked.by_endpoint);
+        if blocked > net.peer_full_us {
+            let by_network = (blocked - net.peer_full_us).min(line.phases().send);
+            self.cluster_network += take(&mut self.app, by_network);
+        }
         self.is_lossy |= net.is_lossy;
         // The endpoint has answered our SYN long before we knew.
         if net.handshake_us > 0 {
@@ -147,16 +150,12 @@ impl Times {
 
     /// What the phases alone tell.
     fn by_phase(phases: &Phases, segment: &Segment<'_>) -> Self {
-        let blocked = |by: fn(&Attempt<'_>) -> std::time::Duration| {
-            let blocked = segment
-                .attempts
-                .iter()
-                .map(|attempt| by(attempt).as_micros());
-            u64::try_from(blocked.sum::<u128>()).unwrap_or(u64::MAX)
+        let blocked = |by: fn(&Attempt<'_>) -> Duration| -> u64 {
+            let attempts = segment.attempts.iter();
+            attempts.map(|attempt| microseconds(by(attempt))).sum()
         };
         // A response that stands still because its client does not take it, or that is under way.
-        let delivering = segment.over().saturating_duration_since(segment.end);
-        let delivering = u64::try_from(delivering.as_micros()).unwrap_or(u64::MAX);
+        let delivering = segment.over().nanoseconds_since(segment.end) / 1_000;
         let by_client = blocked(|attempt| attempt.blocked.by_client).saturating_add(delivering);
         let of_respond = by_client.min(phases.respond);
         let of_receive = (by_client - of_respond).min(phases.receive);
