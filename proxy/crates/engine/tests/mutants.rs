@@ -1,61 +1,19 @@
 //! Random damage to real bytes: what the fuzz targets check holds. A short run of the same checks;
 //! `make fuzz` is the long one.
 
-use fastrand::Rng;
-
+#[path = "../src/fuzzing/corpus.rs"]
+mod corpus;
 #[path = "../fuzz/src/lib.rs"]
 mod invariants;
 
 const ROUNDS: usize = 5_000;
 
-/// Bytes that mean something to one parser or another.
-const SHARP: &[u8] = b"\r\n\r\n :;,=\"\\/?#%.*[]{}@_-\t\0\x0b\x7f\x80\xff0159afx";
-
-/// A seed that a failure prints; `SPANWAY_TEST_SEED` repeats it.
-fn seeded() -> Rng {
-    let given = std::env::var("SPANWAY_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    println!("SPANWAY_TEST_SEED={seed}");
-    Rng::with_seed(seed)
-}
-
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Rng) {
-    for _ in 0..random.usize(1..=4) {
-        let at = random.usize(..=bytes.len());
-        let sharp = SHARP[random.usize(..SHARP.len())];
-        match random.u8(..6) {
-            0 => bytes.insert(at, sharp),
-            1 if at < bytes.len() => bytes[at] = sharp,
-            2 if at < bytes.len() => bytes[at] = random.u8(..),
-            3 if at < bytes.len() => drop(bytes.remove(at)),
-            4 => bytes.truncate(at.max(1)),
-            _ => {
-                let from = random.usize(..=other.len());
-                let to = random.usize(from..=other.len().min(from + 40));
-                bytes.splice(at..at, other[from..to].iter().copied());
-            }
-        }
-    }
-}
-
-/// Checks each seed, then mutants of them.
 fn check(name: &str) {
     let mut targets = invariants::TARGETS.iter();
     let Some(target) = targets.find(|target| target.name == name) else {
         unreachable!("{name} is listed");
     };
-    let seeds = (target.seeds)();
-    for seed in &seeds {
-        (target.check)(seed);
-    }
-    let mut random = seeded();
-    for _ in 0..ROUNDS {
-        let mut bytes = seeds[random.usize(..seeds.len())].clone();
-        mutate(&mut bytes, &seeds[random.usize(..seeds.len())], &mut random);
-        (target.check)(&bytes);
-    }
+    corpus::check_mutants(&(target.seeds)(), target.check, ROUNDS);
 }
 
 macro_rules! claims {
