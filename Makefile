@@ -98,7 +98,7 @@ format: build ## put the sources into their one form, and write what of docs/ is
 	$(BIN)/python docs/limits.py >docs/LIMITS.md
 	cargo fmt
 
-bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 17 minutes; writes benchmarks/results/
+bench: build ## beside nginx, HAProxy, Envoy and Caddy in one run, about 19 minutes; writes benchmarks/results/
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r benchmarks/requirements.lock
 	@$(BIN)/python -m benchmarks
