@@ -14,6 +14,8 @@ import msgspec
 import yaml
 from kubernetes_asyncio import client, config
 
+from ingress_controller import shallow_json
+
 REQUEST_TIMEOUT_S = 30.0  # of one that is no watch; controller-runtime: none
 CONNECT_TIMEOUT_S = 5.0  # client-go: 30 s; another address may answer sooner
 IDLE_TIMEOUT_S = 90.0  # a watch: bookmarks come every minute, so silence means a dead connection
@@ -88,7 +90,7 @@ class KubernetesApi:
             content = await response.read()
         if response.status >= 400:  # noqa: PLR2004 - HTTP's errors
             raise _error(response.status, content)
-        decoded: dict[str, Any] = msgspec.json.decode(content)
+        decoded: dict[str, Any] = shallow_json.decode(content)
         return decoded
 
     async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
@@ -172,7 +174,7 @@ async def connect(
 
 def _error(status: int, content: bytes) -> ApiError:
     try:
-        answer = msgspec.json.decode(content)
+        answer = shallow_json.decode(content)
     except msgspec.DecodeError:
         answer = None
     if not isinstance(answer, dict):

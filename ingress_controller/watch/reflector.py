@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.kubernetes_api import INTERRUPTIONS, ApiError, KubernetesApi, reason_of
 from ingress_controller.model.decode import HeldObject, RawObject
 from ingress_controller.model.problem import ObjectKey
@@ -177,7 +178,7 @@ class Reflector:
         }
         async for line in self._api.lines(self._resource.path(self._namespace), query):
             if line.strip():
-                self._apply(msgspec.json.decode(line))
+                self._apply(shallow_json.decode(line))
                 self._backoff.reset()  # not after a list: its watch may be refused for ever
             self._resumed()
 

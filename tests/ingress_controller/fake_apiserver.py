@@ -27,6 +27,10 @@ COLLECTIONS = {
 }
 
 
+NESTED = "<nested>"
+"""In an object: JSON that is nested 5,000 levels deep, as the real server takes it."""
+
+
 class FakeApiserver:
     """Objects by collection and `namespace/name`; `version` grows by one with each change."""
 
@@ -137,7 +141,8 @@ class FakeApiserver:
         metadata = {"resourceVersion": str(self.version)}
         if begin + limit < len(items):
             metadata["continue"] = str(begin + limit)
-        return web.json_response({"metadata": metadata, "items": items[begin : begin + limit]})
+        page = {"metadata": metadata, "items": items[begin : begin + limit]}
+        return web.json_response(page, dumps=_dumps)
 
     async def _watch(self, request: web.Request, path: str, since: int) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -175,7 +180,11 @@ def _is_selected(raw: Json, query: dict[str, str]) -> bool:
 
 
 def _line(event: Json) -> bytes:
-    return json.dumps(event).encode() + b"\n"
+    return _dumps(event).encode() + b"\n"
+
+
+def _dumps(of: Json) -> str:
+    return json.dumps(of).replace(f'"{NESTED}"', '{"f:a":' * 5_000 + "1" + "}" * 5_000)
 
 
 def _status(code: int, reason: str, message: str) -> web.Response:

@@ -114,6 +114,26 @@ def test_request_reaches_the_pod_behind_the_ingress(spanway: Spanway, shop: Shop
     assert spanway.ask(host="elsewhere.example").status == 404
 
 
+def test_object_that_is_nested_deeply_keeps_no_other_from_being_served(
+    spanway: Spanway, shop: Shop, tmp_path: Path
+) -> None:
+    """The API server takes 10,000 levels, from everybody who may write an Ingress."""
+    deep = shop.ingress(name="deep", path="/deep")
+    fields = {"manager": "test", "operation": "Update", "apiVersion": deep["apiVersion"]}
+    fields |= {"fieldsType": "FieldsV1", "fieldsV1": "<nested>"}
+    deep["metadata"]["managedFields"] = [fields]  # type: ignore[index]
+    nested = '{"f:a":' * 4_900 + "{}" + "}" * 4_900
+    written = tmp_path / "deep.json"
+    written.write_text(json.dumps(deep).replace('"<nested>"', nested))
+    path = f"/apis/networking.k8s.io/v1/namespaces/{shop.namespace}/ingresses"
+
+    stored = shop.kubernetes.kubectl("create", "--raw", path, "-f", str(written))
+    shop.open()
+
+    assert stored.count("f:a") > 4_000
+    assert spanway.wait_for_answer("/deep", host=shop.host, status=200).text == "web-1"
+
+
 def test_scaling_is_followed(spanway: Spanway, shop: Shop) -> None:
     shop.open()
     shop.add_pod("web-2", "192.0.2.12")

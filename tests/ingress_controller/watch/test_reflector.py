@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from eventually import until
-from fake_apiserver import COLLECTIONS, FakeApiserver, running
+from fake_apiserver import COLLECTIONS, NESTED, FakeApiserver, running
 from k8s_objects import Object, key_of, secret, service, tracing_policy
 
 from ingress_controller.watch.cache import Cache
@@ -207,6 +207,31 @@ async def test_managed_fields_are_not_kept() -> None:
         await until(lambda: cache.get(key_of(a)))
 
         assert "managedFields" not in (cache.get(key_of(a)) or {})["metadata"]
+
+
+@pytest.mark.parametrize("is_listed", [True, False], ids=["list", "watch"])
+async def test_an_object_that_is_nested_deeply_keeps_no_other_from_being_read(
+    is_listed: bool,
+) -> None:
+    cache, deep, other = Cache(), service("deep"), service("other")
+    deep["metadata"]["managedFields"] = [{"fieldsV1": NESTED}]
+    deep["metadata"]["annotations"] = {"a": NESTED}
+    async with reflecting(cache) as (server, reflector):
+        await until(lambda: not reflector.missing)
+        for each in (deep, other):
+            await server.put(each)
+        if is_listed:
+            server.forget()
+            await server.cut("Service")
+        await until(lambda: cache.get(key_of(other)))
+
+        held = cache.get(key_of(deep))
+        assert held is not None
+        assert held["spec"] == {"ports": [{"port": 80}]}
+        if is_listed:
+            await until(lambda: server.lists("Service") == 2)
+            await until(lambda: len(server.watches("Service")) > 1)
+            assert cache.object_count == 2
 
 
 async def test_a_source_names_everything_that_it_waits_for() -> None:
