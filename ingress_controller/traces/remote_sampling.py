@@ -148,7 +148,7 @@ class RemoteSampling:
                     raise ValueError(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
         try:
             return msgspec.json.decode(body, type=Answer)
-        except msgspec.DecodeError as err:
+        except (msgspec.DecodeError, RecursionError) as err:  # nested too deeply
             raise ValueError(f"the answer is no sampling strategy: {err}") from err
 
 

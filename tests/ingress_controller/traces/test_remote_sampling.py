@@ -146,8 +146,9 @@ async def test_service_is_named_and_only_changes_are_told() -> None:
         json.dumps({"probabilisticSampling": {"samplingRate": 2}}),
         json.dumps({"rateLimitingSampling": {"maxTracesPerSecond": -1}}),
         " " * (ANSWER_BYTES_MAX + 1),
+        '{"x":' + "[" * 5_000 + "]" * 5_000 + "}",
     ],
-    ids=["500", "404", "empty", "nonsense", "none", "ratio", "rate", "long"],
+    ids=["500", "404", "empty", "nonsense", "none", "ratio", "rate", "long", "deep"],
 )
 async def test_bad_answer_leaves_the_last_good_one_and_is_said_once(
     bad: object, caplog: pytest.LogCaptureFixture
