@@ -78,7 +78,7 @@ class PeerApi:
             return refusal(415, f"Content-Type: write {_JSON}.")
         try:
             question = _question(await _body(request))
-        except ValueError:  # msgspec's errors are of that kind
+        except (ValueError, RecursionError):  # msgspec's errors; nested too deeply
             return refusal(400, _UNKNOWN)
         store = request.headers.get(STORE_HEADER)
         has_same_files = bool(store) and store == self._own.store

@@ -27,6 +27,9 @@ from ingress_controller.peers.questions import PATH, Question
 
 AT_ONCE_MAX = 64  # questions to all peers at once; more wait, and their deadline goes on
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # of one; a thousand live requests are below 1 MiB
+ANSWERS_BYTES_MAX = 256 * 1024 * 1024  # of all to one question: who is beyond it has not answered
+ERROR_CHARACTERS_MAX = 200  # of what one says instead of an answer, or what is wrong with it
+NAME_CHARACTERS_MAX = 253  # of what one is called; a pod's name has no more
 SILENCE_S = 5.0  # for which one is not asked that has not answered in time
 
 T = TypeVar("T")
@@ -81,9 +84,9 @@ class Peers:
         """
         addresses, failed = await self._addresses.now()
         self._forget(addresses)
-        body = msgspec.json.encode(question)
+        round_ = _Round(msgspec.json.encode(question), deadline_s)
         answers = await asyncio.gather(
-            *(self._one(address, body, read, deadline_s) for address in self._once(addresses))
+            *(self._one(address, round_, read) for address in self._once(addresses))
         )
         told: dict[str, Told[T]] = {}
         peers = []
@@ -113,69 +116,87 @@ class Peers:
                 del known[address]
 
     async def _one(
-        self, address: str, body: bytes, read: Callable[[bytes], T], deadline_s: float
+        self, address: str, round_: "_Round", read: Callable[[bytes], T]
     ) -> tuple[Peer, str, T | None]:
         """The peer, its id – empty where it is not known – and what it says, if it says it."""
         known = self._identities.get(address)
         try:
-            content, who = await self._told(address, body, deadline_s)
+            content, who = await self._told(address, round_)
         except _UntoldError as err:
-            return Peer(address, known.name if known else "", str(err)), "", None
+            error = str(err)[:ERROR_CHARACTERS_MAX]
+            return Peer(address, known.name if known else "", error), "", None
         self._identities[address] = who
         answer, error = None, ""
         if who.id != self.own.id:
             try:
                 answer = await asyncio.to_thread(read, content)
-            except ValueError:
+            except (ValueError, RecursionError):  # it may be nested too deeply
                 error = "it answers in another form, as another version of Spanway may"
         return Peer(address, who.name, error), who.id, answer
 
-    async def _told(self, address: str, body: bytes, deadline_s: float) -> tuple[bytes, Identity]:
+    async def _told(self, address: str, round_: "_Round") -> tuple[bytes, Identity]:
         """Raises _UntoldError."""
         loop = asyncio.get_running_loop()
         silent_s = self._silent_until_s.get(address, 0) - loop.time()
         if silent_s > 0:
             raise _UntoldError(f"it did not answer in time, and is asked again in {silent_s:.0f} s")
         try:
-            async with asyncio.timeout(deadline_s), self._turns:
-                content, headers = await self._post(address, body, deadline_s)
+            async with asyncio.timeout(round_.deadline_s), self._turns:
+                content, headers = await self._post(address, round_)
         except TimeoutError as err:
             self._silent_until_s[address] = loop.time() + SILENCE_S
-            raise _UntoldError(f"no answer within {deadline_s:g} s") from err
+            raise _UntoldError(f"no answer within {round_.deadline_s:g} s") from err
         except (aiohttp.ClientError, OSError) as err:
             raise _UntoldError(reason_of(err)) from err
         if not (id_ := headers.get(INSTANCE_HEADER, "")):
             raise _UntoldError("what answers there is no Spanway")
-        return content, Identity(id_, headers.get(NAME_HEADER, ""))
+        return content, Identity(id_, headers.get(NAME_HEADER, "")[:NAME_CHARACTERS_MAX])
 
-    async def _post(
-        self, address: str, body: bytes, deadline_s: float
-    ) -> tuple[bytes, Mapping[str, str]]:
+    async def _post(self, address: str, round_: "_Round") -> tuple[bytes, Mapping[str, str]]:
         """Raises _UntoldError, aiohttp.ClientError, OSError; TimeoutError is one of these."""
         if self._session is None:
             try:
-                self._session = session(self._credentials, timeout_s=deadline_s)
+                self._session = session(self._credentials, timeout_s=round_.deadline_s)
             except ValueError as err:  # the certificate of this one
                 raise _UntoldError(str(err)) from err
         scheme = "https" if self._credentials.needs_tls else "http"
         async with self._session.post(
             f"{scheme}://{address}{PATH}",
-            data=body,
+            data=round_.body,
             headers={
                 "Content-Type": "application/json",
                 INSTANCE_HEADER: self.own.id,
                 STORE_HEADER: self.own.store,
             },
-            timeout=aiohttp.ClientTimeout(total=deadline_s),
+            timeout=aiohttp.ClientTimeout(total=round_.deadline_s),
         ) as answer:
-            content = bytearray()
-            async for piece in answer.content.iter_any():
-                content += piece
-                if len(content) > ANSWER_BYTES_MAX:
-                    raise _UntoldError(f"its answer has more than {ANSWER_BYTES_MAX} bytes")
+            content = await _content(answer, round_)
         if answer.status == HTTPStatus.OK:
             return bytes(content), answer.headers
         raise _UntoldError(_refusal(answer.status, bytes(content)))
+
+
+class _Round:
+    """A question to all: its text, how long each has, and how many bytes all of them still have."""
+
+    def __init__(self, body: bytes, deadline_s: float) -> None:
+        self.body = body
+        self.deadline_s = deadline_s
+        self.bytes_left = ANSWERS_BYTES_MAX
+
+
+async def _content(answer: aiohttp.ClientResponse, round_: _Round) -> bytearray:
+    """Raises _UntoldError: it is too much."""
+    content = bytearray()
+    async for piece in answer.content.iter_any():
+        content += piece
+        round_.bytes_left -= len(piece)
+        if len(content) > ANSWER_BYTES_MAX:
+            raise _UntoldError(f"its answer has more than {ANSWER_BYTES_MAX} bytes")
+        if round_.bytes_left < 0:
+            round_.bytes_left += len(content)  # The others' may be less.
+            raise _UntoldError(f"all answers have more than {ANSWERS_BYTES_MAX} bytes")
+    return content
 
 
 class _UntoldError(Exception):
@@ -191,6 +212,6 @@ def _refusal(status: int, content: bytes) -> str:
         return "it wants another token; give all replicas one --admin-token-file"
     try:
         said = msgspec.json.decode(content, type=_Refusal).error
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return f"it answers with status {status}, as another version of Spanway may"
     return said.rstrip(".")

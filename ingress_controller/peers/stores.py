@@ -8,6 +8,7 @@ together, as it would be to one store. Where the others are not asked, it is.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ from ingress_controller.traces.store.queries import (
     PARTS_MAX,
     VALUES_MAX,
     Field,
+    HandedUnreadableError,
     Match,
     Search,
     TraceSummary,
@@ -137,7 +139,7 @@ class Stores:
         for part in _STEPS:
             start_ns = wanted.end_ns - (wanted.end_ns - wanted.start_ns) // part
             asked = MatchesAsked(wanted, start_ns, with_parts=self._peers is not None)
-            told, now = await self._all(asked, tuple[list[Match], list[Match]])
+            told, now = await self._all(asked, _read_matches)
             peers = together(peers, now)
             found = _newest(told, all_held, wanted.limit)
             if len(found) >= wanted.limit:
@@ -159,7 +161,7 @@ class Stores:
     async def values(self, field: Field | None, start_ns: int, end_ns: int) -> Answered[list[str]]:
         """What there is of a field, what is said most first."""
         told, peers = await self._all(
-            ValuesAsked(field, start_ns, min(end_ns, TIME_MAX_NS)), list[tuple[str, int]]
+            ValuesAsked(field, start_ns, min(end_ns, TIME_MAX_NS)), _read_values
         )
         counts: Counter[str] = Counter()
         for pairs in told:
@@ -169,21 +171,21 @@ class Stores:
 
     async def services(self) -> Answered[list[str]]:
         """Who made spans, by name."""
-        told, peers = await self._all(ServicesAsked(), list[str])
+        told, peers = await self._all(ServicesAsked(), _read_names)
         return Answered(sorted({name for names in told for name in names})[:VALUES_MAX], peers)
 
     async def operations(self, service: str) -> Answered[list[tuple[str, SpanKind]]]:
         """The names of a service's spans, with their kinds."""
-        told, peers = await self._all(OperationsAsked(service), list[tuple[str, SpanKind]])
+        told, peers = await self._all(OperationsAsked(service), _read_operations)
         return Answered(sorted({pair for pairs in told for pair in pairs})[:VALUES_MAX], peers)
 
-    async def _all(self, asked: StoreQuestion, kind: Any) -> Answered[list[Any]]:
-        """What each replica says, this one first."""
+    async def _all(self, asked: StoreQuestion, read: Callable[[bytes], Any]) -> Answered[list[Any]]:
+        """What each replica says, this one first; `read` is for others' answers."""
         if self._peers is None:
             return Answered([await self._own(asked)])
         own, others = await asyncio.gather(
             self._own(asked),
-            self._peers.ask(asked, msgspec.json.Decoder(kind).decode, PEERS_S_MAX),
+            self._peers.ask(asked, read, PEERS_S_MAX),
         )
         return Answered([own, *(of.answer for of in others.told)], others.peers)
 
@@ -200,13 +202,16 @@ class Stores:
         start_ns: int,
         end_ns: int,
     ) -> Answered[T]:
-        answer = await self._store.ask(
-            question,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            also=[of.answer for of in handed.told],
-        )
-        return Answered(answer, handed.peers)
+        also = [of.answer for of in handed.told]
+        try:
+            answer = await self._store.ask(question, start_ns=start_ns, end_ns=end_ns, also=also)
+            return Answered(answer, handed.peers)
+        except HandedUnreadableError:
+            answer = await self._store.ask(question, start_ns=start_ns, end_ns=end_ns)
+        error = "its spans, or another replica's, cannot be read, as another version's may be"
+        unread = (peer for peer in handed.peers if not peer.error)
+        unread = (msgspec.structs.replace(peer, error=error) for peer in unread)
+        return Answered(answer, together(handed.peers, unread))
 
     async def _window(self, start_ns: int, end_ns: int) -> Asked["Handed"]:
         """The spans of a window from the others; of whole seconds, so that they serve all
@@ -236,6 +241,22 @@ class Stores:
         from ingress_controller.traces.store.handing_over import Handed  # noqa: PLC0415 - same
 
         return await self._peers.ask(asked, Handed, PEERS_S_MAX)
+
+
+_read_values = msgspec.json.Decoder(list[tuple[str, int]]).decode
+_read_names = msgspec.json.Decoder(list[str]).decode
+_read_operations = msgspec.json.Decoder(list[tuple[str, SpanKind]]).decode
+_decode_matches = msgspec.json.Decoder(tuple[list[Match], list[Match]]).decode
+
+
+def _read_matches(content: bytes) -> tuple[list[Match], list[Match]]:
+    """Raises ValueError: one of them is no trace, and no store could be asked for it."""
+    told = _decode_matches(content)
+    for match in chain(*told):
+        halves = match.trace_hi, match.trace_lo
+        if not (all(0 <= half < 1 << 64 for half in halves) and 0 <= match.start_ns <= TIME_MAX_NS):
+            raise ValueError("no trace")
+    return told
 
 
 class _Window:

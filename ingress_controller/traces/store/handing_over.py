@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingress_controller.traces.store.queries import TooMuchToHandOverError
+from ingress_controller.traces.store.segments import EMPTY
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,6 +27,8 @@ BATCH_ROWS = 64 * 1024
 """Rows that are on their way into the file; as many as a group of rows has."""
 
 _ONE_OF = b"spanway.traces_one_of"
+_ONE_OF_MAX = 1 << 62  # it is a number in a statement
+_NEEDED = frozenset({"trace_hi", "trace_lo", "span_id", "start_ns"})
 
 
 class Handed:
@@ -34,21 +37,38 @@ class Handed:
     `path` is the file's, for this process; `traces_one_of`: it has one in so many traces.
 
     Raises:
-        ValueError: the content is something else.
+        ValueError: the content is something else, or its columns mean something else here.
     """
 
     def __init__(self, content: bytes) -> None:
         try:
-            about = pq.read_metadata(pa.BufferReader(content)).metadata or {}
-            self.traces_one_of = int(about[_ONE_OF])
+            about = pq.read_metadata(pa.BufferReader(content))
+            self.traces_one_of = int((about.metadata or {})[_ONE_OF])
+            is_known = _is_of_spans(about.schema.to_arrow_schema())
         except (OSError, KeyError, pa.ArrowException) as err:
             raise ValueError("no spans") from err
+        if not is_known or not 1 <= self.traces_one_of <= _ONE_OF_MAX:
+            raise ValueError("no spans as they are here")
         # In memory, since there may be no place to write to; DuckDB reads files only.
         descriptor = os.memfd_create("spanway-handed", os.MFD_CLOEXEC)
         weakref.finalize(self, os.close, descriptor)
         with open(descriptor, "wb", closefd=False) as file:
             file.write(content)
         self.path = f"/proc/self/fd/{descriptor}"
+
+
+def _is_of_spans(schema: pa.Schema) -> bool:
+    """Whether its columns can be put beside ours: columns of one name become one, of a type that
+    has room for both. Another version may have more, or not have all."""
+    types = {field.name: _plain(field.type) for field in schema}
+    ours = {field.name: _plain(field.type) for field in EMPTY.schema}
+    return types.keys() >= _NEEDED and all(
+        types[name] == ours[name] for name in types & ours.keys()
+    )
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
 def spans_of_window(

@@ -46,6 +46,11 @@ class TooMuchToHandOverError(Exception):
         super().__init__(f"it has more than {bytes_max >> 20} MiB of spans for this")
 
 
+class HandedUnreadableError(Exception):
+    """No question can be put to what other replicas have handed over: the columns are of other
+    types, or the file is damaged."""
+
+
 class Field(StrEnum):
     """What a search can compare with a value; the values here are the columns' names."""
 

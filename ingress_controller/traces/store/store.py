@@ -27,6 +27,7 @@ from ingress_controller.traces.store.handing_over import Handed
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import (
     QUESTION_MEMORY_BYTES,
+    HandedUnreadableError,
     QuestionTooLargeError,
 )
 from ingress_controller.traces.store.segments import EMPTY, Segment, Segments
@@ -178,6 +179,7 @@ class Store:
 
         Raises:
             QuestionTooLargeError: it was given up.
+            HandedUnreadableError: `also` is nothing that can be asked.
         """
         async with self._turns:
             running = _Running()
@@ -199,6 +201,10 @@ class Store:
                     return await asyncio.to_thread(work)
             except (duckdb.InterruptException, duckdb.OutOfMemoryException) as err:
                 raise QuestionTooLargeError(self._limits.question_s) from err
+            except duckdb.Error as err:
+                if not also:
+                    raise
+                raise HandedUnreadableError from err
             finally:
                 bound.cancel()
                 running.give_up()  # whoever asked has gone

@@ -128,8 +128,16 @@ async def test_a_replica_with_two_addresses_is_one() -> None:
             "it wants another token; give all replicas one --admin-token-file",
         ),
         (Replica("1", b'"' + b"x" * 2_000_000), "its answer has more than 1000000 bytes"),
+        (
+            Replica("1", b'{"x":' + b"[" * 100_000),
+            "it answers in another form, as another version of Spanway may",
+        ),
+        (
+            Replica("", b'{"x":' + b"[" * 100_000, status=503),
+            "it answers with status 503, as another version",
+        ),
     ],
-    ids=["fields", "bytes", "foreign", "older", "busy", "token", "large"],
+    ids=["fields", "bytes", "foreign", "older", "busy", "token", "large", "deep", "deep_error"],
 )
 async def test_whoever_does_not_tell_what_was_asked_is_named_and_the_others_are_told(
     replica: Replica, error: str, monkeypatch: pytest.MonkeyPatch
@@ -143,6 +151,33 @@ async def test_whoever_does_not_tell_what_was_asked_is_named_and_the_others_are_
         addresses[0]: error,
         addresses[1]: "",
     }
+
+
+async def test_all_answers_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = msgspec.json.encode(live()) + b" " * 600_000
+    monkeypatch.setattr(asking, "ANSWERS_BYTES_MAX", 1_000_000)
+    async with (
+        listening(Replica("1", large), Replica("2", large)) as addresses,
+        knowing(*addresses) as peers,
+    ):
+        for _ in range(2):  # The second question has as many.
+            told, asked = await ask(peers)
+
+            assert len(told) == 1
+            assert sorted(peer.error for peer in asked) == [
+                "",
+                "all answers have more than 1000000 bytes",
+            ]
+
+
+async def test_what_a_replica_says_of_itself_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "NAME_CHARACTERS_MAX", 5)
+    talkative = Replica("", msgspec.json.encode({"error": "x" * 100_000}), status=503)
+    async with listening(talkative, Replica("2")) as addresses, knowing(*addresses) as peers:
+        told, asked = await ask(peers)
+
+    assert [of.instance for of in told] == ["spanw"]
+    assert asked[0].error == "x" * asking.ERROR_CHARACTERS_MAX
 
 
 async def test_one_that_is_gone_is_named_as_who_it_was() -> None:

@@ -1,5 +1,6 @@
 """Stores of several replicas, which ask each other over sockets, answer as one that has all."""
 
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 from recorded import CLIENT, MS, SERVER, START_NS, Recording, otlp
@@ -16,13 +19,14 @@ from ingress_controller.admin.peer import PeerApi
 from ingress_controller.asking import Credentials
 from ingress_controller.peers import stores as several
 from ingress_controller.peers.live import LiveRequests
-from ingress_controller.peers.peer import Identity
+from ingress_controller.peers.peer import INSTANCE_HEADER, NAME_HEADER, Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.span import Span
+from ingress_controller.traces.store.handing_over import spans_of_window
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import Field, Search, spans_of
-from ingress_controller.traces.store.segments import Segments
+from ingress_controller.traces.store.segments import EMPTY, Segments
 from ingress_controller.traces.store.store import Store
 
 LIMITS = StoreLimits(age_s_max=1e9)
@@ -310,3 +314,77 @@ async def test_a_trace_is_its_spans_in_all_replicas() -> None:
 
     assert {span.span_id for span in found} == {span.span_id for span in spans}
     assert ({span.span_id for span in alone}, peers) == ({span.span_id for span in edge}, ())
+
+
+@asynccontextmanager
+async def beside(store: Store, answer: Callable[[bytes], bytes]) -> AsyncIterator[Stores]:
+    """One that knows of another replica, which is a fake: it says `answer` of each question."""
+
+    async def serve(request: web.Request) -> web.Response:
+        headers = {INSTANCE_HEADER: "1", NAME_HEADER: "spanway-1"}
+        return web.Response(body=answer(await request.read()), headers=headers)
+
+    app = web.Application()
+    app.router.add_post("/api/peer", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    own = Identity("0", "spanway-0")
+    peers = Peers([f"127.0.0.1:{runner.addresses[0][1]}"], own, Credentials())
+    try:
+        yield Stores(store, peers)
+    finally:
+        await peers.close()
+        await runner.cleanup()
+
+
+def file_of(table: pa.Table, one_of: str = "1") -> bytes:
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"spanway.traces_one_of": one_of}), file)
+    return file.getvalue()
+
+
+HANDED = {
+    "columns_of_other_types": file_of(pa.table({"trace_lo": ["x"], "start_ns": ["now"]})),
+    "no_columns_of_ours": file_of(pa.table({"x": [1]})),
+    "thinned_beyond_all_numbers": file_of(EMPTY, "9" * 60),
+    "thinned_by_nothing": file_of(EMPTY, "0"),
+}
+
+
+@pytest.mark.parametrize("content", HANDED.values(), ids=HANDED)
+async def test_spans_of_another_form_are_left_out_and_their_replica_is_named(
+    content: bytes,
+) -> None:
+    store = await store_of(shop().spans)
+    await assert_left_out(content, store, "it answers in another form")
+
+
+async def test_damaged_spans_are_left_out_and_their_replica_is_named() -> None:
+    store = await store_of(shop().spans)
+    spans = await store.ask(lambda of: spans_of_window(of, START_NS, END_NS, 1_000_000))
+    damaged = spans[:4] + b"\xff" * 2_000 + spans[2_004:]
+    await assert_left_out(damaged, store, "its spans, or another replica's, cannot be read")
+
+
+async def assert_left_out(content: bytes, store: Store, error: str) -> None:
+    wanted = read("latency", list((TIMES | {"by": "all"}).items()))
+    window = wanted.start_ns, wanted.end_ns
+    async with beside(store, lambda _: content) as stores:
+        told, peers = await stores.report(wanted.report, *window)
+        alone, _ = await stores.only_own().report(wanted.report, *window)
+
+    assert told == alone
+    assert [peer.instance for peer in peers] == ["spanway-1"]
+    assert peers[0].error.startswith(error)
+
+
+@pytest.mark.parametrize("match", [[-1, 1, 1], [1 << 64, 1, 1], [1, 1, -1], [1, 1, 1 << 64]])
+async def test_what_is_no_trace_is_not_asked_for(match: list[int]) -> None:
+    store = await store_of(shop().spans)
+    content = msgspec.json.encode(([match], []))
+    async with beside(store, lambda _: content) as stores:
+        found, peers = await stores.find(ALL)
+
+    assert len(found.traces) == ALL.limit
+    assert "another form" in peers[0].error
