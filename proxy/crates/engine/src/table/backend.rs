@@ -151,6 +151,8 @@ pub struct Backend {
     pub(crate) load: Arc<Load>,
     /// Its share of the `balance` span, encoded: the name, then attributes.
     pub(crate) span_name_and_attributes: Box<[u8]>,
+    /// [`Self::changed_unix_ms`] as an attribute, encoded.
+    pub(crate) changed_attribute: Box<[u8]>,
     ward: Arc<Ward>,
 }
 
@@ -244,6 +246,7 @@ impl Backend {
             .collect();
         let endpoints = endpoints?;
         let key = wire.key();
+        let changed_unix_ms = u64::try_from(wire.changed_unix_ms).unwrap_or(0);
         let old_transport = old.and_then(|old| old.transport.as_ref());
         let affinity = wire.affinity.as_ref();
         let affinity = affinity.map(|affinity| Affinity::compile(affinity, &key, &endpoints));
@@ -257,6 +260,8 @@ impl Backend {
             slow_start: optional("slow_start_ms", wire.slow_start_ms)?,
             ward: history.ward,
             span_name_and_attributes: balance_span(wire, &key),
+            changed_attribute: changed_attribute(changed_unix_ms),
+            changed_unix_ms,
             key: Arc::from(key),
             namespace: Box::from(wire.namespace.as_str()),
             service: Box::from(wire.service.as_str()),
@@ -267,7 +272,6 @@ impl Backend {
             connect_timeout: positive("connect_timeout_ms", wire.connect_timeout_ms)?,
             limits: BackendLimits::compile(&wire.limits)?,
             load: Arc::default(),
-            changed_unix_ms: u64::try_from(wire.changed_unix_ms).unwrap_or(0),
             missing: Box::from(wire.missing.as_str()),
         })
     }
@@ -416,6 +420,16 @@ fn balance_span(wire: &wire::Backend, key: &str) -> Box<[u8]> {
     put_text(&mut span, key!("k8s.namespace.name"), &wire.namespace);
     put_text(&mut span, key!("k8s.service.name"), &wire.service);
     span.into_boxed_slice()
+}
+
+fn changed_attribute(unix_ms: u64) -> Box<[u8]> {
+    let mut attribute = Vec::new();
+    put_int(
+        &mut attribute,
+        key!("spanway.endpoints.changed_unix_ms"),
+        unix_ms,
+    );
+    attribute.into_boxed_slice()
 }
 
 fn endpoint_attributes(wire: &wire::Endpoint, ip: IpAddr, port: u16) -> Box<[u8]> {

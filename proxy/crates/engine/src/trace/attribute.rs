@@ -77,6 +77,15 @@ macro_rules! put_known {
 }
 pub(super) use put_known;
 
+/// Encodes the name of a span at compile time, to be appended as it is.
+macro_rules! span_name {
+    ($name:literal) => {{
+        const NAME: &[u8; $name.len() + 2] = &$crate::trace::attribute::encoded_span_name($name);
+        NAME
+    }};
+}
+pub(super) use span_name;
+
 /// What is around the name in an encoded key, and around name and value in a short text.
 pub(crate) const KEY_BYTES_AROUND: usize = TEXT_BYTES_AROUND + 1;
 pub(super) const TEXT_BYTES_AROUND: usize = 8;
@@ -104,6 +113,13 @@ pub(super) const fn encoded_text<const N: usize>(name: &str, value: &str) -> [u8
     [text[at], text[at + 1]] = [VALUE, 2 + value_bytes];
     [text[at + 2], text[at + 3]] = [STRING_VALUE, value_bytes];
     text
+}
+
+pub(super) const fn encoded_span_name<const N: usize>(name: &str) -> [u8; N] {
+    assert!(N == name.len() + 2 && N < 127);
+    let mut encoded = with_text([0; N], 2, name);
+    [encoded[0], encoded[1]] = [SPAN_NAME, name.len() as u8];
+    encoded
 }
 
 const fn with_text<const N: usize>(mut block: [u8; N], at: usize, text: &str) -> [u8; N] {

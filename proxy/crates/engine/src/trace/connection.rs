@@ -150,11 +150,7 @@ fn put_server(
 fn put_backend(out: &mut Vec<u8>, backend: &Backend) {
     put_text(out, key!("k8s.namespace.name"), &backend.namespace);
     put_text(out, key!("k8s.service.name"), &backend.service);
-    put_int(
-        out,
-        key!("spanway.endpoints.changed_unix_ms"),
-        backend.changed_unix_ms,
-    );
+    out.extend_from_slice(&backend.changed_attribute);
 }
 
 fn put_attempt(

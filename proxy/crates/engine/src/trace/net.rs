@@ -17,7 +17,7 @@ use crate::instant::{Instant, microseconds};
 
 use spanway_kernel::Statistics;
 
-use super::attribute::{key, put_int, put_span_name, put_text, text};
+use super::attribute::{key, put_int, put_text, span_name, text};
 use super::id::SpanId;
 use super::otlp::{Common, Kind, SpanHead};
 use super::segment::{Attempt, Segment};
@@ -216,12 +216,27 @@ pub(super) fn put_spans(
     line: &NetLine,
     common: &Common<'_>,
 ) -> usize {
-    put_span(out, (attempt, 0), ("net.deliver", line.deliver), common);
-    put_span(out, (attempt, 1), ("app.respond", line.respond), common);
+    put_span(
+        out,
+        (attempt, 0),
+        (span_name!("net.deliver"), line.deliver),
+        common,
+    );
+    put_span(
+        out,
+        (attempt, 1),
+        (span_name!("app.respond"), line.respond),
+        common,
+    );
     let Some(wake_up) = line.wake_up else {
         return 2;
     };
-    put_span(out, (attempt, 2), ("net.return", wake_up), common);
+    put_span(
+        out,
+        (attempt, 2),
+        (span_name!("net.return"), wake_up),
+        common,
+    );
     3
 }
 
@@ -232,14 +247,19 @@ pub(super) fn put_client_span(
     interval: Interval,
     common: &Common<'_>,
 ) -> usize {
-    put_span(out, (root, 0), ("client.deliver", interval), common);
+    put_span(
+        out,
+        (root, 0),
+        (span_name!("client.deliver"), interval),
+        common,
+    );
     1
 }
 
-fn put_span(
+fn put_span<const N: usize>(
     out: &mut Vec<u8>,
     (parent, index): (SpanId, u64),
-    (name, interval): (&'static str, Interval),
+    (name, interval): (&[u8; N], Interval),
     common: &Common<'_>,
 ) {
     let head = SpanHead {
@@ -250,6 +270,6 @@ fn put_span(
         interval,
     };
     let span = head.open(out, common);
-    put_span_name(out, [name]);
+    out.extend_from_slice(name);
     span.close(out);
 }

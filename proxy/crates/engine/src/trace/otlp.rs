@@ -176,11 +176,7 @@ fn put_origin(out: &mut Vec<u8>, segment: &Segment<'_>) {
         put_lossy(out, key!("spanway.rewrite.path"), path);
     }
     if let Some(backend) = segment.backend {
-        put_int(
-            out,
-            key!("spanway.endpoints.changed_unix_ms"),
-            backend.changed_unix_ms,
-        );
+        out.extend_from_slice(&backend.changed_attribute);
     }
 }
 
@@ -475,7 +471,7 @@ impl<'a> Common<'a> {
     }
 }
 
-/// What every span begins with, up to its id: with a gap for its length, and one for each id.
+/// What every span begins with, up to its id: with gaps for its length and the ids.
 const IDS: [u8; 32] = {
     let mut block = [0; 32];
     block[0] = SPAN;
@@ -488,6 +484,16 @@ const KIND_TIMES_FLAGS: [u8; 26] = {
     let mut block = [0; 26];
     [block[0], block[2], block[11]] = [KIND, START, END];
     [block[20], block[21]] = FLAGS;
+    block
+};
+/// All of it, as most spans have it: they have a parent, and no `tracestate`.
+const ALL: [u8; 68] = {
+    let mut block = [0; 68];
+    let (ids, rest) = block.split_at_mut(IDS.len());
+    let (parent, last) = rest.split_at_mut(PARENT.len());
+    ids.copy_from_slice(&IDS);
+    parent.copy_from_slice(&PARENT);
+    last.copy_from_slice(&KIND_TIMES_FLAGS);
     block
 };
 
@@ -504,20 +510,42 @@ impl SpanHead {
     )]
     pub(super) fn open(&self, out: &mut Vec<u8>, common: &Common<'_>) -> LengthGap<3> {
         let gap = LengthGap::at(out.len() + 1);
-        out.extend_from_slice(&IDS);
-        if let Some(block) = out.last_chunk_mut::<{ IDS.len() }>() {
-            block[6..22].copy_from_slice(common.trace_id.as_bytes());
-            block[24..].copy_from_slice(self.id.as_bytes());
-        }
-        if !common.trace_state.is_empty() {
-            put_string_field(out, TRACE_STATE, common.trace_state);
-        }
-        if let Some(parent) = self.parent {
-            out.extend_from_slice(&PARENT);
-            if let Some(id) = out.last_chunk_mut() {
-                *id = *parent.as_bytes();
+        match self.parent {
+            Some(parent) if common.trace_state.is_empty() => {
+                out.extend_from_slice(&ALL);
+                if let Some(block) = out.last_chunk_mut::<{ ALL.len() }>() {
+                    self.fill_ids(block, common);
+                    block[34..42].copy_from_slice(parent.as_bytes());
+                }
+            }
+            parent => {
+                out.extend_from_slice(&IDS);
+                if let Some(block) = out.last_chunk_mut::<{ IDS.len() }>() {
+                    self.fill_ids(block, common);
+                }
+                if !common.trace_state.is_empty() {
+                    put_string_field(out, TRACE_STATE, common.trace_state);
+                }
+                if let Some(parent) = parent {
+                    put_bytes(out, PARENT_SPAN_ID, parent.as_bytes());
+                }
+                out.extend_from_slice(&KIND_TIMES_FLAGS);
             }
         }
+        if let Some(block) = out.last_chunk_mut() {
+            self.fill_kind_times_flags(block, common);
+        }
+        gap
+    }
+
+    #[inline]
+    fn fill_ids(&self, block: &mut [u8], common: &Common<'_>) {
+        block[6..22].copy_from_slice(common.trace_id.as_bytes());
+        block[24..32].copy_from_slice(self.id.as_bytes());
+    }
+
+    #[inline]
+    fn fill_kind_times_flags(&self, block: &mut [u8; KIND_TIMES_FLAGS.len()], common: &Common<'_>) {
         let at = |offset| common.start_unix_ns.saturating_add(offset).to_le_bytes();
         let remote = if self.parent_is_remote {
             PARENT_IS_REMOTE
@@ -525,14 +553,10 @@ impl SpanHead {
             0
         };
         let flags = u32::from(common.sampled_flags) | PARENT_IS_KNOWN | remote;
-        out.extend_from_slice(&KIND_TIMES_FLAGS);
-        if let Some(block) = out.last_chunk_mut::<{ KIND_TIMES_FLAGS.len() }>() {
-            block[1] = self.kind as u8;
-            block[3..11].copy_from_slice(&at(self.interval.start));
-            block[12..20].copy_from_slice(&at(self.interval.end));
-            block[22..].copy_from_slice(&flags.to_le_bytes());
-        }
-        gap
+        block[1] = self.kind as u8;
+        block[3..11].copy_from_slice(&at(self.interval.start));
+        block[12..20].copy_from_slice(&at(self.interval.end));
+        block[22..].copy_from_slice(&flags.to_le_bytes());
     }
 }
 
