@@ -186,7 +186,7 @@ impl RequestHead {
     /// Whether the client wants trailers (RFC 9110 section 10.1.4).
     #[must_use]
     pub fn accepts_trailers(&self) -> bool {
-        let is_meant = self.version == Version::Http2 || self.fields.is_connection_option(b"te");
+        let is_meant = self.version == Version::Http2 || self.fields.has_option(Name::Te);
         let mut fields = self.fields.get_all(Name::Te).filter(|_| is_meant);
         fields.any(|te| members(te).any(|member| member.eq_ignore_ascii_case(b"trailers")))
     }

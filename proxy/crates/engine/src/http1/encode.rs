@@ -38,6 +38,7 @@ fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
 }
 
 /// One field.
+#[inline]
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);

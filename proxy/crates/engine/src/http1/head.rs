@@ -5,7 +5,7 @@
 
 use super::{Malformed, Parsed};
 use crate::limits::{CONNECTION_OPTIONS_MAX, HEAD_FIELDS_MAX};
-use crate::message::{Fields, Name, Part};
+use crate::message::{Fields, Name, NameSet, Part};
 use std::mem::MaybeUninit;
 
 /// Room for the fields of one head, on the stack and not initialised.
@@ -80,12 +80,13 @@ pub(super) fn index_fields(
             fields.index(id, name, part(head, field.value));
         }
     }
-    let has_too_many_options = fields.has_named_options()
+    let may_be_too_many = fields.options().except(NameSet::OPTIONS) != NameSet::EMPTY;
+    if may_be_too_many
         && fields
             .connection_options()
             .nth(CONNECTION_OPTIONS_MAX)
-            .is_some();
-    if has_too_many_options {
+            .is_some()
+    {
         return Err(Malformed::FieldCount);
     }
     // The last line and the empty line.
@@ -112,8 +113,8 @@ pub(super) fn keep_alive(is_http11: bool, fields: &Fields) -> bool {
     if !fields.has(Name::Connection) {
         return is_http11;
     }
-    let is_asked_for = is_http11 || fields.is_connection_option(b"keep-alive");
-    is_asked_for && !fields.is_connection_option(b"close")
+    let is_asked_for = is_http11 || fields.has_option(Name::KeepAlive);
+    is_asked_for && !fields.has_option(Name::Close)
 }
 
 /// The rule that httparse found broken, for errors that are not of a start line.

@@ -131,8 +131,7 @@ fn expects_continue(head: &mut RequestHead) -> Result<bool, Malformed> {
 /// are, somebody wants a proxy to remove what the backend relies on.
 fn check_connection_options(head: &RequestHead) -> Result<(), Malformed> {
     const KEPT: NameSet = NameSet::of(&[Name::Host, Name::ContentLength, Name::TransferEncoding]);
-    let mut options = head.fields.connection_options();
-    if head.fields.has_named_options() && options.any(|name| KEPT.contains(Name::of(name))) {
+    if head.fields.options().except(KEPT) != head.fields.options() {
         return Err(Malformed::ConnectionOption);
     }
     Ok(())

@@ -63,8 +63,8 @@ pub struct Fields {
     bytes: Vec<u8>,
     list: Vec<Field>,
     present: NameSet,
-    /// Some `Connection` names a field (anything but close, keep-alive, upgrade, te).
-    has_named_options: bool,
+    /// What `Connection` names: options, and fields.
+    options: NameSet,
 }
 
 impl Fields {
@@ -73,7 +73,7 @@ impl Fields {
         self.bytes.clear();
         self.list.clear();
         self.present = NameSet::EMPTY;
-        self.has_named_options = false;
+        self.options = NameSet::EMPTY;
     }
 
     /// Adds a field at the end. The caller has validated both parts.
@@ -133,17 +133,24 @@ impl Fields {
     /// connection, by themselves or because `Connection` names them.
     pub fn end_to_end(&self, drop: NameSet) -> impl Iterator<Item = FieldRef<'_>> {
         let drop = drop.union(NameSet::NEVER_FORWARDED);
+        let named = self.options.except(NameSet::OPTIONS);
         self.iter().filter(move |field| {
-            let is_named = self.has_named_options && self.is_connection_option(field.name);
+            let may_be_named = named.contains(field.id);
+            let is_named = may_be_named && (field.id != Name::Other || self.names(field.name));
             !drop.contains(field.id) && !is_named
         })
     }
 
-    /// Whether a `Connection` field names this field or option, in any case of letters.
+    /// Whether a `Connection` field names this known option or field.
     ///
     /// Source: RFC 9110 section 7.6.1.
     #[must_use]
-    pub fn is_connection_option(&self, name: &[u8]) -> bool {
+    pub fn has_option(&self, option: Name) -> bool {
+        self.options.contains(option)
+    }
+
+    /// The same of any name, in any case of letters.
+    fn names(&self, name: &[u8]) -> bool {
         self.connection_options()
             .any(|option| option.eq_ignore_ascii_case(name))
     }
@@ -154,14 +161,13 @@ impl Fields {
         let mut values = self.get_all(Name::Upgrade);
         let value = values.next().filter(|_| values.next().is_none())?;
         let is_h2c = |protocol: &[u8]| protocol.eq_ignore_ascii_case(b"h2c");
-        let is_meant = self.is_connection_option(b"upgrade") && !members(value).any(is_h2c);
+        let is_meant = self.has_option(Name::Upgrade) && !members(value).any(is_h2c);
         is_meant.then_some(value)
     }
 
-    /// Whether [`Fields::is_connection_option`] can be true for a field that is not hop-by-hop by
-    /// itself. It rarely is, and then no field needs to be compared.
-    pub(crate) fn has_named_options(&self) -> bool {
-        self.has_named_options
+    /// What `Connection` fields name. It rarely is a field that is not hop-by-hop by itself.
+    pub(crate) fn options(&self) -> NameSet {
+        self.options
     }
 
     /// The members of all `Connection` fields, without empty ones.
@@ -203,8 +209,8 @@ impl Fields {
         self.list.push(Field { id, name, value });
         self.present = self.present.with(id);
         if id == Name::Connection {
-            let names_a_field = members(self.part(value)).any(names_a_field);
-            self.has_named_options |= names_a_field;
+            let named = members(self.part(value)).map(Name::of);
+            self.options = named.fold(self.options, NameSet::with);
         }
     }
 
@@ -236,11 +242,6 @@ pub(crate) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_part)
-}
-
-fn names_a_field(option: &[u8]) -> bool {
-    const ALONE: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
-    !ALONE.iter().any(|alone| option.eq_ignore_ascii_case(alone))
 }
 
 #[cfg(test)]
@@ -286,8 +287,8 @@ mod tests {
     #[test]
     fn connection_options_are_read_from_every_connection_field() {
         let fields = fields(&[("Connection", "close, ,X-Hop"), ("connection", "X-Two")]);
-        assert!(fields.is_connection_option(b"x-hop") && fields.is_connection_option(b"X-TWO"));
-        assert!(!fields.is_connection_option(b"x") && fields.has_named_options());
+        assert!(fields.names(b"x-hop") && fields.names(b"X-TWO") && !fields.names(b"x"));
+        assert!(fields.has_option(Name::Close) && !fields.has_option(Name::KeepAlive));
     }
 
     #[test]
@@ -295,7 +296,7 @@ mod tests {
         let mut fields = fields(&[("Connection", "x"), ("Host", "b")]);
         let capacity = fields.bytes.capacity();
         fields.clear();
-        assert!(fields.is_empty() && !fields.has(Name::Host) && !fields.has_named_options());
+        assert!(fields.is_empty() && !fields.has(Name::Host) && fields.options() == NameSet::EMPTY);
         assert_eq!(fields.bytes.capacity(), capacity);
     }
 }

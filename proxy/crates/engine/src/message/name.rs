@@ -9,6 +9,8 @@ pub enum Name {
     Other,
     Host,
     Connection,
+    /// An option of `Connection`, and for that reason reserved as a field (RFC 9112 section 9.6).
+    Close,
     KeepAlive,
     ProxyConnection,
     Te,
@@ -69,34 +71,31 @@ impl Name {
     /// A name with `_` where a known one has `-` is [`Name::Other`]; see [`Name::imitated_by`].
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let found = Self::find(name);
-        if found != Self::Other && name.contains(&b'_') {
-            Self::Other
-        } else {
-            found
-        }
+        Self::read(name).0
     }
 
     /// The known name that a CGI-like backend would take `name` for: the same but for `_` for `-`.
     #[must_use]
     pub fn imitated_by(name: &[u8]) -> Option<Self> {
-        let found = Self::find(name);
-        (found != Self::Other && name.contains(&b'_')).then_some(found)
+        let (found, is_imitation) = Self::find(name);
+        is_imitation.then_some(found)
     }
 
     /// [`Name::of`], and whether [`Name::imitated_by`] has one.
     pub(crate) fn read(name: &[u8]) -> (Self, bool) {
-        let found = Self::find(name);
-        let is_imitation = found != Self::Other && name.contains(&b'_');
-        (if is_imitation { Self::Other } else { found }, is_imitation)
+        match Self::find(name) {
+            (_, true) => (Self::Other, true),
+            found => found,
+        }
     }
 
-    /// Looks a name up with `_` taken as `-`: by length, then by the bytes.
-    fn find(name: &[u8]) -> Self {
+    /// Looks a name up with `_` taken as `-`: by length, then by the bytes. The second value says whether
+    /// there is such a `_` in it.
+    fn find(name: &[u8]) -> (Self, bool) {
         let candidates: &[(&[u8], Self)] = match name.len() {
             2 => &[(b"te", Self::Te), (b"b3", Self::B3)],
             4 => &[(b"host", Self::Host), (b"date", Self::Date)],
-            5 => &[(b"proxy", Self::Proxy)],
+            5 => &[(b"close", Self::Close), (b"proxy", Self::Proxy)],
             6 => &[(b"expect", Self::Expect), (b"server", Self::Server)],
             7 => &[
                 (b"upgrade", Self::Upgrade),
@@ -170,10 +169,40 @@ impl Name {
             _ => &[],
         };
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
-        candidates
-            .iter()
-            .find(|(known, _)| known[0] == first && is_same(name, known))
-            .map_or(Self::Other, |&(_, id)| id)
+        let same = candidates.iter().find_map(|&(known, id)| {
+            if known[0] != first {
+                return None;
+            }
+            let is_exact = is_same_but_for_case(name, known);
+            (is_exact || is_same(name, known)).then_some((id, !is_exact))
+        });
+        same.unwrap_or_default()
+    }
+}
+
+/// Whether `name` is `known` (of the same length, lower case) but for case. A word at a time, the last one
+/// perhaps over bytes that were compared already: this is asked of every field of every head.
+fn is_same_but_for_case(name: &[u8], known: &[u8]) -> bool {
+    // In ASCII upper and lower case differ in the bit 0x20, and of what is in names only letters have 0x40.
+    let is_same = |name: u64, known: u64| {
+        let case = known >> 1 & 0x2020_2020_2020_2020;
+        (name ^ known) & !case == 0
+    };
+    let of_4 = |name: &[u8; 4], known: &[u8; 4]| {
+        let (name, known) = (u32::from_ne_bytes(*name), u32::from_ne_bytes(*known));
+        is_same(name.into(), known.into())
+    };
+    let of_8 = |name: &[u8; 8], known: &[u8; 8]| {
+        is_same(u64::from_ne_bytes(*name), u64::from_ne_bytes(*known))
+    };
+    if let (Some(name_end), Some(known_end)) = (name.last_chunk::<8>(), known.last_chunk()) {
+        let mut words = name.as_chunks().0.iter().zip(known.as_chunks().0);
+        words.all(|(name, known)| of_8(name, known)) && of_8(name_end, known_end)
+    } else if let (Some(name_end), Some(known_end)) = (name.last_chunk::<4>(), known.last_chunk()) {
+        let start = name.first_chunk().zip(known.first_chunk());
+        start.is_some_and(|(name, known)| of_4(name, known)) && of_4(name_end, known_end)
+    } else {
+        name.eq_ignore_ascii_case(known)
     }
 }
 
@@ -236,6 +265,9 @@ impl NameSet {
         .union(Self::WHO_ASKS)
         .union(Self::of(&[Name::Host, Name::Trailer, Name::Expect]));
 
+    /// What `Connection` says without naming a field that would else be forwarded.
+    pub const OPTIONS: Self = Self::of(&[Name::Close, Name::KeepAlive, Name::Upgrade, Name::Te]);
+
     /// The set of these names.
     #[must_use]
     pub const fn of(names: &[Name]) -> Self {
@@ -265,6 +297,12 @@ impl NameSet {
         Self(self.0 & !(1 << name as u8))
     }
 
+    /// This set but for the members of another one.
+    #[must_use]
+    pub const fn except(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The members of either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -279,6 +317,7 @@ mod tests {
     const KNOWN: &[(&str, Name)] = &[
         ("Host", Name::Host),
         ("CONNECTION", Name::Connection),
+        ("Close", Name::Close),
         ("keep-alive", Name::KeepAlive),
         ("Proxy-Connection", Name::ProxyConnection),
         ("TE", Name::Te),
