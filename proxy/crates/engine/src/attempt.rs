@@ -1,6 +1,7 @@
 //! One attempt: a connection to one endpoint, one exchange over it, and what came of it.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::body::{Http1Sink, Http1Source, Http2Sink, Http2Source, Http2Stream, Sink, Source};
@@ -18,7 +19,7 @@ use crate::proxy_protocol::Announced;
 use crate::retry::{self, Happened, Turn};
 use crate::server_timing::{Moments, disclose};
 use crate::socket::{Answer, Ask, Socket};
-use crate::stream::{Shared, Stream};
+use crate::stream::Shared;
 use crate::table::{Backend, OverTls, ServerTiming};
 use crate::trace::segment::Fault;
 use crate::trace::{Attempt, Blocked, Flag, Net, Observed, SpanId, TlsSession};
@@ -114,7 +115,7 @@ impl Try<'_, '_> {
         self.job.live.attempt(self.endpoint, self.started);
         let waiting = (&*client, &mut workspace.input);
         let connected = self.connection(waiting, &tried.steps).await;
-        if let Some(turn) = self.job.live.turn(self.started, Instant::now()) {
+        if let Some(turn) = self.job.live.turn(self.started, Instant::now) {
             tried.queued = turn.saturating_duration_since(self.started);
             tried.started = turn;
         }
@@ -231,7 +232,7 @@ impl Try<'_, '_> {
         &self,
         client: &mut Client,
         workspace: &mut Workspace,
-        (lease, stream): (Lease, Stream),
+        (lease, stream): (Lease, Rc<Shared>),
         tried: &mut Tried,
     ) -> Result<Finished, Flag> {
         let request = self.job.request;
@@ -244,7 +245,6 @@ impl Try<'_, '_> {
         out.clear();
         buffer.reset();
         headers::encode_request(&mut out, request, &self.told(tried));
-        let stream = Shared::new(stream);
         let is_observed = self.job.is_observed() && stream.with_socket(Socket::observe);
         if is_observed && !lease.is_reused {
             // At once: others that wait for their answers now are judged by it, too.
@@ -268,7 +268,7 @@ impl Try<'_, '_> {
         }) = finished
             && !request.authenticates_connection()
         {
-            lease.keep(stream.into_inner(), tried.end);
+            lease.keep(stream, tried.end);
         }
         finished
     }

@@ -204,6 +204,24 @@ impl Shared {
         matches!(*self.stream.borrow(), Stream::Tls(_))
     }
 
+    /// As [`Stream::tls`].
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsSession> {
+        self.stream.borrow().tls()
+    }
+
+    /// As [`Stream::is_quiet`].
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.stream.borrow_mut().is_quiet()
+    }
+
+    /// As [`Stream::has_input`].
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        self.stream.borrow().has_input()
+    }
+
     /// Does something with the socket.
     pub fn with_socket<T>(&self, work: impl FnOnce(&Socket) -> T) -> T {
         work(self.stream.borrow().socket())

@@ -138,11 +138,11 @@ impl Slot {
 
     /// When its turn came that it has waited for since `started` or later: `now`, if it waits still.
     /// `None` if it did not have to wait.
-    pub fn turn(&self, started: Instant, now: Instant) -> Option<Instant> {
+    pub fn turn(&self, started: Instant, now: impl FnOnce() -> Instant) -> Option<Instant> {
         let queued = self.entered[Phase::Queue as usize].get();
         queued.filter(|at| *at >= started)?;
         let connecting = self.entered[Phase::Connect as usize].get();
-        Some(connecting.unwrap_or(now))
+        Some(connecting.unwrap_or_else(now))
     }
 
     /// Both sides switched protocols.

@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::live;
 use crate::message::Version;
 use crate::stats::WorkerStats;
-use crate::stream::Stream;
+use crate::stream::Shared;
 use crate::table::{Destination, Table};
 use crate::trace::{Flag, TlsSession};
 
@@ -25,16 +25,16 @@ use crate::trace::{Flag, TlsSession};
 /// never taken for one without, nor one that was verified otherwise.
 pub struct Pool {
     stats: Arc<WorkerStats>,
-    endpoints: RefCell<FxHashMap<Destination, Slot>>,
+    endpoints: RefCell<FxHashMap<Destination, Rc<RefCell<Slot>>>>,
     /// When a connection was made because the round trip to some endpoint was doubted.
     renewed: Cell<Option<Instant>>,
     /// The generation of the table that was swept by last.
     swept: Cell<u64>,
 }
 
+/// What there is for one endpoint; each lease holds on to it.
 #[derive(Default)]
 struct Slot {
-    in_flight: u32,
     /// That of the newest table which is known to have it.
     generation: u64,
     /// The most recently used last: it is taken first, so that the others can grow old and go.
@@ -50,7 +50,7 @@ struct Slot {
 }
 
 struct Idle {
-    stream: Stream,
+    stream: Rc<Shared>,
     counted: Option<Counted>,
     since: Instant,
 }
@@ -58,7 +58,7 @@ struct Idle {
 /// What carries a request to its endpoint.
 pub enum Connection {
     /// A connection, for one request at a time.
-    Http1(Stream),
+    Http1(Rc<Shared>),
     /// A place on a connection for many.
     Http2(Seat),
 }
@@ -103,25 +103,26 @@ impl Pool {
         freshness: Freshness,
         now: Instant,
     ) -> Lease {
-        let mut endpoints = self.endpoints.borrow_mut();
-        let slot = endpoints.entry(endpoint).or_default();
-        slot.in_flight += 1;
-        slot.generation = slot.generation.max(generation);
-        let (stream, counted) = match slot.take_idle(freshness) {
+        let slot = Rc::clone(self.endpoints.borrow_mut().entry(endpoint).or_default());
+        let mut there = slot.borrow_mut();
+        there.generation = there.generation.max(generation);
+        let (stream, counted) = match there.take_idle(freshness) {
             // Whoever was before it would like to know how long a handshake takes now.
-            Some(_) if slot.is_doubted && self.may_renew(now) => {
-                slot.is_doubted = false;
+            Some(_) if there.is_doubted && self.may_renew(now) => {
+                there.is_doubted = false;
                 (None, None)
             }
             Some(idle) => (Some(idle.stream), idle.counted),
             None => (None, None),
         };
+        drop(there);
         Lease {
             is_reused: stream.is_some(),
             has_waited: false,
             stream,
             counted,
             endpoint,
+            slot,
             pool: Rc::clone(self),
         }
     }
@@ -145,6 +146,8 @@ impl Pool {
         let newest = new.map_or(self.swept.get(), |table| table.generation);
         self.swept.set(newest);
         self.endpoints.borrow_mut().retain(|endpoint, slot| {
+            let is_leased = Rc::strong_count(slot) > 1;
+            let mut slot = slot.borrow_mut();
             if known.contains(endpoint) {
                 slot.generation = newest;
             }
@@ -157,7 +160,7 @@ impl Pool {
             });
             let channels = slot.channels.as_ref();
             let has_http2 = channels.is_some_and(|channels| channels.sweep(now, is_known));
-            slot.in_flight > 0 || !slot.idle.is_empty() || has_http2
+            is_leased || !slot.idle.is_empty() || has_http2
         });
     }
 
@@ -165,7 +168,8 @@ impl Pool {
     /// network: the next one gets a new connection, whose handshake tells, unless one has told since
     /// then. A worker makes at most one each [`ROUND_TRIP_RENEWAL`].
     pub fn doubt(&self, endpoint: &Destination, since: Instant) {
-        if let Some(slot) = self.endpoints.borrow_mut().get_mut(endpoint) {
+        if let Some(slot) = self.endpoints.borrow().get(endpoint) {
+            let mut slot = slot.borrow_mut();
             slot.is_doubted |= slot.round_trip.is_none_or(|(_, at)| at < since);
         }
     }
@@ -196,7 +200,7 @@ impl Slot {
         if freshness == Freshness::New {
             return None;
         }
-        while let Some(mut idle) = self.idle.pop() {
+        while let Some(idle) = self.idle.pop() {
             let is_open = idle.stream.is_quiet()
                 && (freshness == Freshness::Known || !idle.stream.has_input());
             if is_open {
@@ -207,10 +211,10 @@ impl Slot {
     }
 }
 
-/// One request's hold on an endpoint: counted in flight, with a connection once there is one.
+/// One request's hold on an endpoint, with a connection once there is one.
 pub struct Lease {
     /// The connection; taken out while it is in use.
-    pub stream: Option<Stream>,
+    pub stream: Option<Rc<Shared>>,
     /// Whether the connection has served a request before.
     pub is_reused: bool,
     /// Whether it was not there at once.
@@ -218,6 +222,7 @@ pub struct Lease {
     /// The connection's count, where its backend bounds them.
     pub counted: Option<Counted>,
     endpoint: Destination,
+    slot: Rc<RefCell<Slot>>,
     pool: Rc<Pool>,
 }
 
@@ -256,7 +261,7 @@ impl Lease {
             if live.is_queued() && !matches!(told, Told::Failed(_)) {
                 live.enter(live::Phase::Connect, now);
             }
-            let since = live.turn(since, now).unwrap_or(since);
+            let since = live.turn(since, || now).unwrap_or(since);
             let opening = match &told {
                 Told::Seat(_, opening) => opening.as_ref(),
                 Told::Http1(_, _, opening) => Some(opening),
@@ -272,7 +277,7 @@ impl Lease {
                 Told::Seat(seat, _) => return Ok(self.take(seat)),
                 Told::Http1(stream, counted, _) => {
                     self.counted = counted;
-                    return Ok(Connection::Http1(stream));
+                    return Ok(Connection::Http1(Rc::new(Shared::new(stream))));
                 }
                 Told::Failed(error) => return Err(error),
                 Told::Alone => {}
@@ -296,7 +301,7 @@ impl Lease {
         match opened.await? {
             Opened::Http1(stream, counted) => {
                 self.counted = counted;
-                Ok(Connection::Http1(stream))
+                Ok(Connection::Http1(Rc::new(Shared::new(stream))))
             }
             Opened::Http2(channel, moving) => {
                 let seat = channel.seat().ok_or(Flag::ConnectFailed)?;
@@ -320,50 +325,42 @@ impl Lease {
             return None;
         }
         let new = || Channels::new(self.endpoint, Arc::clone(&self.pool.stats));
-        self.with_slot(|slot| Rc::clone(slot.channels.get_or_insert_with(new)))
+        let mut slot = self.slot.borrow_mut();
+        Some(Rc::clone(slot.channels.get_or_insert_with(new)))
     }
 
     /// Takes note of how long the handshake of a new connection took.
     pub fn note_round_trip(&self, round_trip_us: Option<u32>, now: Instant) {
         if let Some(us) = round_trip_us {
-            self.with_slot(|slot| slot.round_trip = Some((us, now)));
+            self.slot.borrow_mut().round_trip = Some((us, now));
         }
     }
 
     /// Takes note that something had to be sent again.
     pub fn note_loss(&self, now: Instant) {
-        self.with_slot(|slot| slot.lost = Some(now));
+        self.slot.borrow_mut().lost = Some(now);
     }
 
     /// Whether that was so of late.
     pub fn is_lossy(&self, now: Instant) -> bool {
-        let lost = self.with_slot(|slot| slot.lost).flatten();
+        let lost = self.slot.borrow().lost;
         lost.is_some_and(|at| now.saturating_duration_since(at) < PATH_AGE_MAX)
     }
 
     /// The network's round trip to the endpoint, if it is known of late.
     pub fn round_trip(&self, now: Instant) -> Option<u32> {
-        let (round_trip_us, at) = self.with_slot(|slot| slot.round_trip)??;
+        let (round_trip_us, at) = self.slot.borrow().round_trip?;
         (now.saturating_duration_since(at) < PATH_AGE_MAX).then_some(round_trip_us)
-    }
-
-    /// What there is for the endpoint; it is there as long as a lease is.
-    fn with_slot<T>(&self, work: impl FnOnce(&mut Slot) -> T) -> Option<T> {
-        let mut endpoints = self.pool.endpoints.borrow_mut();
-        endpoints.get_mut(&self.endpoint).map(work)
     }
 
     /// Gives the connection back for the next request. Beyond
     /// [`UPSTREAM_IDLE_CONNECTIONS_MAX`] it is closed instead, and so is one that was made for one
     /// client, and one of the last that its endpoint may have: idle here, it would keep other
     /// workers out.
-    pub fn keep(mut self, stream: Stream, now: Instant) {
+    pub fn keep(mut self, stream: Rc<Shared>, now: Instant) {
         let counted = self.counted.take();
-        if counted.as_ref().is_some_and(Counted::is_scarce) {
-            return;
-        }
-        let mut endpoints = self.pool.endpoints.borrow_mut();
-        if let Some(slot) = endpoints.get_mut(&self.endpoint)
+        let mut slot = self.slot.borrow_mut();
+        if !counted.as_ref().is_some_and(Counted::is_scarce)
             && !self.endpoint.is_for_one_client
             && slot.idle.len() < UPSTREAM_IDLE_CONNECTIONS_MAX
         {
@@ -372,14 +369,6 @@ impl Lease {
                 counted,
                 since: now,
             });
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(slot) = self.pool.endpoints.borrow_mut().get_mut(&self.endpoint) {
-            slot.in_flight -= 1;
         }
     }
 }
