@@ -297,7 +297,7 @@ fn find<'a>(
     let none = |flag| NoTarget { flag, route: None };
     let listener = listener.ok_or(none(Flag::Shutdown))?;
     let (route, key, policy) = if let Some(key) = &listener.backend {
-        (None, key, &listener.policy)
+        (None, key, table.policy(listener.policy.as_deref()))
     } else {
         let matched = table.route(request.host(), path_to_match(request));
         let matched = matched.ok_or(none(Flag::NoRoute))?;
@@ -314,14 +314,14 @@ fn find<'a>(
         if table.is_ambiguous(request.host(), path_to_match(request), &matched) {
             return Err(none(Flag::BadRequest));
         }
-        (Some(route), &route.backend, &route.policy)
+        (Some(route), &route.backend, policy)
     };
     match table.backend(key) {
         Some(backend) => Ok(Target {
             listener,
             route,
             backend,
-            policy: table.policy(policy.as_deref()),
+            policy,
             path: None,
         }),
         None => Err(NoTarget {

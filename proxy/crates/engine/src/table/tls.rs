@@ -110,7 +110,9 @@ impl Table {
     /// nobody's word that another proxy has ended it will do.
     #[must_use]
     pub fn is_served_without_tls(&self, host: &[u8], routed: &Host) -> bool {
-        let asked = self.host_of(host).and_then(|host| host.tls.as_ref());
+        let is_asked = *routed.name.as_bytes() == *host; // As nearly always: it need not be looked for.
+        let asked = if is_asked { None } else { self.host_of(host) };
+        let asked = asked.and_then(|host| host.tls.as_ref());
         let mut terms = [asked, routed.tls.as_ref()].into_iter();
         terms.all(|tls| self.verification_of(tls).mode != ClientCertificates::Required)
     }
