@@ -6,12 +6,11 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::task::{Poll, ready};
 use std::{io, mem};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-
 use crate::limits::{READ_BUFFER_BYTES, SPARE_READ_BUFFERS_MAX};
+use crate::stream::Shared;
 
 thread_local! {
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -64,17 +63,23 @@ impl Buffer {
     ///
     /// # Cancel safety
     /// A dropped call leaves the buffer as it was.
-    pub async fn fill(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+    pub async fn fill(&mut self, stream: &Shared) -> io::Result<usize> {
         if self.is_full() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         poll_fn(|context| {
-            self.make_room();
-            let read = pin!(reader.read_buf(&mut self.bytes)).poll(context);
-            if self.is_empty() {
-                self.reset();
+            loop {
+                ready!(stream.poll_read_ready(context))?;
+                self.make_room();
+                let read = stream.poll_read_into(context, &mut self.bytes);
+                if self.is_empty() {
+                    self.reset();
+                }
+                match read {
+                    Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
             }
-            read
         })
         .await
     }
@@ -115,13 +120,28 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
 
-    fn run<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(work)
+    use super::*;
+    use crate::stream::Stream;
+
+    /// Runs `work` with a connection on which `sent` comes, and then its end.
+    fn with<T>(sent: &[u8], work: impl AsyncFnOnce(&Shared) -> T) -> T {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_io().build().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || theirs.write_all(sent).unwrap());
+            runtime.block_on(async {
+                let ours = tokio::net::TcpStream::from_std(ours).unwrap();
+                work(&Shared::new(Stream::Plain(ours.into()))).await
+            })
+        })
     }
 
     #[test]
@@ -129,14 +149,15 @@ mod tests {
         let sent: Vec<u8> = (0..READ_BUFFER_BYTES + 10)
             .map(|i| (i % 251) as u8)
             .collect();
-        let mut reader = &sent[..];
         let mut buffer = Buffer::default();
-        run(async {
+        with(&sent, async |stream| {
             while !buffer.is_full() {
-                buffer.fill(&mut reader).await.unwrap();
+                buffer.fill(stream).await.unwrap();
             }
             buffer.consume(10);
-            buffer.fill(&mut reader).await.unwrap();
+            while !buffer.is_full() {
+                buffer.fill(stream).await.unwrap();
+            }
         });
         assert_eq!(buffer.unread(), &sent[10..]);
     }
@@ -144,10 +165,10 @@ mod tests {
     #[test]
     fn memory_goes_to_the_next_buffer_once_nothing_is_unread() {
         let (mut one, mut other) = (Buffer::default(), Buffer::default());
-        run(one.fill(&mut &b"one"[..])).unwrap();
+        with(b"one", async |stream| one.fill(stream).await).unwrap();
         let memory = one.bytes.as_ptr();
         one.consume(3);
-        run(other.fill(&mut &b"other"[..])).unwrap();
+        with(b"other", async |stream| other.fill(stream).await).unwrap();
 
         assert_eq!(other.bytes.as_ptr(), memory);
         assert_eq!(other.unread(), b"other");
@@ -157,18 +178,18 @@ mod tests {
     #[test]
     fn nothing_to_read_takes_no_memory() {
         let mut buffer = Buffer::default();
-        assert_eq!(run(buffer.fill(&mut &b""[..])).unwrap(), 0);
+        let read = with(b"", async |stream| buffer.fill(stream).await);
+        assert_eq!(read.unwrap(), 0);
         assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[test]
     fn full_buffer_refuses_to_read_instead_of_reporting_the_end() {
         let sent = vec![1; READ_BUFFER_BYTES + 1];
-        let mut reader = &sent[..];
         let mut buffer = Buffer::default();
-        let err = run(async {
+        let err = with(&sent, async |stream| {
             loop {
-                if let Err(err) = buffer.fill(&mut reader).await {
+                if let Err(err) = buffer.fill(stream).await {
                     break err;
                 }
             }

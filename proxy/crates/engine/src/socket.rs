@@ -1,8 +1,8 @@
 //! A TCP socket that can be asked when its bytes came, and when the peer had them.
 //!
-//! While nothing is asked it is tokio's socket and costs nothing. Once [`Socket::observe`] was
-//! called, what is written may carry a question for the kernel, whose answer is read from the
-//! socket's error queue.
+//! While nothing is asked it is tokio's socket, which itself is asked only whether it is ready. Once
+//! [`Socket::observe`] was called, what is written may carry a question for the kernel, whose answer is
+//! read from the socket's error queue.
 //!
 //! **An answer looks like a closed pipe to tokio**: an entry in the error queue raises
 //! `EPOLLERR | EPOLLOUT`, which mio 1.2 calls *write closed*, and tokio never takes that back. Its
@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::BufMut;
 use smallvec::SmallVec;
 use spanway_kernel::{SinceEpoch, Statistics};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -220,6 +221,43 @@ impl Socket {
         }
     }
 
+    /// Reads once, behind what `buffer` has; `WouldBlock` where nothing has come.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub fn try_read(&self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        let (socket, room) = (self.tcp.as_fd(), buffer.chunk_mut().len());
+        self.try_move(Interest::READABLE, room, || match self.observed() {
+            Some(observed) if observed.is_noting.get() => {
+                let (received, arrived) = spanway_kernel::receive(socket, buffer)?;
+                if let Some(arrived) = arrived {
+                    observed.arrived.set(Some(instant(arrived)));
+                }
+                Ok(received)
+            }
+            _ => spanway_kernel::read(socket, buffer),
+        })
+    }
+
+    /// Does what moves up to `wanted` bytes, unless it is known that nothing can be moved. Where fewer
+    /// were, that is so for now: tokio is told, and does not try again in vain.
+    fn try_move(
+        &self,
+        interest: Interest,
+        wanted: usize,
+        work: impl FnOnce() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut moved = None;
+        let all = self.tcp.try_io(interest, || match work()? {
+            part if (1..wanted).contains(&part) => {
+                moved = Some(part);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            all => Ok(all),
+        });
+        moved.map_or(all, Ok)
+    }
+
     /// What became of the last bytes that were asked about; `None` if none were.
     pub fn answer(&self) -> Option<Answer> {
         let observed = self.observed()?;
@@ -317,38 +355,6 @@ impl Observed {
             self.unasked.set(self.unasked.get() + sent);
         }
     }
-
-    /// As `poll_read`.
-    fn poll_receive(
-        &self,
-        tcp: &TcpStream,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(tcp.poll_read_ready(context))?;
-            let wanted = buffer.remaining();
-            let mut part = None;
-            let read = tcp.try_io(Interest::READABLE, || {
-                let (received, arrived) = spanway_kernel::receive(tcp.as_fd(), buffer)?;
-                if (1..wanted).contains(&received) {
-                    // There is no more for now; said so, tokio does not try again in vain.
-                    part = Some(arrived);
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Ok(arrived)
-            });
-            let arrived = match (read, part) {
-                (Ok(arrived), _) | (Err(_), Some(arrived)) => arrived,
-                (Err(err), None) if err.kind() == io::ErrorKind::WouldBlock => continue,
-                (Err(err), None) => return Poll::Ready(Err(err)),
-            };
-            if let Some(arrived) = arrived {
-                self.arrived.set(Some(instant(arrived)));
-            }
-            return Poll::Ready(Ok(()));
-        }
-    }
 }
 
 fn again(tcp: &TcpStream) -> io::Result<TcpStream> {
@@ -381,12 +387,12 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let socket = self.get_mut();
-        match socket.observed.get() {
-            Some(Some(observed)) if observed.is_noting.get() => {
-                observed.poll_receive(&socket.tcp, context, buffer)
+        loop {
+            ready!(self.tcp.poll_read_ready(context))?;
+            match self.try_read(buffer) {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(drop)),
             }
-            _ => Pin::new(&mut socket.tcp).poll_read(context, buffer),
         }
     }
 }
@@ -405,7 +411,15 @@ impl AsyncWrite for Socket {
                     observed.send(socket.tcp.as_fd(), &slices)
                 })
             }
-            _ => Pin::new(&mut socket.tcp).poll_write(context, bytes),
+            _ => loop {
+                let write = || spanway_kernel::write(socket.tcp.as_fd(), bytes);
+                match socket.try_move(Interest::WRITABLE, bytes.len(), write) {
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                        ready!(socket.tcp.poll_write_ready(context))?;
+                    }
+                    written => return Poll::Ready(written),
+                }
+            },
         }
     }
 

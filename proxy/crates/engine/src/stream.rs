@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio_rustls::TlsStream;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 
@@ -227,9 +227,26 @@ impl Shared {
         work(self.stream.borrow().socket())
     }
 
-    /// As [`tokio::net::TcpStream::poll_read_ready`] of the socket.
+    /// Ready when there may be something to read. Whether a TLS session holds bytes that the socket has no
+    /// more is seen by trying.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.borrow().socket().tcp().poll_read_ready(context)
+        match &*self.stream.borrow() {
+            Stream::Plain(socket) => socket.tcp().poll_read_ready(context),
+            Stream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads once, behind what `bytes` has, after [`Self::poll_read_ready`]; if that was wrong, an error says
+    /// `WouldBlock`.
+    pub fn poll_read_into(
+        &self,
+        context: &mut Context<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self.stream.borrow_mut() {
+            Stream::Plain(socket) => Poll::Ready(socket.try_read(bytes)),
+            Stream::Tls(stream) => pin!(stream.read_buf(bytes)).poll(context),
+        }
     }
 }
 

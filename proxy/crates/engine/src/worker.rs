@@ -228,6 +228,13 @@ impl Worker {
         self.workspaces.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// A workspace for what was read from a client.
+    pub fn workspace_of(&self, input: Buffer) -> Box<Workspace> {
+        let mut workspace = self.take_workspace();
+        workspace.input = input;
+        workspace
+    }
+
     pub fn return_workspace(&self, mut workspace: Box<Workspace>) {
         let mut spare = self.workspaces.borrow_mut();
         if spare.len() < SPARE_WORKSPACES_MAX {

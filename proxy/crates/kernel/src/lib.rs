@@ -4,6 +4,7 @@
 //! Three system calls, two of which take the place of those that move bytes anyway:
 //! [`send`] asks for a timestamp of the acknowledgement of its last byte, [`receive`] also tells
 //! when what it read had arrived, and [`acknowledgement`] reads from the socket's error queue.
+//! [`read`] and [`write`] move bytes alone.
 //!
 //! Rules: nothing blocks, nothing is kept, nothing here knows of requests. `unsafe` is in
 //! `system.rs` alone.
@@ -71,8 +72,24 @@ pub fn send_plain(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<
     system::send(socket, slices, system::Stamp::None)
 }
 
+/// Writes without blocking, from one place. Returns the bytes written.
+///
+/// # Errors
+/// Those of `send(2)`.
+pub fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    system::write(socket, bytes)
+}
+
 /// Reads once, behind what `buffer` has, without blocking. Returns how many bytes, 0 at the end of
-/// the stream, and when the last of them had arrived here.
+/// the stream.
+///
+/// # Errors
+/// Those of `recv(2)`.
+pub fn read(socket: BorrowedFd<'_>, buffer: &mut impl BufMut) -> io::Result<usize> {
+    system::read(socket, buffer)
+}
+
+/// [`read`], and when the last of what was read had arrived here.
 ///
 /// # Errors
 /// Those of `recvmsg(2)`.

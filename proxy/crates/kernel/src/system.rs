@@ -1,7 +1,9 @@
 //! The system calls, and the control messages that go with them.
 //!
 //! Rules: every pointer that is passed is to a value that lives for the call, with its length;
-//! control messages are made and read as bytes, in the alignment that the kernel gives them.
+//! control messages are made and read as bytes, in the alignment that the kernel gives them. What
+//! every request calls is called directly: libc's functions for it are points where a thread may be
+//! cancelled, and each call of one costs two locked instructions.
 
 #![expect(
     unsafe_code,
@@ -78,9 +80,33 @@ pub fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], stamp: Stamp) -> io:
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = control.0.len() as _;
     }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let (number, socket) = (libc::SYS_sendmsg, socket.as_raw_fd());
     // SAFETY: `message` points to `slices` and `control`, with their lengths; both outlive the call.
-    checked(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) })
+    called(unsafe { libc::syscall(number, socket, &raw const message, SEND_FLAGS) })
+}
+
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+pub fn write(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    const NOWHERE: *const libc::sockaddr = ptr::null();
+    let (number, socket) = (libc::SYS_sendto, socket.as_raw_fd());
+    let (from, length) = (bytes.as_ptr(), bytes.len());
+    // SAFETY: the pointer is to `bytes`, with their length, which outlive the call.
+    called(unsafe { libc::syscall(number, socket, from, length, SEND_FLAGS, NOWHERE, 0) })
+}
+
+pub fn read(socket: BorrowedFd<'_>, buffer: &mut impl BufMut) -> io::Result<usize> {
+    const NOBODY: *mut libc::sockaddr = ptr::null_mut();
+    const NOTHING: *mut libc::socklen_t = ptr::null_mut();
+    let (number, socket) = (libc::SYS_recvfrom, socket.as_raw_fd());
+    let (flags, room) = (libc::MSG_DONTWAIT, buffer.chunk_mut());
+    let (to, length) = (room.as_mut_ptr(), room.len());
+    // SAFETY: the pointer is to the room of `buffer`, with its length, which outlives the call.
+    let received =
+        called(unsafe { libc::syscall(number, socket, to, length, flags, NOBODY, NOTHING) })?;
+    // SAFETY: the kernel has filled that much of the room, and no more than there is.
+    unsafe { buffer.advance_mut(received) };
+    Ok(received)
 }
 
 pub fn receive(
@@ -100,8 +126,13 @@ pub fn receive(
     message.msg_controllen = control.0.len() as _;
     // SAFETY: `message` points to the room of `buffer` and to `control`, with their lengths; both
     // outlive the call.
-    let received = checked(unsafe {
-        libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT)
+    let received = called(unsafe {
+        libc::syscall(
+            libc::SYS_recvmsg,
+            socket.as_raw_fd(),
+            &raw mut message,
+            libc::MSG_DONTWAIT,
+        )
     })?;
     // SAFETY: the kernel has filled that much of the room, and no more than there is.
     unsafe { buffer.advance_mut(received) };
@@ -117,7 +148,14 @@ pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<Option<Acknowledgement>>
     message.msg_controllen = control.0.len() as _;
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: `message` points to `control`, with its length, which outlives the call.
-    checked(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) })?;
+    called(unsafe {
+        libc::syscall(
+            libc::SYS_recvmsg,
+            socket.as_raw_fd(),
+            &raw mut message,
+            flags,
+        )
+    })?;
     let (mut at, mut byte, mut statistics) = (None, None, None);
     for message in messages(control.0.get(..message.msg_controllen)) {
         match (message.level, message.kind) {
@@ -161,6 +199,10 @@ const SCM_TIMESTAMPING_OPT_STATS: libc::c_int = 54;
 fn empty_message() -> libc::msghdr {
     // SAFETY: all zeroes are a valid `msghdr`: null pointers with lengths of 0.
     unsafe { std::mem::zeroed() }
+}
+
+fn called(result: libc::c_long) -> io::Result<usize> {
+    checked(result as isize)
 }
 
 fn checked(result: isize) -> io::Result<usize> {

@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use spanway_kernel::{
-    Acknowledgement, SinceEpoch, acknowledgement, receive, send, send_plain, statistics,
-    timestamping,
+    Acknowledgement, SinceEpoch, acknowledgement, read, receive, send, send_plain, statistics,
+    timestamping, write,
 };
 
 /// Both ends of a connection; the first one has timestamps.
@@ -34,6 +34,21 @@ fn awaited(socket: BorrowedFd<'_>) -> Acknowledgement {
         }
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn what_is_written_is_read_behind_what_was_read_before_and_then_there_is_nothing() {
+    let (ours, theirs) = connection();
+    assert_eq!(write(ours.as_fd(), b"more").unwrap(), 4);
+    let mut bytes = b"some ".to_vec();
+    bytes.reserve(16);
+    // Loopback has delivered it by the end of the call.
+    assert_eq!(read(theirs.as_fd(), &mut bytes).unwrap(), 4);
+    assert_eq!(bytes, b"some more");
+    let err = read(theirs.as_fd(), &mut bytes).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::WouldBlock);
+    drop(ours);
+    assert_eq!(read(theirs.as_fd(), &mut bytes).unwrap(), 0);
 }
 
 #[test]

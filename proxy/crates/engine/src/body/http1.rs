@@ -119,7 +119,7 @@ impl<'a> Http1Source<'a> {
 
     /// Reads once, and notes the end.
     async fn read(&mut self) -> io::Result<usize> {
-        let read = self.buffer.fill(&mut &*self.stream).await;
+        let read = self.buffer.fill(self.stream).await;
         let end = match &read {
             Ok(0) => End::Closed,
             // TLS that was not ended (RFC 8446, section 6.1), by whose doing is not known.

@@ -1,11 +1,8 @@
 //! One client connection: requests one after the other, each read, forwarded and answered.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,6 +11,7 @@ use super::announced::ends;
 use super::begin::begin;
 use super::http2::{has_preface, serve_http2};
 use super::{Client, Origin, Side};
+use crate::buffer::Buffer;
 use crate::failure;
 use crate::forward::{After, Arrival, forward};
 use crate::headers::Refusal;
@@ -137,29 +135,10 @@ async fn first_bytes(
 ) -> Option<Box<Workspace>> {
     let Client { timer, origin, .. } = client;
     timer.set(Instant::now() + origin.times.idle);
-    // A TLS session may hold bytes that were read from the socket before.
-    let mut may_hold_bytes = stream.is_tls();
-    loop {
-        if !std::mem::take(&mut may_hold_bytes) {
-            // As `readable`, but without an entry in the socket's list of waiters: there is one
-            // reader.
-            let readable = poll_fn(|context| stream.poll_read_ready(context));
-            timer.limit(readable).await?.ok()?;
-        }
-        let mut workspace = worker.take_workspace();
-        let read = {
-            let mut reader = stream;
-            let mut filling = pin!(workspace.input.fill(&mut reader));
-            poll_fn(|context| Poll::Ready(filling.as_mut().poll(context))).await
-        };
-        if matches!(read, Poll::Ready(Ok(1..))) {
-            return Some(workspace);
-        }
-        worker.return_workspace(workspace);
-        if read.is_ready() {
-            return None;
-        }
-        // Tokio takes a new connection for readable until a read has told it otherwise.
+    let mut input = Buffer::default();
+    match timer.limit(input.fill(stream)).await? {
+        Ok(1..) => Some(worker.workspace_of(input)),
+        _ => None,
     }
 }
 
@@ -188,7 +167,7 @@ async fn serve_one(
 /// Reads a head whose first bytes are in the workspace.
 async fn read_head(
     worker: &Worker,
-    mut stream: &Shared,
+    stream: &Shared,
     client: &mut Client,
     workspace: &mut Workspace,
 ) -> Arrived {
@@ -221,7 +200,7 @@ async fn read_head(
             }
             Err(malformed) => return Arrived::Malformed(malformed),
         }
-        match timer.limit(input.fill(&mut stream)).await {
+        match timer.limit(input.fill(stream)).await {
             None => return Arrived::Late,
             Some(Ok(read)) if read > 0 => head_read = Instant::now(),
             Some(_) => return Arrived::Nothing,

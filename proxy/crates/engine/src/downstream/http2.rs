@@ -44,14 +44,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Whether the connection whose first bytes are in `input` is one of HTTP/2 by prior knowledge;
 /// reads on where the bytes are the beginning of either.
-pub async fn has_preface(mut stream: &Shared, client: &mut Client, input: &mut Buffer) -> bool {
+pub async fn has_preface(stream: &Shared, client: &mut Client, input: &mut Buffer) -> bool {
     let Client { timer, origin, .. } = client;
     timer.set(Instant::now() + origin.times.head);
     loop {
         if let Some(is_http2) = is_preface(input.unread()) {
             return is_http2;
         }
-        match timer.limit(input.fill(&mut stream)).await {
+        match timer.limit(input.fill(stream)).await {
             Some(Ok(1..)) => {}
             _ => return false,
         }

@@ -155,7 +155,7 @@ async fn read_http1(
             }
             Parsed::Incomplete => {}
         }
-        match source.buffer.fill(&mut &*source.stream).await {
+        match source.buffer.fill(source.stream).await {
             Ok(0) => return Err(Flag::UpstreamClosed),
             Ok(_) => {}
             Err(err) => return Err(failure(&ReadError::Io(err))),
