@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::instant::Instant;
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 /// A deadline that moves often and expires seldom.
@@ -16,7 +17,16 @@ use tokio::time::Sleep;
 /// keep-alive connection costs the timer wheel one entry per timeout, not one per request.
 pub struct Timer {
     deadline: Cell<Instant>,
+    alarm: Alarm,
+}
+
+/// The runtime's timer.
+struct Alarm {
     sleep: Pin<Box<Sleep>>,
+    /// When it fires.
+    at: Instant,
+    /// Whom it wakes then.
+    wakes: Option<Waker>,
 }
 
 impl Timer {
@@ -26,7 +36,11 @@ impl Timer {
         let deadline = Instant::now() + after;
         Self {
             deadline: Cell::new(deadline),
-            sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
+            alarm: Alarm {
+                sleep: Box::pin(tokio::time::sleep_until(deadline.into())),
+                at: deadline,
+                wakes: None,
+            },
         }
     }
 
@@ -41,7 +55,7 @@ impl Timer {
             &self.deadline,
             Expiry {
                 deadline: &self.deadline,
-                sleep: &mut self.sleep,
+                alarm: &mut self.alarm,
             },
         )
     }
@@ -52,7 +66,7 @@ impl Timer {
     /// As that of `work`.
     pub async fn limit<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let (_, mut expiry) = self.parts();
-        let mut work = std::pin::pin!(work);
+        let mut work = pin!(work);
         poll_fn(|context| {
             if let Poll::Ready(value) = work.as_mut().poll(context) {
                 return Poll::Ready(Some(value));
@@ -66,28 +80,49 @@ impl Timer {
 /// The waiting side of a [`Timer`].
 pub struct Expiry<'a> {
     deadline: &'a Cell<Instant>,
-    sleep: &'a mut Pin<Box<Sleep>>,
+    alarm: &'a mut Alarm,
 }
 
 impl Expiry<'_> {
     /// Ready when the deadline, as it is now, has passed.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline.get().into();
-        if self.sleep.deadline() > deadline {
-            self.sleep.as_mut().reset(deadline);
+        let deadline = self.deadline.get();
+        let alarm = &mut *self.alarm;
+        let is_armed = alarm.at <= deadline
+            && !alarm.sleep.is_elapsed()
+            && (alarm.wakes.as_ref()).is_some_and(|waker| waker.will_wake(context.waker()));
+        if is_armed {
+            return Poll::Pending; // As nearly always.
         }
-        while self.sleep.as_mut().poll(context).is_ready() {
-            if self.sleep.deadline() >= deadline {
+        if alarm.at > deadline {
+            alarm.set(deadline);
+        }
+        // Not as a part of what the task may do in a row: a poll that was put off would arm nothing.
+        while pin!(unconstrained(alarm.sleep.as_mut()))
+            .poll(context)
+            .is_ready()
+        {
+            if alarm.at >= deadline {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(deadline);
+            alarm.set(deadline);
         }
+        alarm.wakes = Some(context.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Alarm {
+    fn set(&mut self, at: Instant) {
+        self.at = at;
+        self.sleep.as_mut().reset(at.into());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
     use super::*;
 
     fn run<T>(work: impl Future<Output = T>) -> T {
@@ -102,6 +137,28 @@ mod tests {
     fn work_that_is_ready_wins_over_a_deadline_that_has_passed() {
         let got = run(async { Timer::new(Duration::ZERO).limit(async { 7 }).await });
         assert_eq!(got, Some(7));
+    }
+
+    #[test]
+    fn whoever_waits_last_is_woken() {
+        run(async {
+            let mut timer = Timer::new(Duration::from_millis(5));
+            let mut nobody = Context::from_waker(Waker::noop());
+            assert!(timer.parts().1.poll(&mut nobody).is_pending());
+            assert_eq!(timer.limit(std::future::pending::<()>()).await, None);
+        });
+    }
+
+    #[test]
+    fn it_expires_for_a_task_that_has_done_all_that_it_may_in_a_row() {
+        run(async {
+            let mut timer = Timer::new(Duration::from_millis(5));
+            let mut nobody = Context::from_waker(Waker::noop());
+            while has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(&mut nobody);
+            }
+            assert_eq!(timer.limit(std::future::pending::<()>()).await, None);
+        });
     }
 
     #[test]
