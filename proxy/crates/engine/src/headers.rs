@@ -54,6 +54,8 @@ pub trait FieldSink {
 }
 
 impl FieldSink for Vec<u8> {
+    #[expect(clippy::inline_always, reason = "as encode::field")]
+    #[inline(always)]
     fn field(&mut self, name: &[u8], value: &[u8]) {
         encode::field(self, name, value);
     }
@@ -299,9 +301,8 @@ fn response_fields(out: &mut impl FieldSink, response: &ResponseHead, editor: Op
 }
 
 fn copied_fields(out: &mut impl FieldSink, response: &ResponseHead) {
-    for field in response.fields.end_to_end(NameSet::EMPTY) {
-        out.field(field.name, field.value);
-    }
+    let fields = response.fields.end_to_end(NameSet::EMPTY);
+    fields.for_each(|field| out.field(field.name, field.value));
 }
 
 /// The head of a response as an HTTP/2 client gets it.

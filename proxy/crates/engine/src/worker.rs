@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -79,7 +79,7 @@ pub struct Worker {
     pub baselines: RefCell<Baselines>,
     pub stats: Arc<WorkerStats>,
     pub live: LiveRequests,
-    published: Arc<ArcSwap<Table>>,
+    published: RefCell<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
     table: RefCell<Rc<Snapshot>>,
     generation_swept: Cell<u64>,
     #[expect(clippy::vec_box, reason = "it is moved in and out twice a request")]
@@ -195,7 +195,7 @@ impl Worker {
             live: LiveRequests::default(),
             table: RefCell::new(Rc::new(Snapshot::new(published.load_full()))),
             generation_swept: Cell::new(0),
-            published,
+            published: RefCell::new(Cache::new(published)),
             workspaces: RefCell::default(),
             connections: RefCell::default(),
             connections_opened: Cell::new(0),
@@ -211,10 +211,11 @@ impl Worker {
 
     /// The latest table. A request calls this once and keeps what it got to its end.
     pub fn table(&self) -> Rc<Snapshot> {
-        let latest = self.published.load();
+        let mut published = self.published.borrow_mut();
+        let latest = published.load();
         let mut mine = self.table.borrow_mut();
-        if !Arc::ptr_eq(&latest, &mine.table) {
-            *mine = Rc::new(Snapshot::new(Arc::clone(&latest)));
+        if !Arc::ptr_eq(latest, &mine.table) {
+            *mine = Rc::new(Snapshot::new(Arc::clone(latest)));
         }
         Rc::clone(&mine)
     }

@@ -216,16 +216,20 @@ impl Rotation {
     }
 
     fn pick_in_passes(&mut self, asker: &Asker<'_>, first: Pass<'_>) -> Option<usize> {
-        let by_health = [first.only_well, false].into_iter();
-        let mut passes = by_health.flat_map(|only_well| [(only_well, false), (only_well, true)]);
-        passes.find_map(|(only_well, again)| {
-            let pass = Pass {
-                again,
-                only_well,
-                ..first
-            };
-            self.pick_in_tiers(asker, &pass)
-        })
+        for only_well in [first.only_well, false] {
+            for again in [false, true] {
+                let pass = Pass {
+                    again,
+                    only_well,
+                    ..first
+                };
+                let picked = self.pick_in_tiers(asker, &pass);
+                if picked.is_some() {
+                    return picked;
+                }
+            }
+        }
+        None
     }
 
     fn pick_in_tiers(&mut self, asker: &Asker<'_>, pass: &Pass<'_>) -> Option<usize> {
