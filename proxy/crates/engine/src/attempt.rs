@@ -259,7 +259,7 @@ impl Try<'_, '_> {
         let finished = self.exchange(client, workspace, sides, tried).await;
         (workspace.to_upstream, workspace.from_upstream) = (out, buffer);
         if self.job.is_observed() {
-            let answer = stream.with_socket(Socket::answer);
+            let answer = stream.with_socket(|socket| socket.answer(tried.end));
             tried.net = observed(&lease, answer, tried, self.job.live);
         }
         if let Ok(Finished::Delivered {

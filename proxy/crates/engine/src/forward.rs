@@ -272,12 +272,13 @@ pub async fn forward(
     };
     worker.stats.responses[usize::from(outcome.status / 100).min(5)].add(1);
     if job.is_observed() {
-        if after == After::KeepAlive && workspace.input.is_empty() && !worker.is_draining.get() {
-            let until = Instant::now() + DELIVERY_WAIT_MAX;
-            if let Some((at, net)) = client.delivered(until).await {
-                outcome.delivered = Some(at);
-                outcome.client_net = net;
-            }
+        if after == After::KeepAlive
+            && workspace.input.is_empty()
+            && !worker.is_draining.get()
+            && let Some((at, net)) = client.delivered(DELIVERY_WAIT_MAX).await
+        {
+            outcome.delivered = Some(at);
+            outcome.client_net = net;
         }
         let now = || outcome.end.unwrap_or_else(Instant::now);
         outcome.client_net = outcome.client_net.or_else(|| client.look(now()));

@@ -296,6 +296,10 @@ pub const SPARE_PIPES_MAX: usize = 16;
 /// old one or two that nobody took.
 pub const KERNEL_ANSWERS_MAX: usize = 16;
 
+/// So long the distance between the clock of the kernel's timestamps and ours is taken to be the same. The
+/// kernel lets a clock run faster or slower by 500 ppm at most (adjtimex(2)): 5 µs.
+pub const CLOCKS_AGE_MAX: Duration = Duration::from_millis(10);
+
 /// How old the numbers of a client's connection may be in the span of a request. Whatever takes longer is
 /// looked at itself, and what is faster has no network to explain: the kernel waits for 200 ms before it
 /// sends again what nothing was heard of (`TCP_RTO_MIN`).

@@ -25,7 +25,8 @@ use tokio::net::TcpStream;
 
 use crate::instant::Instant;
 use crate::limits::{
-    DELIVERY_ASKED_BYTES_MIN, DELIVERY_TAIL_BYTES, KERNEL_ANSWERS_MAX, LOOK_INTERVAL,
+    CLOCKS_AGE_MAX, DELIVERY_ASKED_BYTES_MIN, DELIVERY_TAIL_BYTES, KERNEL_ANSWERS_MAX,
+    LOOK_INTERVAL,
 };
 use crate::splice::Pipe;
 use crate::trace::Net;
@@ -50,7 +51,7 @@ struct Observed {
     asked: Cell<Option<u32>>,
     /// Whether what is read is to be told the arrival of.
     is_noting: Cell<bool>,
-    arrived: Cell<Option<Instant>>,
+    arrived: Cell<Option<SinceEpoch>>,
     /// The connection, when it was last told.
     known: Cell<Statistics>,
     /// When it was asked for last.
@@ -157,9 +158,9 @@ impl Socket {
         self.observed().is_some_and(|it| it.asked.get().is_some())
     }
 
-    /// The answer, if it is there.
-    pub fn acknowledged(&self) -> Option<Answer> {
-        self.observed()?.acknowledged(self.tcp.as_fd())
+    /// The answer, if it is there; it is `now`.
+    pub fn acknowledged(&self, now: Instant) -> Option<Answer> {
+        self.observed()?.acknowledged(self.tcp.as_fd(), now)
     }
 
     /// The same socket, with a registration of its own, to wait until there is an answer or input.
@@ -178,11 +179,11 @@ impl Socket {
         }
     }
 
-    /// When the last bytes that were read had arrived.
-    pub fn arrived(&self) -> Option<Instant> {
+    /// When the last bytes that were read had arrived; it is `now`.
+    pub fn arrived(&self, now: Instant) -> Option<Instant> {
         let observed = self.observed()?;
         observed.is_noting.set(false);
-        observed.arrived.take()
+        observed.arrived.take().map(|stamp| instant(stamp, now))
     }
 
     /// Moves up to `bytes` of what has arrived into an empty pipe. Ready with 0: the end of the stream.
@@ -230,8 +231,8 @@ impl Socket {
         self.try_move(Interest::READABLE, room, || match self.observed() {
             Some(observed) if observed.is_noting.get() => {
                 let (received, arrived) = spanway_kernel::receive(socket, buffer)?;
-                if let Some(arrived) = arrived {
-                    observed.arrived.set(Some(instant(arrived)));
+                if arrived.is_some() {
+                    observed.arrived.set(arrived);
                 }
                 Ok(received)
             }
@@ -258,10 +259,10 @@ impl Socket {
         moved.map_or(all, Ok)
     }
 
-    /// What became of the last bytes that were asked about; `None` if none were.
-    pub fn answer(&self) -> Option<Answer> {
+    /// What became of the last bytes that were asked about; `None` if none were. It is `now`.
+    pub fn answer(&self, now: Instant) -> Option<Answer> {
         let observed = self.observed()?;
-        observed.answer(self.tcp.as_fd())
+        observed.answer(self.tcp.as_fd(), now)
     }
 
     fn observed(&self) -> Option<&Observed> {
@@ -270,8 +271,8 @@ impl Socket {
 }
 
 impl Observed {
-    fn answer(&self, socket: BorrowedFd<'_>) -> Option<Answer> {
-        if let Some(answer) = self.acknowledged(socket) {
+    fn answer(&self, socket: BorrowedFd<'_>, at: Instant) -> Option<Answer> {
+        if let Some(answer) = self.acknowledged(socket, at) {
             return Some(answer);
         }
         self.asked.take()?;
@@ -285,7 +286,7 @@ impl Observed {
         })
     }
 
-    fn acknowledged(&self, socket: BorrowedFd<'_>) -> Option<Answer> {
+    fn acknowledged(&self, socket: BorrowedFd<'_>, at: Instant) -> Option<Answer> {
         let asked = self.asked.get()?;
         let before = self.known.get();
         for _ in 0..KERNEL_ANSWERS_MAX {
@@ -295,7 +296,7 @@ impl Observed {
                 self.known.set(now);
                 self.asked.set(None);
                 return Some(Answer {
-                    acknowledged: Some(instant(told.at)),
+                    acknowledged: Some(instant(told.at, at)),
                     now,
                     before,
                 });
@@ -372,13 +373,23 @@ fn first_bytes<'a>(slices: &'a [IoSlice<'_>], mut bytes: usize) -> SmallVec<[IoS
     parts.collect()
 }
 
-/// A time of the kernel's on our clock: it was so long ago as it is by the clock that it was taken
-/// from. If that clock was set meanwhile it is wrong, and whoever compares it has to clamp it.
-fn instant(stamp: SinceEpoch) -> Instant {
-    let now = Instant::now();
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-    let age = wall.unwrap_or_default().saturating_sub(stamp);
-    now - age
+thread_local! {
+    /// A moment on our clock and on the kernel's stamps'.
+    static CLOCKS: Cell<Option<(Instant, SinceEpoch)>> = const { Cell::new(None) };
+}
+
+/// A time of the kernel's on our clock, on which it is `now`. If the other clock was set meanwhile it is
+/// wrong, and whoever compares it has to clamp it. Both clocks are read anew after [`CLOCKS_AGE_MAX`] only.
+fn instant(stamp: SinceEpoch, now: Instant) -> Instant {
+    let known = CLOCKS.get();
+    let known = known.filter(|(at, _)| now.saturating_duration_since(*at) < CLOCKS_AGE_MAX);
+    let (at, wall) = known.unwrap_or_else(|| {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        let both = (Instant::now(), wall.unwrap_or_default());
+        CLOCKS.set(Some(both));
+        both
+    });
+    at + stamp.saturating_sub(wall) - wall.saturating_sub(stamp)
 }
 
 impl AsyncRead for Socket {

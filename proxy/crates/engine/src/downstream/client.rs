@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -131,20 +132,21 @@ impl Client {
     }
 
     /// Waits until the client's kernel has most of a large response, the client asks for something
-    /// else, or leaves; at most until `until`. Returns when that was, and how the connection is;
+    /// else, or leaves; at most for `patience`. Returns when that was, and how the connection is;
     /// `None` where there is nothing to wait for.
     ///
     /// # Cancel safety
     /// Nothing is lost but the answer.
-    pub async fn delivered(&mut self, until: Instant) -> Option<(Instant, Option<Net>)> {
+    pub async fn delivered(&mut self, patience: Duration) -> Option<(Instant, Option<Net>)> {
         let Side::Http1(stream) = &self.side else {
             return None;
         };
         if !stream.with_socket(Socket::has_asked) {
             return None;
         }
-        self.timer.set(until);
-        let answer = match stream.with_socket(Socket::acknowledged) {
+        let now = Instant::now();
+        self.timer.set(now + patience);
+        let answer = match stream.with_socket(|socket| socket.acknowledged(now)) {
             Some(answer) => Some(answer),
             None => self.timer.limit(answer(stream)).await.flatten(),
         };
@@ -250,7 +252,8 @@ async fn answer(stream: &Shared) -> Option<Answer> {
         // What is known of the error queue is forgotten first: the next entry has to wake us up.
         let forgotten = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
         drop(watch.try_io(Interest::ERROR, forgotten));
-        let answer = stream.with_socket(Socket::acknowledged);
+        let now = Instant::now();
+        let answer = stream.with_socket(|socket| socket.acknowledged(now));
         if answer.is_some() || has_input {
             return answer;
         }

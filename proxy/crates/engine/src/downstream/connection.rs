@@ -180,7 +180,7 @@ async fn read_head(
     } = workspace;
     let request = Rc::make_mut(request);
     let start = Instant::now();
-    let arrived = stream.with_socket(Socket::arrived);
+    let arrived = stream.with_socket(|socket| socket.arrived(start));
     let mut head_read = start;
     timer.set(start + origin.times.head);
     // Most heads come whole, and are listed as requests only.

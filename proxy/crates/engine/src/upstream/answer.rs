@@ -12,7 +12,6 @@ use crate::exchange::Marks;
 use crate::http1::{Malformed, Parsed, parse_response};
 use crate::message::{Fields, Framing, Method, Name, RequestHead, ResponseHead, Version};
 use crate::pace::Pace;
-use crate::socket::Socket;
 use crate::trace::Flag;
 
 /// Reads the next head into `response`: an interim one or the final one, whose body then follows.
@@ -163,7 +162,7 @@ async fn read_http1(
         let now = pace.moved();
         if marks.first_byte.get().is_none() {
             marks.first_byte.set(Some(now));
-            let arrived = source.stream.with_socket(Socket::arrived);
+            let arrived = source.stream.with_socket(|socket| socket.arrived(now));
             marks.arrived.set(arrived);
             pace.answered();
         }
