@@ -7,8 +7,8 @@ stable API (jaeger-idl, api_v3/query_service.proto).
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -29,6 +29,7 @@ from ingress_controller.peers.stores import Answered, Stores
 from ingress_controller.traces.jaeger_json import jaeger_trace, otlp_traces
 from ingress_controller.traces.span import Span, SpanKind
 from ingress_controller.traces.store.queries import (
+    ATTRIBUTES_MAX,
     TRACES_MAX,
     Field,
     QuestionTooLargeError,
@@ -36,6 +37,9 @@ from ingress_controller.traces.store.queries import (
     calls,
     spans_of,
 )
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 PREFIX = "/jaeger"
 LIMIT = 20  # traces where nothing is said, as there
@@ -86,6 +90,9 @@ class JaegerApi:
         if texts := request.query.getall("traceID", []):
             ids = [trace_id_of("traceID", text) for text in texts[:TRACES_MAX]]
             found = await self._traces(request, ids)
+            if not all(found) and sum(map(len, found)) >= SPANS_MAX:
+                fix = f"and the others have {SPANS_MAX} spans or more; ask for fewer traces"
+                raise ParameterError("traceID", cut(texts[0]), fix)
             if not all(found):
                 raise NotFoundError("trace not found")
         else:
@@ -154,7 +161,7 @@ class JaegerApi:
             return []
         return await self._ask(
             request,
-            lambda stores: stores.of_traces(lambda of: [spans_of(of, one) for one in ids], ids),
+            lambda stores: stores.of_traces(lambda of: _spans_of(of, ids), ids),
         )
 
     async def _ask(
@@ -189,6 +196,16 @@ class JaegerApi:
             return _json(200, await handler(request))
 
         return _answering(respond, failed)
+
+
+def _spans_of(connection: "DuckDBPyConnection", ids: Iterable[str]) -> list[list[Span]]:
+    """Of each trace, until there are as many as an answer may have."""
+    room = SPANS_MAX
+    found: list[list[Span]] = []
+    for one in ids:
+        found.append(spans_of(connection, one) if room > 0 else [])
+        room -= len(found[-1])
+    return found
 
 
 def read_search(query: Mapping[str, str]) -> Search:
@@ -231,6 +248,9 @@ def _tagged(tags: Mapping[str, str]) -> dict[str, Any]:
     """`error` is no attribute of a span but its status."""
     is_failed = {"true": True, "false": False}.get(tags.get("error", ""))
     attributes = {name: value for name, value in tags.items() if name != "error"}
+    if len(attributes) > ATTRIBUTES_MAX:
+        fix = f"and so on are too many; give at most {ATTRIBUTES_MAX}"
+        raise ParameterError("tags", cut(next(iter(attributes))), fix)
     return {"attributes": attributes, "is_failed": is_failed}
 
 

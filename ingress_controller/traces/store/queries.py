@@ -7,7 +7,7 @@ part of it; every answer is bounded. Columns are those of `crates/columns/src/sc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,10 @@ PARTS_MAX = 10_000
 
 SPANS_MAX = 100_000
 """Of one trace; more are left out, the last ones. Jaeger's page becomes slow at 50,000."""
+
+ATTRIBUTES_MAX = 16
+"""Of one search: each is looked for by itself, and 100 of them took a core ten seconds. Who debugs
+writes one to three."""
 
 VALUES_MAX = 10_000
 """Of services or the like in one answer: more are no list for a person."""
@@ -81,7 +85,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
     service: str | None = None
     fields: Mapping[Field, str] = {}
-    attributes: Mapping[str, str] = {}
+    attributes: Annotated[Mapping[str, str], msgspec.Meta(max_length=ATTRIBUTES_MAX)] = {}
     status: tuple[int, int] | None = None
     text: str | None = None
     duration_ns_min: int | None = None

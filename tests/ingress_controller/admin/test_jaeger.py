@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from sample_spans import START_UNIX_NS, TRACE_ID, request
 
+from ingress_controller.admin import jaeger
 from ingress_controller.admin.jaeger import JaegerApi
 from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.store.limits import StoreLimits
@@ -103,6 +104,11 @@ async def test_which_service_calls_which_is_counted(client: Client) -> None:
         ("/api/traces", {"service": "a", "limit": "0"}, "is not a whole number from 1 to 1000."),
         ("/api/traces/xyz", {}, 'traceID: "xyz" is no trace id; write 32 hex digits.'),
         ("/api/operations", {}, 'service: "" is missing; write one.'),
+        (
+            "/api/traces",
+            {"service": "a", "tags": json.dumps({f"t{n}": "" for n in range(17)})},
+            'tags: "t0" and so on are too many; give at most 16.',
+        ),
     ],
 )
 async def test_a_wrong_parameter_is_answered_as_jaeger_does(
@@ -112,3 +118,15 @@ async def test_a_wrong_parameter_is_answered_as_jaeger_does(
 
     assert (status, answer["data"], answer["errors"][0]["code"]) == (400, None, 400)
     assert message in answer["errors"][0]["msg"]
+
+
+async def test_traces_by_their_ids_are_bounded_together(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaeger, "SPANS_MAX", 3)
+    both = [("traceID", TRACE_ID.hex()), ("traceID", TRACE_ID.hex())]
+    async with client.get("/jaeger/api/traces", params=both) as answer:
+        status, said = answer.status, await answer.json()
+
+    assert status == 400
+    assert "and the others have 3 spans or more; ask for fewer traces" in said["errors"][0]["msg"]

@@ -94,6 +94,12 @@ async def test_who_has_the_same_directory_gets_what_is_not_in_it_yet(client: Cli
         b'{"type": "traces", "trace_ids": ["x"], "start_ns": 0, "end_ns": 1}',
         b'{"type": "values", "field": "DROP VIEW spans", "start_ns": 0, "end_ns": 1}',
         b'{"type": "services"}' + b" " * QUESTION_BYTES_MAX + b"x",
+        msgspec.json.encode(
+            MatchesAsked(
+                search=Search(start_ns=0, end_ns=1, attributes={f"a{n}": "" for n in range(17)}),
+                start_ns=0,
+            )
+        ),
         b'{"type": "services", "x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
     ],
 )
