@@ -478,6 +478,10 @@ pub const LIVE_SLICE: usize = 128;
 /// Rows that it makes of them before it serves others again: about as long.
 pub const LIVE_ROWS_SLICE: usize = 8;
 
+/// The part of the rows that are asked for, one quarter, which requests are kept for beside these: some are
+/// over before theirs is made, and the next ones have it.
+pub const LIVE_SPARE_SHARE: usize = 4;
+
 /// Questions about live requests that wait for one worker; who asks more waits.
 pub const LIVE_QUESTIONS_MAX: usize = 16;
 

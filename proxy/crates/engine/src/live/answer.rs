@@ -18,7 +18,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::query::Query;
 use super::view::{Target, View, shown_host, us};
 use super::{PHASES, Phase, Slot};
-use crate::limits::{LIVE_GROUPS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{LIVE_GROUPS_MAX, LIVE_ROWS_SLICE, LIVE_SPARE_SHARE, VALUE_BYTES_MAX};
 use crate::message::RequestHead;
 use crate::table::{ListenerKind, Route};
 use crate::trace::Anchor;
@@ -234,6 +234,11 @@ impl Answer {
         }
     }
 
+    /// Whether it has as many rows as are asked for.
+    pub fn is_full(&self, query: &Query) -> bool {
+        self.rows.len() >= query.limit
+    }
+
     /// Adds another worker's, and keeps the first `limit` rows of both.
     pub fn add(&mut self, other: Self, limit: usize) {
         self.live += other.live;
@@ -285,7 +290,7 @@ impl<'q> Gathering<'q> {
         if self.floor.is_some_and(|floor| key < floor) {
             return;
         }
-        if self.kept.len() >= self.query.limit {
+        if self.kept.len() >= places(self.query.limit) {
             match self.kept.peek() {
                 Some(Reverse(least)) if key > least.key => self.kept.pop(),
                 _ => return,
@@ -329,6 +334,14 @@ impl<'q> Gathering<'q> {
         group.count += 1;
         group.oldest = group.oldest.max(view.age());
         group.phases[view.phase() as usize] += 1;
+    }
+}
+
+/// Places that are kept for so many rows: some requests will be over before theirs is made.
+fn places(limit: usize) -> usize {
+    match limit {
+        0 => 0,
+        rows => rows + rows / LIVE_SPARE_SHARE + LIVE_ROWS_SLICE,
     }
 }
 

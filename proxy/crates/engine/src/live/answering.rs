@@ -84,6 +84,9 @@ async fn answer(worker: &Worker, ask: &Ask, number: u64) -> Answer {
     let anchor = worker.clock.borrow_mut().anchor(ask.now);
     for kept in kept.chunks(LIVE_ROWS_SLICE) {
         for Kept { key, of: slot } in kept {
+            if answer.is_full(&ask.query) {
+                return answer;
+            }
             if let Some(subject) = &*slot.subject.borrow() {
                 let view = View::new(slot, subject, ask.epoch, ask.now);
                 answer.show(*key, &view, &ask.query, anchor);
@@ -185,8 +188,12 @@ mod tests {
     }
 
     fn ask(conditions: &Value) -> Ask {
+        ask_for(10_000, conditions)
+    }
+
+    fn ask_for(limit: usize, conditions: &Value) -> Ask {
         let query = json!({"conditions": conditions, "age_min_us": 0, "sort": "age",
-            "ascending": false, "limit": 10000, "after": null, "instance": ""});
+            "ascending": false, "limit": limit, "after": null, "instance": ""});
         let now = Instant::now();
         Ask {
             query: Arc::new(Query::decode(query.to_string().as_bytes()).unwrap()),
@@ -271,6 +278,23 @@ mod tests {
         });
 
         assert_eq!(answer["matched"], 5);
+        assert_eq!(ids(&answer), staying);
+    }
+
+    #[test]
+    fn the_next_one_has_the_row_of_what_is_over_before_it_is_made() {
+        let worker = worker();
+        let mut live = arriving(&worker, 28);
+        let mut staying: Vec<_> = live[8..].iter().map(id).collect();
+        staying.sort_unstable();
+
+        let answer = answered(&worker, &ask_for(20, &json!([])), || {
+            if live.len() == 28 {
+                live.drain(..8);
+            }
+        });
+
+        assert_eq!(answer["matched"], 28);
         assert_eq!(ids(&answer), staying);
     }
 
