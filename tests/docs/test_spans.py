@@ -9,11 +9,13 @@ ENGINE = ROOT / "proxy/crates/engine/src"
 
 ATTRIBUTE = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_*]+)+)`")
 
+KEY = re.compile(r'\b(?:key!\(|text!\(|put_known!\(\s*out,)\s*"([^"]+)"')
+
 
 def emitted() -> set[str]:
     """Every key that is encoded; the families whose members are many by their pattern."""
     sources = [path.read_text() for path in ENGINE.rglob("*.rs")]
-    keys = {key for source in sources for key in re.findall(r'\bkey!\(\s*"([^"]+)"', source)}
+    keys = {key for source in sources for key in KEY.findall(source)}
     prefixes = {
         prefix
         for source in sources

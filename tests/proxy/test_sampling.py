@@ -428,7 +428,7 @@ async def test_slow_request_is_recorded_though_it_was_not_sampled(
 
     kept = {(each.server.attributes["url.path"], by(each)) for each in segments}
     assert ("/slow", "tail_slow") in kept
-    assert len(segments) < 30, "few of the others are"
+    assert len(segments) < 155, "most of the others are not"
     slow = next(each for each in segments if each.server.attributes["url.path"] == "/slow")
     assert slow.phases
 

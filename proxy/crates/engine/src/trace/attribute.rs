@@ -440,7 +440,7 @@ mod tests {
     }
 
     fn plain_attribute(value: &[u8]) -> Vec<u8> {
-        let pair = [plain_field(KEY, b"a.name"), plain_field(VALUE, value)];
+        let pair = [plain_field(KEY, b"url.path"), plain_field(VALUE, value)];
         plain_field(SPAN_ATTRIBUTE, &pair.concat())
     }
 
@@ -457,7 +457,7 @@ mod tests {
         for number in near_powers.chain([u64::MAX]) {
             let mut value = vec![INT_VALUE];
             put_varint(&mut value, number.min(i64::MAX as u64));
-            let found = written(|out| put_int(out, key!("a.name"), number));
+            let found = written(|out| put_int(out, key!("url.path"), number));
             assert_eq!(found, plain_attribute(&value), "{number}");
         }
     }
@@ -467,12 +467,12 @@ mod tests {
         for length in 0..=VALUE_BYTES_MAX {
             let text = "x".repeat(length);
             let want = plain_attribute(&plain_field(STRING_VALUE, text.as_bytes()));
-            let key = key!("a.name");
+            let key = key!("url.path");
             let ways = [
                 written(|out| put_text(out, key, &text)),
                 written(|out| put_lossy(out, key, text.as_bytes())),
                 written(|out| put_ascii(out, key, text.as_bytes())),
-                written(|out| put_known!(out, "a.name", text.as_str(), "" | "xxx")),
+                written(|out| put_known!(out, "url.path", text.as_str(), "" | "xxx")),
             ];
             for found in ways {
                 assert_eq!(found, want, "{length}");
@@ -483,7 +483,7 @@ mod tests {
     #[test]
     fn truth_is_encoded_by_the_book() {
         for truth in [false, true] {
-            let found = written(|out| put_bool(out, key!("a.name"), truth));
+            let found = written(|out| put_bool(out, key!("url.path"), truth));
             assert_eq!(found, plain_attribute(&[BOOL_VALUE, u8::from(truth)]));
         }
     }
