@@ -22,7 +22,7 @@ from ingress_controller.watch.files import SUFFIXES, FileError, FileObjects, rea
 RESCAN_S = 2.0  # where the file system tells nothing; kubelet rescans after 20 s
 FILES_MAX = 10_000  # more is a wrong directory, such as /
 _DEBOUNCE_MS = 100  # editors and `kubectl apply`-like tools write several files at once
-_STEP_MS = 20
+_STEP_MS = 50  # each is a thread that wakes up and takes the interpreter
 
 _Stamp = tuple[int, int, int]
 
