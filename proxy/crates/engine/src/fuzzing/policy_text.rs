@@ -90,13 +90,14 @@ fn check_location(redirect: &Redirect, text: &str, path: &[u8], query: &str) {
 
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
-    const RULES: [&str; 6] = [
+    const RULES: [&str; 7] = [
         "^/api/(.*)$\n/$1\nhttps://$host$path$query\n/api/v1/x\na=b",
         "^/(?<who>[^/]+)/\n/u/${who}x/\n/new/$path?$query\n/joe/b\n",
         "^/x(.*)\n/data/$1\n$scheme://www.$host/?a=$query\n/x..%2Fsecret\nq",
         "/b\n\n$path\n//evil.example/b\n@c",
         "(?i)/A(b|c)?\n/$1$$\nhttp://shop.example\n/%41b\n",
         "\n/a\n${scheme}://$host:8443$path\n/\n?x",
+        "\n/a\nhttp://shop.example?$query.x\n/\nq",
     ];
     RULES.map(|text| text.as_bytes().to_vec()).into()
 }

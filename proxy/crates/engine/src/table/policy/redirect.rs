@@ -51,6 +51,9 @@ impl Redirect {
             ));
         }
         join_query(&mut location);
+        if !is_path {
+            end_authority(&mut location);
+        }
         Ok(Self {
             status,
             location,
@@ -147,6 +150,26 @@ fn join_query(location: &mut Template) {
     }
 }
 
+/// A host whose query follows at once gets the path `/`, which is the same (RFC 9110, section 4.2.3):
+/// a request without a query would else move what is behind it into the host.
+fn end_authority(location: &mut Template) {
+    let is_query = |piece: &Piece| *piece == Piece::Variable(Variable::Query);
+    let Some(query) = location.pieces.iter().position(is_query) else {
+        return;
+    };
+    let mut marks = 0;
+    for piece in &location.pieces[..query] {
+        marks += match piece {
+            Piece::Text(text) => text.matches(['/', '?', '#', '\\']).count(),
+            Piece::Variable(variable) => usize::from(*variable == Variable::Path),
+        };
+    }
+    if marks == "//".len() {
+        let path = Piece::Text(Box::from("/"));
+        location.pieces.insert(query, path);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::template::facts;
@@ -197,6 +220,44 @@ mod tests {
             https_location(&facts).as_deref(),
             Some(&b"https://shop.example/a/b"[..])
         );
+    }
+
+    #[test]
+    fn a_query_or_its_absence_cannot_change_the_host() {
+        let without = Facts {
+            query: None,
+            ..facts()
+        };
+        for (template, with_query, no_query) in [
+            (
+                "https://e.example$query",
+                "https://e.example/?c=d",
+                "https://e.example/",
+            ),
+            (
+                "https://e.example?$query.x",
+                "https://e.example/?c=d.x",
+                "https://e.example/.x",
+            ),
+            (
+                "$scheme://$host$query@x",
+                "http://shop.example/?c=d@x",
+                "http://shop.example/@x",
+            ),
+            (
+                "https://e.example/$query",
+                "https://e.example/?c=d",
+                "https://e.example/",
+            ),
+            (
+                "https://e.example?a&$query",
+                "https://e.example?a&c=d",
+                "https://e.example?a&",
+            ),
+        ] {
+            assert_eq!(location(template, &facts()), with_query, "{template}");
+            assert_eq!(location(template, &without), no_query, "{template}");
+        }
     }
 
     #[test]
