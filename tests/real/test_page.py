@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from scene import hostile_traces, large_trace
 from scene.backend import Backend
 from scene.browser import DEADLINE_S, Said, chromium, new_page
@@ -454,6 +454,31 @@ def test_the_overview_says_how_many_how_long_and_who_calls_whom(page: Page) -> N
     services.get_by_role("link", name="default/api").click()
     expect(page.get_by_role("heading", name="Traces")).to_be_visible()
     expect(page.get_by_label("service")).to_have_value("default/api")
+
+
+@pytest.mark.usefixtures("measured")
+def test_nothing_on_the_overview_is_moved_by_what_comes_later(page: Page) -> None:
+    """The last report to come stands above the map and the links."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/analysis/bottlenecks*", hold)
+    come = {"graph", "nodes", "compare"}
+    page.on("requestfinished", lambda done: come.discard(done.url.partition("?")[0].split("/")[-1]))
+    page.goto("/")
+    expect(page.locator(".tile").filter(has_text="Requests")).to_contain_text("in all")
+    while come or not held:
+        page.wait_for_event("requestfinished")
+    page.evaluate("() => new Promise(done => setTimeout(() => requestAnimationFrame(done)))")
+
+    assert page.locator(".map, table").count() == 0
+
+    held.pop().continue_()
+    expect(page.locator(".map")).to_be_visible()
+    expect(page.get_by_label("What stands out")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="default/api")).to_be_visible()
 
 
 @pytest.mark.usefixtures("measured")

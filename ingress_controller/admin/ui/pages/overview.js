@@ -20,7 +20,10 @@ export function Overview() {
   const latency = useAnswer('api/analysis/latency', { ...times, by: 'service', bins: BINS, limit: ROWS }, every);
   const routes = useAnswer('api/analysis/latency', { ...times, by: 'route', bins: BINS, limit: ROWS }, every);
   const graph = useAnswer('api/analysis/graph', times, every);
+  const found = useFindings(times, every);
   const { answer, error, again } = routes;
+  // All at once: what came in above a link would move it away from under the pointer.
+  const isWhole = found !== null && hasCome(latency) && hasCome(graph);
   return html`
     <header class="page-head"><h1>Overview</h1>
       <form class="inline" onSubmit=${(event) => event.preventDefault()}><${Window} /></form></header>
@@ -29,7 +32,9 @@ export function Overview() {
     ${answer && !answer.all && html`<${Empty} title="No request in this time"><p>Send one through Spanway, or look at a longer time. Addresses are on <a href="#/config">Config</a>, hosts and paths on <a href="#/routes">Routes</a>.</p><//>`}
     ${answer?.all && html`
       <${Totals} all=${answer.all} />
-      <${StandsOut} times=${times} every=${every} />
+      ${!isWhole && html`<${Loading} />`}`}
+    ${answer?.all && isWhole && html`
+      ${found && html`<${StandsOut} found=${found} />`}
       ${graph.answer && html`<section class="card" aria-label="Map"><header class="card-head"><h2>Who calls whom</h2>
         <${Choice} label="pods" value=${params.pods ?? ''} options=${[['', 'hidden'], ['1', 'shown']]} onChange=${(pods) => set({ pods })} /></header>
         <${ServiceMap} graph=${graph.answer} hasPods=${Boolean(params.pods)} /></section>`}
@@ -56,13 +61,15 @@ function Tile({ title, value, note, values, name }) {
     ${values && html`<${Sparkline} values=${values} name=${name} label=${`${title} over time`} />`}</div>`;
 }
 
-/** The sentences of the other reports, each with a way to its page. */
-function StandsOut({ times, every }) {
+/** The sentences of the other reports, each with a way to its page. Null until all have come, undefined where they failed. */
+function useFindings(times, every) {
   const slow = useAnswer('api/analysis/bottlenecks', { ...times, limit: 3 }, every);
   const nodes = useAnswer('api/analysis/nodes', times, every);
   const before = useAnswer('api/analysis/compare', { ...times, by: 'route', limit: ROWS }, every);
+  if (![slow, nodes, before].every(hasCome)) return null;
+  if (!slow.answer && !nodes.answer) return undefined;
   const slower = (before.answer?.rows ?? []).filter((row) => row.change === 'slower');
-  const found = [
+  return [
     ...slower.slice(0, SLOWER).map((row) => ({
       part: 'other', to: link('traces', { ...times, host: row.labels.host, route: row.labels.route }),
       text: `${nameOf(row)} takes ${duration(row.now.spread.p50_us)} where it took ${duration(row.earlier.spread.p50_us)} in the time before (p50, ${count(row.now.count)} requests).`,
@@ -71,7 +78,13 @@ function StandsOut({ times, every }) {
     ...(slow.answer?.requests ?? []).flatMap((request) => request.bottlenecks.slice(0, 1).map((one) => ({ part: one.part, text: one.text, to: link('bottlenecks', times) }))),
     ...(nodes.answer?.findings ?? []).map((one) => ({ part: one.part, text: one.text, to: link('nodes', { ...times, of: one.part }) })),
   ];
-  if (!slow.answer && !nodes.answer) return null;
+}
+
+function hasCome({ answer, error }) {
+  return Boolean(answer || error);
+}
+
+function StandsOut({ found }) {
   return html`<section class="card" aria-label="What stands out"><h2>Stands out</h2>
     ${found.length ? html`<ul class="findings">${found.map((one) => html`<li key=${one.text}><i class=${`swatch is-${one.part}`}></i><a href=${one.to}>${one.text}</a></li>`)}</ul>`
       : html`<p class="muted">Nothing: no route is slower than before, no node slower than the others.</p>`}
