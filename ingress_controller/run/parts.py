@@ -158,7 +158,7 @@ def remote_sampling(settings: Settings, builder: Builder, cache: Cache) -> Remot
         builder.tracing = msgspec.structs.replace(builder.tracing, policy=policy)
         cache.touch()
 
-    service = resource(settings)["service.name"]
+    service = settings.resource["service.name"]
     policy, interval_s = builder.tracing.policy, sampler.interval_s
     return RemoteSampling(sampler.url, service, policy, interval_s=interval_s, on_change=change)
 
