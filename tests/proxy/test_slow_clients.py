@@ -10,7 +10,7 @@ from client import Client
 from data_plane import DataPlane
 from http2 import GET, Http2Client, Http2Upstream, with_fields
 from message import DEADLINE_S, request, within
-from upstream import OK, Exchange, Upstream
+from upstream import OK, Exchange, Upstream, echoes
 
 from proxy.table import Protocol, RoutePolicy
 
@@ -229,14 +229,6 @@ async def test_upgraded_connection_may_be_slow(
     data_plane: DataPlane, upstream: Upstream, client: Client
 ) -> None:
     data_plane.serve(upstream, policy=STRICT)
-
-    async def echoes(exchange: Exchange) -> None:
-        await exchange.body()
-        await exchange.send(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-        )
-        while part := await exchange.reader.read(1000):
-            await exchange.send(part)
 
     upstream.answer = echoes
     await client.send(request("GET", "/", "Connection: upgrade", "Upgrade: echo"))

@@ -8,7 +8,7 @@ import pytest
 from client import Client, refusal
 from data_plane import STOP_DEADLINE_S, DataPlane
 from message import request, response, within
-from upstream import Exchange, Upstream
+from upstream import Exchange, Upstream, echoes
 
 
 class Held:
@@ -141,15 +141,7 @@ async def test_connections_that_wait_to_be_accepted_are_served(
 async def test_tunnel_is_cut_at_the_deadline(
     data_plane: DataPlane, client: Client, upstream: Upstream
 ) -> None:
-    async def switch(exchange: Exchange) -> None:
-        await exchange.body()
-        await exchange.send(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
-        )
-        while part := await exchange.reader.read(100):
-            await exchange.send(part)
-
-    upstream.answer = switch
+    upstream.answer = echoes
     await client.send(request("GET", "/", "Connection: upgrade", "Upgrade: echo"))
     await client.interim()
     async with asyncio.TaskGroup() as stopping:

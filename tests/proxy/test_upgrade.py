@@ -3,23 +3,11 @@
 from client import Client
 from data_plane import DataPlane
 from message import request, response
-from upstream import OK, Exchange, Upstream, says
+from upstream import OK, SWITCHING, Exchange, Upstream, echoes, says
 
 from proxy.table import RoutePolicy
 
 UPGRADE = ("Connection: upgrade", "Upgrade: echo")
-SWITCHING = (
-    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-Own: 1\r\n\r\n"
-)
-
-
-async def echoes(exchange: Exchange) -> None:
-    """Agrees to the upgrade, then sends back what it gets until the client is done."""
-    await exchange.body()
-    await exchange.send(SWITCHING)
-    while part := await exchange.reader.read(64 * 1024):
-        await exchange.send(part)
-    exchange.close()
 
 
 async def upgraded(client: Client) -> None:

@@ -112,6 +112,20 @@ def holds(path: str, until: asyncio.Event) -> Answer:
     return answer
 
 
+SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-Own: 1\r\n\r\n"
+)
+
+
+async def echoes(exchange: Exchange) -> None:
+    """Agrees to the upgrade, then sends back what it gets until the client is done."""
+    await exchange.body()
+    await exchange.send(SWITCHING)
+    while part := await exchange.reader.read(64 * 1024):
+        await exchange.send(part)
+    exchange.close()
+
+
 async def closes(exchange: Exchange) -> None:
     """Reads the request to its end and says nothing."""
     await exchange.body()
