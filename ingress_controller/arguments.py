@@ -77,7 +77,7 @@ def parser(version: str) -> argparse.ArgumentParser:
         " the APIService that trusts it",
         "traces": "find traces that a running Spanway keeps",
         "trace": "draw one trace, and say where its time went",
-        "report": "say where the time of past requests went: latency, nodes, bottlenecks, changes",
+        "report": "say where the time of past requests went: latency, nodes, bottlenecks and more",
     }
     made = {
         name: commands.add_parser(
@@ -126,6 +126,7 @@ def _top_arguments(top: argparse.ArgumentParser) -> None:
         "question",
         metavar="NAME=VALUE",
         nargs="*",
+        default=(),  # else argparse says that it is required
         help="parameters of /api/live, for example phase=wait node=!node-1 age_min=2s",
     )
 
@@ -142,6 +143,7 @@ def _report_arguments(report: argparse.ArgumentParser) -> None:
         "question",
         metavar="NAME=VALUE",
         nargs="*",
+        default=(),  # else argparse says that it is required
         help="parameters of /api/analysis/REPORT, for example since=15m by=pod service=shop/api",
     )
 
@@ -152,6 +154,7 @@ def _traces_arguments(traces: argparse.ArgumentParser) -> None:
         "question",
         metavar="NAME=VALUE",
         nargs="*",
+        default=(),  # else argparse says that it is required
         help="parameters of /api/traces, for example since=15m status=5xx min_duration=1s",
     )
 
@@ -393,7 +396,7 @@ class _Parser(argparse.ArgumentParser):
         """Parameters may stand before, between and behind flags; argparse takes only the first."""
         found, rest = self.parse_known_args(args, namespace)
         if hasattr(found, "question"):
-            found.question += [text for text in rest if text[:1] != "-"]
+            found.question = [*found.question, *(text for text in rest if text[:1] != "-")]
             rest = [text for text in rest if text[:1] == "-"]
         if rest:
             command = self.commands.get(found.command, self)

@@ -20,6 +20,11 @@ from ingress_controller.settings import (
 from ingress_controller.watch.manifests import Directory
 from proxy.table import RouteTable, difference
 
+_TURNED_AWAY = {
+    403: "403: nobody is let in",
+    **{status: f"{status}: a redirect" for status in (301, 302, 303, 307, 308)},
+}
+
 
 def run_command(command: Command) -> int:
     """Raises StartError or SettingsError; anything else is a defect."""
@@ -108,7 +113,9 @@ def explain(settings: ExplainSettings) -> int:
     for endpoint in found.endpoints:
         of = ", ".join(filter(None, (endpoint.pod, endpoint.node, endpoint.zone)))
         _say(f"  endpoint   {endpoint.address} port {endpoint.port}{f' ({of})' if of else ''}")
-    if not found.endpoints:
+    if found.status in _TURNED_AWAY:
+        _say(f"  answer     {_TURNED_AWAY[found.status]}, whatever the endpoints")
+    elif not found.endpoints:
         _say(f"  endpoint   none, the answer is 503. {found.missing}".rstrip())
     _say_problems(found)
     return 0

@@ -42,6 +42,10 @@ def nodes_text(of: Nodes, width: int) -> str:
     lines = [_table((*map(_number, titles), Column("NODE")), map(_node_cells, of.rows), width), ""]
     lines += [_wrapped(finding.text, width) for finding in of.findings] or [
         "No node is an outlier."
+        if of.rows[1:]
+        else "There is one node, and none to compare it with."
+        if of.rows
+        else "No endpoint on a known node had a request: nodes are named in EndpointSlices."
     ]
     lines.append(f"\n{_wrapped(of.rule, width)}")
     return _report(of.basis, lines)
@@ -49,7 +53,7 @@ def nodes_text(of: Nodes, width: int) -> str:
 
 def bottlenecks_text(of: Bottlenecks, width: int) -> str:
     """For each kind of request what makes it slow."""
-    lines: list[str] = []
+    lines = [] if of.requests else ["There are too few requests of any kind to tell.", ""]
     for slowness in of.requests:
         lines += [_slowness(slowness, width), ""]
     lines.append(_wrapped(of.rule, width))

@@ -14,6 +14,7 @@ from ingress_controller.model.problem import ObjectKey, Problem
 from ingress_controller.plural import counted
 from ingress_controller.routing.annotations.annotation import Scope
 from ingress_controller.routing.annotations.reading import changed_names
+from ingress_controller.routing.annotations.table import EVERYBODY
 from proxy.table import (
     ANY_HOST,
     Backend,
@@ -79,9 +80,10 @@ class Explanation(msgspec.Struct, frozen=True):
         policy: names of the annotations that change something about the route.
         tracing: what a TracingPolicy and annotations say of it; the rest is as for all routes.
         missing: why the backend can have no endpoint; empty where it can.
-        status: of the answer that Spanway gives itself: 404, 503, or 0 where an endpoint answers.
-        problems: of the Ingress and the Service; without a rule, of what may hold one that is not
-            served: files and classes.
+        status: of the answer that Spanway gives itself: 403 where nobody is let in, that of a
+            redirect, 404, 503; or 0 where an endpoint answers.
+        problems: of the Service, and of the Ingress but for its other rules; without a rule, of
+            what may hold one that is not served: files and classes.
     """
 
     host: str
@@ -138,14 +140,36 @@ def explained(
         path,
         route,
         (_why_host(host, match), _why_path(match, others)),
-        0 if backend.endpoints else 503,
+        _status(policy, backend),
         others=tuple(others[:OTHERS_MAX]),
         policy=tuple(changed_names(Scope.ROUTE, policy)),
         tracing=tuple(_traced(policy.tracing)) if policy.tracing is not None else (),
         missing=backend.missing,
         endpoints=backend.endpoints,
-        problems=tuple(problem for problem in problems if problem.object in of_route),
+        problems=tuple(
+            problem
+            for problem in problems
+            if problem.object in of_route and not _is_of_another_rule(problem.field, match.rule)
+        ),
     )
+
+
+def _status(policy: RoutePolicy, backend: Backend) -> int:
+    """In the engine's order. Whom else a policy turns away depends on the client."""
+    if set(EVERYBODY) <= set(policy.deny):
+        return 403
+    if policy.redirect is not None:
+        return policy.redirect.status
+    return 0 if backend.endpoints else 503
+
+
+def _is_of_another_rule(field: str, rule: str) -> bool:
+    """`rule` is a path's: `spec.rules[0].http.paths[1]`. What is wrong with its host is its own."""
+    if not field.startswith("spec.rules["):
+        return False
+    path = field.partition(".http.")[1]
+    own = rule if path else rule.partition(".http.")[0]
+    return not f"{field}.".startswith(f"{own}.")
 
 
 def _why_host(host: str, match: Match) -> str:

@@ -181,6 +181,60 @@ def test_explain_names_what_annotations_change_and_no_value(
     assert "hunter2" not in shown
 
 
+@pytest.mark.parametrize(
+    ("annotation", "answer"),
+    [
+        ({"spanway.io/deny": "0.0.0.0/0, ::/0"}, "403: nobody is let in"),
+        ({"nginx.ingress.kubernetes.io/auth-url": "http://auth"}, "403: nobody is let in"),
+        ({"spanway.io/redirect": "301 https://shop.example$path"}, "301: a redirect"),
+    ],
+)
+def test_explain_says_what_is_answered_before_any_endpoint_is_asked(
+    manifests: Path,
+    annotation: dict[str, str],
+    answer: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asks = ingress(path("/b"), name="b", annotations=annotation)
+    (manifests / "b.json").write_text(json.dumps(asks))
+
+    assert cli.main(["explain", "--manifests", str(manifests), "http://shop.example/b"]) == 0
+
+    assert f"\n  answer     {answer}, whatever the endpoints\n" in capsys.readouterr().out
+
+
+def test_explain_leaves_out_what_is_wrong_with_other_rules(
+    manifests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asks = ingress(
+        path("/b"),
+        path("/c", service="nowhere"),
+        path("/b10", service="elsewhere"),
+        name="b",
+        annotations={"spanway.io/retrys": "3"},
+    )
+    (manifests / "b.json").write_text(json.dumps(asks))
+
+    assert cli.main(["explain", "--manifests", str(manifests), "http://shop.example/b"]) == 0
+    shown = capsys.readouterr().out
+    assert "spanway.io/retrys" in shown
+    assert "nowhere" not in shown
+    assert "elsewhere" not in shown
+
+    cli.main(["explain", "--manifests", str(manifests), "http://shop.example/c"])
+    shown = capsys.readouterr().out
+    assert "spec.rules[0].http.paths[1].backend.service.name: Service shop/nowhere" in shown
+    assert "elsewhere" not in shown
+
+
+def test_a_report_without_its_name_is_told_what_is_missing_and_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["report"]) == 2
+
+    assert "required: REPORT (" in capsys.readouterr().err
+
+
 def test_explain_says_what_a_tracing_policy_changes(
     manifests: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,5 +99,10 @@ def test_each_report_says_what_it_is_about(recording: Recording) -> None:
 
 
 def test_an_empty_store_is_said_to_be_empty() -> None:
-    for name, text in texts(Recording(), 80).items():
+    said = texts(Recording(), 80)
+
+    for name, text in said.items():
         assert text, name
+    assert "No endpoint on a known node had a request" in said["nodes"]
+    assert "No node is an outlier" not in said["nodes"]
+    assert "There are too few requests of any kind to tell." in said["bottlenecks"]

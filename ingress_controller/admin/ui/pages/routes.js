@@ -42,10 +42,12 @@ function Explain({ url = '', set }) {
 function Explanation({ found }) {
   const { route } = found;
   const outcome = !route ? 'The answer is 404: no rule matches.'
-    : found.status === 503 ? `The answer is 503: there is no endpoint. ${found.missing}`
-      : `One of ${count(found.endpoints.length)} ${found.endpoints.length === 1 ? 'endpoint' : 'endpoints'} of ${route.backend} answers.`;
+    : found.status === 403 ? 'The answer is 403: nobody is let in.'
+      : found.status && found.status < 400 ? `The answer is ${found.status}: a redirect.`
+        : found.status === 503 ? `The answer is 503: there is no endpoint. ${found.missing}`
+          : `One of ${count(found.endpoints.length)} ${found.endpoints.length === 1 ? 'endpoint' : 'endpoints'} of ${route.backend} answers.`;
   return html`<div class="explanation" role="status">
-    <p class=${found.status ? 'is-error' : ''}><b>${outcome}</b></p>
+    <p class=${found.status >= 400 ? 'is-error' : ''}><b>${outcome}</b></p>
     <ol>${found.why.map((sentence) => html`<li key=${sentence}>${sentence}</li>`)}</ol>
     ${route && html`<dl class="facts">
       <div><dt>rule</dt><dd>${route.host}${route.path} <span class="tag">${route.kind}</span></dd></div>
