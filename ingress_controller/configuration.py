@@ -44,7 +44,7 @@ def configuration(settings: Settings) -> tuple[ShownGroup, ...]:
         ShownGroup(
             group.title.partition(" (")[0],
             tuple(
-                ShownFlag(flag, help_, values, values == _values(default, flag))
+                ShownFlag(flag, help_, values, _is_default(settings, default, flag))
                 for flag, help_ in group.flags
                 if flag not in _LEFT_OUT
                 for values in [_values(settings, flag)]
@@ -67,6 +67,12 @@ def _default(settings: Settings) -> Settings:
     default = read_settings(argv, env)
     assert isinstance(default, Settings), "the command is `run`"
     return default
+
+
+def _is_default(settings: Settings, default: Settings, flag: str) -> bool:
+    if flag == "--store":  # what it is by default is the environment's to say
+        return settings.store is not None and not settings.store.is_asked_for
+    return _values(settings, flag) == _values(default, flag)
 
 
 def _values(settings: Settings, flag: str) -> tuple[str, ...]:
@@ -117,6 +123,21 @@ def _store(settings: Settings) -> str:
     return str(settings.store.directory or "memory")
 
 
+def _size(count: int) -> str:
+    """In the largest unit that it is a whole number of."""
+    for unit, bits in (("Gi", 30), ("Mi", 20), ("Ki", 10)):
+        if count >> bits << bits == count:
+            return f"{count >> bits}{unit}"
+    return str(count)
+
+
+def _time(seconds: float) -> str:
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds % length_s == 0:
+            return f"{seconds / length_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
 def _sampling_remote(settings: Settings) -> str:
     """Without the user and password that a URL may have."""
     if settings.sampling_remote is None:
@@ -145,14 +166,15 @@ _READ: Mapping[str, Callable[[Settings], Any]] = {
     "--api": lambda settings: settings.api and settings.api.address,
     "--api-cert": lambda settings: settings.api and settings.api.certificate.chain,
     "--api-key": lambda settings: settings.api and settings.api.certificate.private_key,
+    "--trusted-field": lambda settings: settings.trusted_field.replace("_", "-"),
     "--head-timeout": lambda settings: settings.head_timeout_s,
     "--idle-timeout": lambda settings: settings.idle_timeout_s,
     "--drain-timeout": lambda settings: settings.drain_timeout_s,
     "--drain-delay": lambda settings: settings.drain_delay_s,
     "--export": lambda settings: [export.name for export in settings.exports],
     "--store": _store,
-    "--store-bytes": lambda settings: settings.store and settings.store.bytes_max,
-    "--store-age": lambda settings: settings.store and f"{settings.store.age_s_max:.0f}s",
+    "--store-bytes": lambda settings: settings.store and _size(settings.store.bytes_max),
+    "--store-age": lambda settings: settings.store and _time(settings.store.age_s_max),
     "--sampling-remote": _sampling_remote,
     "--debug-key-file": _is_given("debug_key"),
     "--phase-spans": lambda settings: settings.phase_spans,

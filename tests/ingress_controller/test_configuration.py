@@ -29,6 +29,25 @@ def test_without_flags_all_is_default_and_with_one_only_that_is_not(tmp_path: Pa
     assert [(flag.flag, flag.values) for flag in changed] == [("--zone", ("eu-1a",))]
 
 
+def test_values_are_written_as_the_flag_takes_them(tmp_path: Path) -> None:
+    flags = shown("--manifests", str(tmp_path))
+
+    assert flags["--store-bytes"].values == ("1Gi",)
+    assert flags["--store-age"].values == ("3d",)
+    assert flags["--trusted-field"].values == ("x-forwarded-for",)
+    given = ("--store-bytes", "1Gi", "--store-age", "3d", "--trusted-field", "x-forwarded-for")
+    again = shown("--manifests", str(tmp_path), *given, "--trusted-proxies", "10.0.0.0/8")
+    assert [f.flag for f in again.values() if not f.is_default] == ["--trusted-proxies"]
+
+
+def test_where_traces_are_kept_is_set_only_if_somebody_said_so(tmp_path: Path) -> None:
+    source = "--manifests", str(tmp_path)
+
+    assert shown(*source, HOME=str(tmp_path))["--store"].is_default
+    assert not shown(*source, "--store", "memory")["--store"].is_default
+    assert not shown(*source, "--store", "off")["--store"].is_default
+
+
 def test_no_secret_is_shown(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("hunter2-hunter2-hunter2")
     flags = shown(
