@@ -1,5 +1,6 @@
 """The web page in a real browser: what a person sees and does, page by page."""
 
+import os
 import re
 import signal
 import time
@@ -354,6 +355,49 @@ def test_a_call_is_shown_with_whom_it_is_to(page: Page, spanway: Spanway) -> Non
     expect(calls.filter(has_text="call → db.example:5432")).to_have_count(1)
 
 
+def test_the_verdict_of_a_trace_is_of_the_hop_that_knows_best(page: Page, spanway: Spanway) -> None:
+    """To the edge a service that waits for another one is the app, and so is what is behind it."""
+    trace_id = "5bf92f3577b34da6a3ce929d0e0e4737"
+    begin_ns = time.time_ns()
+
+    def span(number: int, kind: int, **attributes: str | int) -> dict[str, object]:
+        named = {name.replace("__", "."): value for name, value in attributes.items()}
+        return {
+            "traceId": trace_id,
+            "spanId": f"{number:016x}",
+            "parentSpanId": f"{number - 1:016x}" if number > 1 else "",
+            "name": "GET",
+            "kind": kind,
+            "startTimeUnixNano": begin_ns + number,
+            "endTimeUnixNano": begin_ns + 500_000_000 - number,
+            "attributes": [
+                {
+                    "key": name,
+                    "value": {"intValue" if isinstance(value, int) else "stringValue": value},
+                }
+                for name, value in named.items()
+            ],
+        }
+
+    excess = "spanway.verdict.excess_us"
+    spans = [
+        span(1, 2, spanway__verdict="app", **{excess: 400_000}),
+        span(2, 3),
+        span(3, 2, spanway__verdict="cluster-network", **{excess: 380_000}),
+        span(4, 1, k8s__namespace__name="shop", k8s__service__name="recommend"),
+        span(5, 2, spanway__verdict="proxy", **{excess: 90_000}),
+    ]
+    sent = {"resourceSpans": [{"scopeSpans": [{"scope": {"name": "spanway"}, "spans": spans}]}]}
+    request("POST", f"http://{spanway.admin}/v1/traces", sent)
+
+    page.goto(f"/#/traces/{trace_id}")
+
+    expect(page.locator(".whose p").first).to_have_text(
+        "cluster-network: 380 ms slower than usual in a call to shop/recommend, most of it by the"
+        " network between Spanway and the endpoint."
+    )
+
+
 def test_a_header_that_would_be_markup_is_shown_as_text(page: Page, answered: str) -> None:
     page.goto(f"/#/traces/{answered}")
     page.get_by_role("treeitem").first.click()
@@ -488,6 +532,10 @@ def test_nodes_are_rows_whose_cells_open_their_traces(page: Page) -> None:
     expect(row).to_be_visible()
     expect(page.get_by_text("There is one node, and none to compare it with.")).to_be_visible()
 
+    page.get_by_label("time").select_option("15m")
+    expect(page.get_by_role("link", name="node-a")).to_have_attribute(
+        "href", "#/traces?since=15m&node=node-a"
+    )
     page.get_by_label("colour is").select_option("app")
     assert "of=app" in page.url
     box = row.locator("canvas").bounding_box()
@@ -615,6 +663,26 @@ def test_the_page_says_when_nobody_answers_any_more(browser: Browser, tmp_path: 
 
     expect(page.get_by_role("alert")).to_contain_text("Spanway does not answer. Is it running?")
     page.close()
+
+
+def test_the_page_says_so_when_the_process_stands_still_with_its_connections_open(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_manifests(tmp_path / "manifests/shop.yaml", [ingress(HOST, "api")])
+    with Spanway(tmp_path, "--manifests", tmp_path / "manifests") as running:
+        page = browser.new_page(base_url=f"http://{running.wait_until_ready().admin}")
+        page.goto("/#/live")
+        expect(page.get_by_text("Nothing is inside now")).to_be_visible()
+
+        os.kill(running.process.pid, signal.SIGSTOP)
+        try:
+            alert = page.get_by_role("alert")
+            expect(alert).to_contain_text("Spanway does not answer. Is it running?")
+            expect(page.get_by_text("No answer")).to_be_visible()
+        finally:
+            os.kill(running.process.pid, signal.SIGCONT)
+        expect(alert).to_have_count(0)
+        page.close()
 
 
 def test_a_replica_that_is_dead_is_named_on_the_page_and_the_others_are_shown(

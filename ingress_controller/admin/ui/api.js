@@ -2,7 +2,9 @@
 import { useEffect, useRef, useState } from './view.js';
 
 const ROOT = new URL('../', import.meta.url); // also below a path, as `kubectl proxy` has it
-const TIMEOUT_MS = 30_000; // the longest question of the store has ten seconds
+const TIMEOUT_MS = 15_000; // the longest question of the store has ten seconds
+const SILENT_MS = 5_000; // of a watch, which has an answer every half second: a process that stands still keeps its connections
+const NOBODY = 'Spanway does not answer. Is it running? This page goes on asking.';
 
 // What the last answer to each question of a page said of other replicas.
 const peersOf = new Map();
@@ -49,8 +51,8 @@ export function url(path, params = {}) {
 }
 
 /** The answer; `body` makes it a POST. Throws ApiError. */
-export async function ask(path, params = {}, { signal, body } = {}) {
-  const bounds = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])];
+export async function ask(path, params = {}, { signal, body, timeoutMs = TIMEOUT_MS } = {}) {
+  const bounds = [AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])];
   let answer;
   try {
     answer = await fetch(url(path, params), {
@@ -60,7 +62,7 @@ export async function ask(path, params = {}, { signal, body } = {}) {
     });
   } catch (err) {
     if (signal?.aborted) throw err;
-    throw new ApiError('Spanway does not answer. Is it running? This page goes on asking.');
+    throw new ApiError(NOBODY);
   }
   const text = await answer.text();
   let said;
@@ -77,7 +79,7 @@ export async function ask(path, params = {}, { signal, body } = {}) {
  * Asks now, again whenever the question changes, and every `everyMs` unless that is 0 or nobody looks.
  * The last good answer stays while a newer one is on its way or cannot be had. No path, no question.
  */
-export function useAnswer(path, params = {}, everyMs = 0) {
+export function useAnswer(path, params = {}, everyMs = 0, timeoutMs = TIMEOUT_MS) {
   const [state, setState] = useState({ answer: null, error: null, isLoading: Boolean(path) });
   const [round, setRound] = useState(0);
   const question = path ? url(path, params) : '';
@@ -92,7 +94,7 @@ export function useAnswer(path, params = {}, everyMs = 0) {
       setState((was) => ({ ...was, isLoading: true }));
       try {
         if (!document.hidden || !everyMs) {
-          const answer = await ask(path, params, { signal: leaving.signal });
+          const answer = await ask(path, params, { signal: leaving.signal, timeoutMs });
           setState({ answer, error: null, isLoading: false, question });
         }
       } catch (error) {
@@ -111,7 +113,8 @@ export function useAnswer(path, params = {}, everyMs = 0) {
 }
 
 /**
- * A watch: every answer as it comes. Where no more may watch, it asks every two seconds instead.
+ * A watch: every answer as it comes. Where no more may watch, or none has come for long, it asks every two
+ * seconds instead.
  * `isOn` false keeps the last answer.
  */
 export function useWatch(path, params, isOn) {
@@ -124,9 +127,20 @@ export function useWatch(path, params, isOn) {
     const leaving = new AbortController();
     const open = () => {
       source = new EventSource(question);
-      source.addEventListener('live', (event) => setState({ answer: tell(path, JSON.parse(event.data)), error: null }));
+      const missed = () => {
+        source.close();
+        setState((was) => ({ answer: was.answer, error: new ApiError(NOBODY) }));
+        fallBack();
+      };
+      timer.current = setTimeout(missed, SILENT_MS);
+      source.addEventListener('live', (event) => {
+        clearTimeout(timer.current);
+        timer.current = setTimeout(missed, SILENT_MS);
+        setState({ answer: tell(path, JSON.parse(event.data)), error: null });
+      });
       source.addEventListener('error', () => {
         source.close(); // what is wrong an event source does not tell; an ordinary question does
+        clearTimeout(timer.current);
         timer.current = setTimeout(fallBack, 500);
       });
     };

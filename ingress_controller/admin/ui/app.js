@@ -68,7 +68,7 @@ function Missing() {
 
 /** Whether it is reachable, and how many problems there are. */
 function State() {
-  const { answer, error } = useAnswer('api/problems', {}, STATE_MS);
+  const { answer, error } = useAnswer('api/problems', {}, STATE_MS, STATE_MS);
   if (error) return html`<p class="state is-bad" role="status"><i></i>${error.status === 401 ? 'A token is needed' : 'No answer'}</p>`;
   if (!answer) return html`<p class="state" role="status"></p>`;
   const { count } = answer;

@@ -13,7 +13,7 @@ const GAP_Y = 18;
 const PLACES_MAX = 60; // in one picture; the busiest
 const NAME_CHARACTERS = 20; // that fit into a box
 
-export function ServiceMap({ graph, hasPods }) {
+export function ServiceMap({ graph, hasPods, times }) {
   const { boxes, arrows, width, height, hidden } = useMemo(() => laidOut(graph, hasPods), [graph, hasPods]);
   const most = Math.max(...arrows.map((one) => one.arrow.rate_per_s), 1e-9);
   return html`<${Scroll}><svg class="map" width=${width} height=${height} viewBox=${`0 0 ${width} ${height}`} role="img" aria-label=${words(arrows)}>
@@ -21,18 +21,18 @@ export function ServiceMap({ graph, hasPods }) {
     ${arrows.map(({ arrow, d }) => html`<path key=${`${arrow.source} ${arrow.target} ${arrow.via}`} d=${d} class=${`arrow is-${mostOf(arrow)} ${isTold(arrow) ? 'is-told' : ''}`}
       stroke-width=${1.5 + 4 * Math.sqrt(arrow.rate_per_s / most)} marker-end="url(#head)"><title>${told(arrow)}</title></path>`)}
     ${arrows.map(({ arrow, at }) => html`<g key=${`${arrow.source} ${arrow.target} ${arrow.via}`} class="said" transform=${`translate(${at[0]} ${at[1]})`}>
-      <text y="-5">${number(arrow.rate_per_s)}/s</text><text y="9" class=${arrow.error_count ? 'is-bad' : ''}>${arrow.error_count ? `${percent(arrow.error_share)} failed` : duration(arrow.p50_us)}</text></g>`)}
-    ${boxes.map(({ place, x, y }) => html`<g key=${place.id} class=${`place is-kind-${place.kind} ${linkOf(place) ? 'opens' : ''}`} transform=${`translate(${x} ${y})`}
-      onClick=${() => linkOf(place) && go(linkOf(place))}>
+      <rect x="-32" y="-16" width="64" height="30" /><text y="-5">${number(arrow.rate_per_s)}/s</text><text y="9" class=${arrow.error_count ? 'is-bad' : ''}>${arrow.error_count ? `${percent(arrow.error_share)} failed` : duration(arrow.p50_us)}</text></g>`)}
+    ${boxes.map(({ place, x, y }) => html`<g key=${place.id} class=${`place is-kind-${place.kind} ${linkOf(place, times) ? 'opens' : ''}`} transform=${`translate(${x} ${y})`}
+      onClick=${() => linkOf(place, times) && go(linkOf(place, times))}>
       <rect width=${WIDTH} height=${HEIGHT} rx="8" /><text x="12" y="20" class="name">${short(place.name)}<title>${place.name}</title></text>
       <text x="12" y="36" class="kind">${place.kind === 'app' ? 'service, by its spans' : place.kind}${place.node ? ` on ${short(place.node)}` : ''}</text></g>`)}
   </svg><//>
   ${hidden > 0 && html`<p class="muted">${hidden} more places are not drawn: the least busy.</p>`}`;
 }
 
-function linkOf(place) {
-  if (place.kind === 'service' || place.kind === 'app') return link('traces', { service: place.name });
-  return place.kind === 'pod' ? link('traces', { pod: place.name }) : '';
+function linkOf(place, times) {
+  if (place.kind === 'service' || place.kind === 'app') return link('traces', { ...times, service: place.name });
+  return place.kind === 'pod' ? link('traces', { ...times, pod: place.name }) : '';
 }
 
 /** Known from the spans of caller and callee alone: Spanway had no part in it. */

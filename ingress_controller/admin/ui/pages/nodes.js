@@ -39,11 +39,11 @@ export function Nodes() {
           : html`<p>${answer.rows.length > 1 ? 'No node stands out.' : 'There is one node, and none to compare it with.'}</p>`}
         <p class="muted rule">${answer.rule}</p>
       </section>
-      <${Table} answer=${answer} measure=${measure} />`
+      <${Table} answer=${answer} measure=${measure} times=${windowOf(params)} />`
       : html`<${Empty} title="No node is known yet"><p>A node is known by the endpoints on it, from EndpointSlices. Send requests to some, or look at a longer time.</p><//>`)}`;
 }
 
-function Table({ answer, measure }) {
+function Table({ answer, measure, times }) {
   const { of, text } = MEASURES[measure];
   const values = answer.rows.flatMap((row) => (row.series ? of(row.series) : [])).filter((value) => value > 0).sort((a, b) => a - b);
   const scale = { low: values[Math.floor(values.length * 0.05)] ?? 0, high: values[Math.ceil(values.length * 0.98) - 1] ?? 1 };
@@ -52,7 +52,7 @@ function Table({ answer, measure }) {
       <thead><tr><th>Node</th><th class="number">Requests/s</th><th class="number">Errors</th><th class="number">p99</th>
         <th class="number">Network <small>p50 · others</small></th><th class="number">App <small>p50 · others</small></th><th>Whose time</th><th class="heat-head">Over time</th></tr></thead>
       <tbody>${answer.rows.map((row) => html`<tr key=${row.name} class=${row.is_outlier ? 'is-outlier' : ''}>
-        <th scope="row"><a href=${link('traces', { node: row.name })}>${row.name}</a>${row.is_outlier && html` <span class="tag is-hot">stands out</span>`}</th>
+        <th scope="row"><a href=${link('traces', { ...times, node: row.name })}>${row.name}</a>${row.is_outlier && html` <span class="tag is-hot">stands out</span>`}</th>
         <td class="number">${number(row.rate_per_s)}</td>
         <td class=${`number ${row.error_count ? 'is-error' : ''}`}>${row.error_count ? percent(row.error_share) : ''}</td>
         <td class="number">${duration(row.spread.p99_us)}</td>

@@ -37,10 +37,10 @@ export function Overview() {
       ${found && html`<${StandsOut} found=${found} />`}
       ${graph.answer && html`<section class="card" aria-label="Map"><header class="card-head"><h2>Who calls whom</h2>
         <${Choice} label="pods" value=${params.pods ?? ''} options=${[['', 'hidden'], ['1', 'shown']]} onChange=${(pods) => set({ pods })} /></header>
-        <${ServiceMap} graph=${graph.answer} hasPods=${Boolean(params.pods)} /></section>`}
+        <${ServiceMap} graph=${graph.answer} hasPods=${Boolean(params.pods)} times=${times} /></section>`}
       <div class="columns is-two">
-        <${Groups} title="Services" answer=${latency.answer} to=${(row) => link('traces', { service: row.name })} />
-        <${Groups} title="Routes" answer=${answer} to=${(row) => link('traces', { host: row.labels.host, route: row.labels.route })} />
+        <${Groups} title="Services" answer=${latency.answer} to=${(row) => link('traces', { ...times, service: row.name })} />
+        <${Groups} title="Routes" answer=${answer} to=${(row) => link('traces', { ...times, host: row.labels.host, route: row.labels.route })} />
       </div>`}`;
 }
 

@@ -44,7 +44,7 @@ function Shown({ trace, path, elsewhere }) {
       ${edge && html`<p class=${edge.status === 'error' ? 'is-error' : 'muted'}>${known['spanway.flags'] ?? known['http.response.status_code'] ?? ''}</p>`}
     </header>
     <section class="card summary">
-      <${Whose} path=${path} known=${known} />
+      <${Whose} path=${path} known=${known} hop=${edge && hopThatKnows(trace, tree, trace.spans.indexOf(edge))} />
       <${Facts} facts=${[
         ['began', moment(trace.start_unix_us)], ['spans', `${count(trace.spans.length)}${trace.is_cut ? ', of more' : ''}${failed ? `, ${count(failed)} failed` : ''}`],
         ['services', trace.services.join(', ')], ['trace id', html`<code>${trace.trace_id}</code>`],
@@ -61,15 +61,37 @@ function Shown({ trace, path, elsewhere }) {
     ${opened >= 0 && html`<${Opened} trace=${trace} index=${opened} select=${select} />`}`;
 }
 
+/**
+ * Whose verdict to tell. To a hop the app is all that is behind its endpoint; one further in that was slower than
+ * usual by most of that knows better: its network, or another app. With the Service that it is a call to.
+ */
+function hopThatKnows(trace, tree, edge) {
+  const of = (index) => trace.spans[index].attributes;
+  const excess = (index) => of(index)['spanway.verdict.excess_us'] ?? 0;
+  const balanced = (index) => tree.children[index].map(of).find((one) => one['k8s.service.name']);
+  let hop = edge;
+  while (of(hop)['spanway.verdict'] === 'app') {
+    const start = tree.order.indexOf(hop) + 1;
+    const after = tree.order.slice(start).findIndex((index) => tree.depths[index] <= tree.depths[hop]);
+    const [inner] = tree.order.slice(start, after < 0 ? undefined : start + after)
+      .filter((index) => trace.spans[index].scope === SPANWAY && trace.spans[index].kind === 'server' && excess(index) > excess(hop) / 2)
+      .sort((a, b) => excess(b) - excess(a));
+    if (inner === undefined) break;
+    hop = inner;
+  }
+  const service = hop === edge ? undefined : balanced(hop);
+  return { known: of(hop), call: service && `${service['k8s.namespace.name']}/${service['k8s.service.name']}` };
+}
+
 /** The verdict with its numbers, and the parts of the critical path, else what the edge says. */
-function Whose({ path, known }) {
-  const verdict = known['spanway.verdict'];
+function Whose({ path, known, hop }) {
+  const verdict = hop?.known['spanway.verdict'];
   const told = Object.keys(VERDICTS).map((name) => ({ name, value: known[`spanway.time.${name.replaceAll('-', '_')}_us`] ?? 0 }));
   const parts = (path ? partsOf(path) : told).filter((part) => part.value > 0);
   const total = parts.reduce((sum, part) => sum + part.value, 0);
   return html`<div class="whose">
     ${verdict && html`<p>${verdict === 'none' ? 'As fast as usual for this route.'
-      : html`<${Verdict} name=${verdict} />: <b>${duration(known['spanway.verdict.excess_us'])} slower than usual</b>, most of it by ${VERDICTS[verdict]}.`}</p>`}
+      : html`<${Verdict} name=${verdict} />: <b>${duration(hop.known['spanway.verdict.excess_us'])} slower than usual</b>${hop.call && html` in a call to <b>${hop.call}</b>`}, most of it by ${VERDICTS[verdict]}.`}</p>`}
     ${parts.length > 0 && html`<${Bar} className="is-high" parts=${parts.map((part) => ({ ...part, text: duration(part.value) }))} />
       <p class="legend">${parts.map((part) => html`<span key=${part.name} class="key"><i class=${`swatch is-${part.name}`}></i>${part.name} ${duration(part.value)} <span class="muted">${percent(part.value / total)}</span></span>`)}</p>`}
     ${path && html`<ol class="contributors">${path.parts.slice(0, CONTRIBUTORS).map((one) => html`<li key=${one.service + one.operation + one.part}>

@@ -67,7 +67,7 @@ function Conditions({ params, set }) {
       <${Choice} label="outcome" value=${params.error} onChange=${(error) => set({ error })} options=${[['', 'any'], ['true', 'failed'], ['false', 'not failed']]} />
       ${text('min_duration', 'at least', '100ms')}
       ${text('max_duration', 'at most', '2s')}
-      ${text('text', 'contains', 'name, path or host')}
+      ${text('text', 'contains', 'name or path')}
       ${text('attribute', 'attribute', 'user.id=7')}
       ${(given.length > 0 || params.from) && html`<button type="button" onClick=${() => set({ ...Object.fromEntries(ASKED.map((name) => [name, ''])), from: '', to: '' })}>Clear</button>`}
     </form><//>`;
