@@ -21,7 +21,7 @@ BUILD_LOG := $(TARGET)/build.log
 SOURCES := Cargo.toml Cargo.lock $(PROFDATA) $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-hotrod test test-rust test-python test-real fuzz lint format bench profile outage lock clean
+.PHONY: help build wheel demo demo-hotrod test test-rust test-python test-real fuzz lint format bench profile outage lock clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,13 @@ $(ENGINE): $(SETUP) $(SOURCES)
 	  echo "spanway: the engine's profile is left out, since Rust's LLVM is older than $(LLVM_OF_PROFDATA)"; fi
 	@rm -f $(VENV)/.engine-*
 	@touch $@
+
+wheel: $(SETUP) ## the package for machines with this C library or a newer one, in target/wheels/
+	@command -v cargo >/dev/null || { echo "spanway: Rust is needed; see https://rustup.rs"; exit 1; }
+	@mkdir -p $(TARGET)
+	@RUSTFLAGS="$(USE_PROFILE) $$RUSTFLAGS" $(BIN)/maturin build --locked --profile $(PROFILE) \
+	  --out $(TARGET)/wheels >$(BUILD_LOG) 2>&1 || { cat $(BUILD_LOG); exit 1; }
+	@tail -n 1 $(BUILD_LOG)
 
 demo: build ## a small traced shop behind Spanway, explained on the screen
 	@$(BIN)/python deploy/demo
