@@ -2,11 +2,13 @@
 
 Parsers recurse, and give up some way down. The API server takes 10,000 levels, for example in the
 `managedFields` of an Ingress, so that one object would keep all others from being read.
-Rules: pure. Only what gave a parser up is looked at here, once, from its begin to its end.
+Rules: pure. `read` is for what anybody sends, and has one error for all that cannot be read;
+`decode` for what has to be read all the same. Only what gave a parser up is looked at here, once,
+from its begin to its end.
 """
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +16,21 @@ DEPTH_MAX = 200
 """Levels that are read; what is deeper is null. No kind of Kubernetes that is read here has 20."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]')
+
+
+T = TypeVar("T")
+
+
+def read(text: bytes | bytearray | str, kind: type[T]) -> T:
+    """A `kind`, with what it consists of.
+
+    Raises:
+        msgspec.DecodeError: it is none, or is nested more deeply than a parser goes; a ValueError.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError as err:
+        raise msgspec.DecodeError("it is nested too deeply") from err
 
 
 def decode(text: bytes) -> Any:

@@ -7,6 +7,7 @@ escapes it. Query strings and header fields are not in it.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -18,6 +19,10 @@ GROUPS_MAX = 100
 
 CONDITIONS_MAX = 32
 """Of one query; the engine refuses one with more."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 57)]
+"""Of an answer: as nanoseconds four years, as microseconds since 1970 the year 6537. Those of 64
+replicas can be added up in 64 bits."""
 
 
 class Phase(StrEnum):
@@ -141,20 +146,20 @@ class Row(msgspec.Struct, frozen=True):
     node: str
     zone: str
     phase: Phase
-    phase_age_us: int
-    phases_us: Mapping[Phase, int]
-    age_us: int
-    start_unix_us: int
-    start_ns: int
-    received_bytes: int
-    sent_bytes: int
-    status: int
-    attempts: int
+    phase_age_us: Number
+    phases_us: Mapping[Phase, Number]
+    age_us: Number
+    start_unix_us: Number
+    start_ns: Number
+    received_bytes: Number
+    sent_bytes: Number
+    status: Number
+    attempts: Number
     client: str
     scheme: str
     protocol: str
     listener: str
-    generation: int
+    generation: Number
     instance: str = ""
 
 
@@ -165,9 +170,9 @@ class Group(msgspec.Struct, frozen=True):
     """
 
     name: str
-    count: int
-    age_max_us: int
-    phases: Mapping[Phase, int]
+    count: Number
+    age_max_us: Number
+    phases: Mapping[Phase, Number]
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -177,17 +182,17 @@ class Live(msgspec.Struct, frozen=True):
     moment's picture: each worker looks at its requests one after the other, within milliseconds.
     """
 
-    live: int
+    live: Number
     """All, whatever the query is about."""
-    matched: int
-    phases: Mapping[Phase, int]
+    matched: Number
+    phases: Mapping[Phase, Number]
     routes: tuple[Group, ...]
     services: tuple[Group, ...]
     nodes: tuple[Group, ...]
     requests: tuple[Row, ...]
-    workers_silent: int
+    workers_silent: Number
     """How many workers did not answer in time: theirs is missing."""
-    kept_from_us: int = 0
+    kept_from_us: Number = 0
     """Of a moment in the past that is before everything that is kept: where that begins, in
     microseconds since 1970. Else 0; the engine tells of now."""
 

@@ -20,6 +20,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from ingress_controller import shallow_json
 from ingress_controller.admin.sealing import SESSION_S, Seal
 from ingress_controller.delegated.access import Access, Asked, NotAllowedError
 from ingress_controller.delegated.reviews import UndecidedError
@@ -179,12 +180,12 @@ class Guard:
 
     async def _log_in(self, request: web.Request) -> web.Response:
         try:
-            token = msgspec.json.decode(await _body(request), type=_LogIn).token.strip()
+            token = shallow_json.read(await _body(request), _LogIn).token.strip()
         except TimeoutError:
             return refusal(
                 408, f"The body did not come within {LOG_IN_S_MAX:g} s; send it at once."
             )
-        except (msgspec.MsgspecError, RecursionError):  # what is nested too deeply
+        except msgspec.DecodeError:
             return refusal(400, 'The body is not {"token": "…"}; send the token so.')
         if refused := await self._refused_token(token, request):
             self._note(refused, request)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from ingress_controller import shallow_json
 from ingress_controller.admin.parameters import HEADERS, refusal
 from ingress_controller.admin.traces import NO_STORE
 from ingress_controller.peers.live import LiveRequests, NoPastError
@@ -38,6 +39,7 @@ QUESTION_S_MAX = 2.0
 """For a question to come, which is a packet or two."""
 
 _JSON = "application/json"
+_QUESTION: Any = Question  # a union is no type to mypy
 _UNKNOWN = "The question is not known here; another version of Spanway asks."
 
 
@@ -77,8 +79,8 @@ class PeerApi:
         if request.content_type != _JSON:  # a browser asks before it sends this type elsewhere
             return refusal(415, f"Content-Type: write {_JSON}.")
         try:
-            question = _question(await _body(request))
-        except (ValueError, RecursionError):  # msgspec's errors; nested too deeply
+            question: Question = shallow_json.read(await _body(request), _QUESTION)
+        except ValueError:
             return refusal(400, _UNKNOWN)
         store = request.headers.get(STORE_HEADER)
         has_same_files = bool(store) and store == self._own.store
@@ -104,9 +106,6 @@ class PeerApi:
 
     def _answer(self, body: bytes) -> web.Response:
         return web.Response(body=body, content_type=_JSON, headers=self._headers)
-
-
-_question = msgspec.json.Decoder(Question).decode
 
 
 async def _body(request: web.Request) -> bytes:

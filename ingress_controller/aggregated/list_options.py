@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.aggregated.request_kind import conditions
 from ingress_controller.aggregated.status_error import bad_request
 from ingress_controller.peers.addresses import PEERS_MAX
@@ -97,9 +98,9 @@ def _part(text: str) -> Continue | None:
         return None
     try:
         padded = text[:CONTINUE_BYTES_MAX] + "=" * (-len(text) % 4)
-        part = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Continue)
+        part = shallow_json.read(base64.urlsafe_b64decode(padded), Continue)
         if all(place is None or 0 <= place.start_ns < 2**63 for place in part.places.values()):
             return part
-    except (ValueError, RecursionError) as err:  # msgspec's and base64's errors are of that kind
+    except ValueError as err:  # msgspec's and base64's errors are of that kind
         raise bad_request(_FOREIGN) from err
     raise bad_request(_FOREIGN)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.peers.peer import Identity, Peer
 from ingress_controller.peers.peers import Asked, Peers, Told
 from ingress_controller.peers.questions import LiveAsked, Places
@@ -153,7 +154,8 @@ class LiveRequests:
         return await self._peers.ask(asked, _read_live, PEERS_S_MAX)
 
 
-_read_live = msgspec.json.Decoder(Live).decode
+def _read_live(content: bytes) -> Live:
+    return shallow_json.read(content, Live)
 
 
 def _by_age(told: Told[Live]) -> Iterable[tuple[int, str, Row]]:

@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.asking import Credentials, reason_of, session
 from ingress_controller.peers.addresses import Addresses
 from ingress_controller.peers.peer import (
@@ -130,9 +131,9 @@ class Peers:
         if who.id != self.own.id:
             try:
                 answer = await asyncio.to_thread(read, content)
-            except (ValueError, RecursionError):  # it may be nested too deeply
-                error = "it answers in another form, as another version of Spanway may"
-        return Peer(address, who.name, error), who.id, answer
+            except ValueError as err:
+                error = f"it answers in another form, as another version of Spanway may: {err}"
+        return Peer(address, who.name, error[:ERROR_CHARACTERS_MAX]), who.id, answer
 
     async def _told(self, address: str, round_: "_Round") -> tuple[bytes, Identity]:
         """Raises _UntoldError."""
@@ -211,7 +212,7 @@ def _refusal(status: int, content: bytes) -> str:
     if status == HTTPStatus.UNAUTHORIZED:
         return "it wants another token; give all replicas one --admin-token-file"
     try:
-        said = msgspec.json.decode(content, type=_Refusal).error
-    except (msgspec.MsgspecError, RecursionError):
+        said = shallow_json.read(content, _Refusal).error
+    except msgspec.DecodeError:
         return f"it answers with status {status}, as another version of Spanway may"
     return said.rstrip(".")

@@ -8,11 +8,13 @@ together, as it would be to one store. Where the others are not asked, it is.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.peers.peer import Peer, together
 from ingress_controller.peers.peers import Asked, Peers
 from ingress_controller.peers.questions import (
@@ -243,15 +245,14 @@ class Stores:
         return await self._peers.ask(asked, Handed, PEERS_S_MAX)
 
 
-_read_values = msgspec.json.Decoder(list[tuple[str, int]]).decode
-_read_names = msgspec.json.Decoder(list[str]).decode
-_read_operations = msgspec.json.Decoder(list[tuple[str, SpanKind]]).decode
-_decode_matches = msgspec.json.Decoder(tuple[list[Match], list[Match]]).decode
+_read_values = partial(shallow_json.read, kind=list[tuple[str, int]])
+_read_names = partial(shallow_json.read, kind=list[str])
+_read_operations = partial(shallow_json.read, kind=list[tuple[str, SpanKind]])
 
 
 def _read_matches(content: bytes) -> tuple[list[Match], list[Match]]:
     """Raises ValueError: one of them is no trace, and no store could be asked for it."""
-    told = _decode_matches(content)
+    told = shallow_json.read(content, tuple[list[Match], list[Match]])
     for match in chain(*told):
         halves = match.trace_hi, match.trace_lo
         if not (all(0 <= half < 1 << 64 for half in halves) and 0 <= match.start_ns <= TIME_MAX_NS):

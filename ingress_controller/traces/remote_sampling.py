@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 from yarl import URL
 
+from ingress_controller import shallow_json
 from ingress_controller.telemetry.events import Event, emit
 from proxy.table import RATE_PER_S_MAX, SAMPLING_RULES_MAX, SamplingRule, TracingPolicy
 
@@ -147,8 +148,8 @@ class RemoteSampling:
                 if len(body) > ANSWER_BYTES_MAX:
                     raise ValueError(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
         try:
-            return msgspec.json.decode(body, type=Answer)
-        except (msgspec.DecodeError, RecursionError) as err:  # nested too deeply
+            return shallow_json.read(body, Answer)
+        except msgspec.DecodeError as err:
             raise ValueError(f"the answer is no sampling strategy: {err}") from err
 
 

@@ -170,11 +170,11 @@ _ORDERS = {
     Sort.P99: "quantiles_ns[5]",
 }
 
-_GROUPED = """
+_GROUPED = f"""
 SELECT grouping(labels) = 1 AS is_all, labels, count(*) AS count,
   count(*) FILTER (has_failed) AS error_count,
   quantile_disc(duration_ns, [0.25, 0.5, 0.75, 0.9, 0.99, 0.999]) AS quantiles_ns,
-  max(duration_ns) AS max_ns, sum(duration_ns)::BIGINT AS time_ns,
+  max(duration_ns) AS max_ns, least(sum(duration_ns), {2**63 - 1})::BIGINT AS time_ns,
   [sum(client_network_us)::BIGINT, sum(proxy_us)::BIGINT, sum(cluster_network_us)::BIGINT,
    sum(app_us)::BIGINT, sum(app_queue_us)::BIGINT] AS parts_us
 FROM samples

@@ -2,7 +2,8 @@
 
 Rules: what is handed over is bounded in bytes. Of a window with too many spans some traces are left
 out, by their random ids and by a power of two: so all replicas leave out the same ones, once each
-is thinned as much as the one that was thinned most.
+is thinned as much as the one that was thinned most. What is handed over is looked at whole before
+anything is asked of it: reports rely on what `crates/columns` sees to of spans that come as OTLP.
 """
 
 import io
@@ -11,10 +12,11 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingress_controller.traces.store.queries import TooMuchToHandOverError
+from ingress_controller.traces.store.queries import QUESTION_MEMORY_BYTES, TooMuchToHandOverError
 from ingress_controller.traces.store.segments import EMPTY
 
 if TYPE_CHECKING:
@@ -26,9 +28,25 @@ HANDED_BYTES_MAX = 48 * 1024 * 1024
 BATCH_ROWS = 64 * 1024
 """Rows that are on their way into the file; as many as a group of rows has."""
 
+HANDED_ROWS_MAX = 2_000_000
+"""Of one file: `HANDED_BYTES_MAX` are a million spans, but a few bytes may stand for any number."""
+
+HANDED_TEXT_BYTES_MAX = 2 * 1024 * 1024 * 1024
+"""All texts of one file, row by row, for the same reason: a span has some 600 bytes of it."""
+
+NUMBER_MAX = 1 << 42
+"""As `crates/columns` has it."""
+
+DURATION_NS_MAX = NUMBER_MAX << 10
+"""The same."""
+
 _ONE_OF = b"spanway.traces_one_of"
-_ONE_OF_MAX = 1 << 62  # it is a number in a statement
-_NEEDED = frozenset({"trace_hi", "trace_lo", "span_id", "start_ns"})
+_ONE_OF_MAX = 1 << 20  # of a window: a trillion spans
+_NEEDED = frozenset(
+    {"trace_hi", "trace_lo", "span_id", "start_ns", "duration_ns", "kind", "status", "name"}
+    | {"service"}
+)
+_MOST = {"start_ns": (1 << 63) - 1 - DURATION_NS_MAX, "duration_ns": DURATION_NS_MAX}
 
 
 class Handed:
@@ -37,24 +55,52 @@ class Handed:
     `path` is the file's, for this process; `traces_one_of`: it has one in so many traces.
 
     Raises:
-        ValueError: the content is something else, or its columns mean something else here.
+        ValueError: the content is something else, or no store would have it; the message says why.
     """
 
     def __init__(self, content: bytes) -> None:
         try:
             about = pq.read_metadata(pa.BufferReader(content))
             self.traces_one_of = int((about.metadata or {})[_ONE_OF])
-            is_known = _is_of_spans(about.schema.to_arrow_schema())
+            schema = about.schema.to_arrow_schema()
         except (OSError, KeyError, pa.ArrowException) as err:
             raise ValueError("no spans") from err
-        if not is_known or not 1 <= self.traces_one_of <= _ONE_OF_MAX:
-            raise ValueError("no spans as they are here")
+        if not _is_of_spans(schema):
+            raise ValueError("other columns than spans have here")
+        if not 1 <= self.traces_one_of <= _ONE_OF_MAX or about.num_rows > HANDED_ROWS_MAX:
+            raise ValueError("more spans than there can be")
         # In memory, since there may be no place to write to; DuckDB reads files only.
         descriptor = os.memfd_create("spanway-handed", os.MFD_CLOEXEC)
         weakref.finalize(self, os.close, descriptor)
         with open(descriptor, "wb", closefd=False) as file:
             file.write(content)
         self.path = f"/proc/self/fd/{descriptor}"
+        _look(self.path, schema)
+
+
+def _look(path: str, schema: pa.Schema) -> None:
+    """Raises ValueError: a value is missing, or is none that a span can have."""
+    ours = [field.name for field in EMPTY.schema if field.name in schema.names]
+    types = {name: _plain(EMPTY.schema.field(name).type) for name in ours}
+    # What is formatted here is text of this program alone.
+    numbers = [name for name in ours if pa.types.is_int64(types[name])]
+    wrong = [f'"{name}" IS NULL' for name in _NEEDED]
+    wrong += [f'"{name}" NOT BETWEEN 0 AND {_MOST.get(name, NUMBER_MAX)}' for name in numbers]
+    texts = [f'coalesce(strlen("{name}"), 0)' for name in ours if pa.types.is_string(types[name])]
+    statement = f"""
+        SELECT count(*) FILTER ({" OR ".join(wrong)}), coalesce(sum({" + ".join(texts)}), 0)
+        FROM read_parquet($path)
+    """
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"SET memory_limit = '{QUESTION_MEMORY_BYTES}B'; SET threads = 1")
+            [(wrong_count, text_bytes)] = connection.execute(statement, {"path": path}).fetchall()
+    except duckdb.Error as err:
+        raise ValueError("a damaged file") from err
+    if wrong_count:
+        raise ValueError(f"{wrong_count} spans with values that no span has")
+    if text_bytes > HANDED_TEXT_BYTES_MAX:
+        raise ValueError("more text than there can be")
 
 
 def _is_of_spans(schema: pa.Schema) -> bool:

@@ -4,13 +4,13 @@ Rules: pure functions of a connection. What a person asks for is a parameter of 
 part of it; every answer is bounded. Columns are those of `crates/columns/src/schema.rs`.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.traces.span import AttributeValue, Span, SpanEvent, SpanKind, SpanStatus
 
 if TYPE_CHECKING:  # some 60 ms and 40 MB, which who has no store does without
@@ -32,8 +32,14 @@ writes one to three."""
 VALUES_MAX = 10_000
 """Of services or the like in one answer: more are no list for a person."""
 
+NESTING_MAX = 32
+"""Lists and maps in each other, of an attribute; deeper ones are empty. `crates/columns`: 16."""
+
 QUESTION_MEMORY_BYTES = 512 * 1024 * 1024
 """For one question; DuckDB's own default is 80 % of the machine."""
+
+
+_T = TypeVar("_T")
 
 
 class QuestionTooLargeError(Exception):
@@ -390,9 +396,9 @@ def _span(row: dict[str, Any]) -> Span:
         attributes=dict(_attributes(row)),
         status=_STATUSES.get(row["status"], SpanStatus.UNSET),
         status_message=row["status_message"] or "",
-        links=tuple((link["trace_id"], link["span_id"]) for link in _list(row["links"])),
+        links=tuple((link.trace_id, link.span_id) for link in _list(row["links"], _Link)),
         trace_state=row["trace_state"] or "",
-        events=tuple(map(_event, _list(row["events"]))),
+        events=tuple(map(_event, _list(row["events"], _Event))),
         resource=dict(_resource(row)),
         scope=row["scope"] or "",
     )
@@ -402,38 +408,59 @@ def _attributes(row: dict[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
     for name, value in row.items():
         if value is not None and name not in _OWN:
             yield name, value
-    for name, value in json.loads(row["attributes"] or "{}").items():
-        yield name, _frozen(value)
+    yield from _object(row["attributes"])
 
 
 def _resource(row: dict[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
     for name, column in (("service.name", "service"), ("service.instance.id", "instance")):
         if row[column]:
             yield name, row[column]
-    for name, value in json.loads(row["resource"] or "{}").items():
-        yield name, _frozen(value)
+    yield from _object(row["resource"])
 
 
-def _event(event: dict[str, Any]) -> SpanEvent:
-    attributes = {name: _frozen(value) for name, value in event["attributes"].items()}
-    return SpanEvent(event["unix_ns"], event["name"], attributes)
+class _Event(msgspec.Struct):
+    unix_ns: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    name: str
+    attributes: dict[str, Any]
 
 
-def _list(text: str | None) -> list[Any]:
+class _Link(msgspec.Struct):
+    trace_id: str
+    span_id: str
+
+
+def _event(event: _Event) -> SpanEvent:
+    attributes = {name: _frozen(value) for name, value in event.attributes.items()}
+    return SpanEvent(event.unix_ns, event.name, attributes)
+
+
+def _list(text: str | None, kind: type[_T]) -> list[_T]:
     """Of JSON that may be cut off, where a span has more than is kept."""
     try:
-        return list(json.loads(text or "[]"))
-    except ValueError:
+        return shallow_json.read(text or "[]", list[kind])  # type: ignore[valid-type]
+    except msgspec.DecodeError:
         return []
 
 
-def _frozen(value: Any) -> AttributeValue:
+def _object(text: str | None) -> Iterator[tuple[str, AttributeValue]]:
+    """What `text` says by name: nothing where it is no JSON, as another replica may say."""
+    try:
+        said = shallow_json.read(text or "{}", dict[str, Any])
+    except msgspec.DecodeError:
+        return
+    for name, value in said.items():
+        yield name, _frozen(value)
+
+
+def _frozen(value: Any, levels: int = NESTING_MAX) -> AttributeValue:
     """Lists as tuples, maps as pairs of key and value, as `decode` has them."""
     match value:
+        case list() | dict() if not levels:
+            return ""
         case list():
-            return tuple(map(_frozen, value))
+            return tuple(_frozen(entry, levels - 1) for entry in value)
         case dict():
-            return tuple((key, _frozen(entry)) for key, entry in value.items())
+            return tuple((key, _frozen(entry, levels - 1)) for key, entry in value.items())
         case None:
             return ""
         case _:

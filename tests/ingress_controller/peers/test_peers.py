@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from aiohttp import web
 from live_rows import live, row
 from spanway_process import free_address
 
+from ingress_controller import shallow_json
 from ingress_controller.asking import Credentials
 from ingress_controller.credentials import Secret
 from ingress_controller.peers import peers as asking
@@ -60,7 +62,8 @@ async def listening(*replicas: Replica) -> AsyncIterator[list[str]]:
 
 
 async def ask(peers: Peers, deadline_s: float = DEADLINE_S) -> Asked[Live]:
-    return await peers.ask(QUESTION, msgspec.json.Decoder(Live).decode, deadline_s)
+    read = partial(shallow_json.read, kind=Live)
+    return await peers.ask(QUESTION, read, deadline_s)
 
 
 @asynccontextmanager
@@ -114,6 +117,10 @@ async def test_a_replica_with_two_addresses_is_one() -> None:
             "it answers in another form, as another version of Spanway may",
         ),
         (
+            Replica("1", msgspec.json.encode(live()).replace(b'"live":0', b'"live":%d' % 2**64)),
+            "it answers in another form, as another version of Spanway may: Expected `int` <= ",
+        ),
+        (
             Replica("1", b"\xff<html>"),
             "it answers in another form, as another version of Spanway may",
         ),
@@ -137,7 +144,18 @@ async def test_a_replica_with_two_addresses_is_one() -> None:
             "it answers with status 503, as another version",
         ),
     ],
-    ids=["fields", "bytes", "foreign", "older", "busy", "token", "large", "deep", "deep_error"],
+    ids=[
+        "fields",
+        "number",
+        "bytes",
+        "foreign",
+        "older",
+        "busy",
+        "token",
+        "large",
+        "deep",
+        "deep_error",
+    ],
 )
 async def test_whoever_does_not_tell_what_was_asked_is_named_and_the_others_are_told(
     replica: Replica, error: str, monkeypatch: pytest.MonkeyPatch

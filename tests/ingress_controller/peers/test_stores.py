@@ -1,7 +1,8 @@
 """Stores of several replicas, which ask each other over sockets, answer as one that has all."""
 
+import dataclasses
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from ingress_controller.peers.peer import INSTANCE_HEADER, NAME_HEADER, Identity
 from ingress_controller.peers.peers import Peers
 from ingress_controller.peers.stores import Stores
 from ingress_controller.traces.span import Span
-from ingress_controller.traces.store.handing_over import spans_of_window
+from ingress_controller.traces.store.handing_over import spans_of_traces, spans_of_window
 from ingress_controller.traces.store.limits import StoreLimits
 from ingress_controller.traces.store.queries import Field, Search, spans_of
 from ingress_controller.traces.store.segments import EMPTY, Segments
@@ -301,6 +302,36 @@ async def test_questions_that_come_together_ask_other_replicas_once(
     assert len(asked_for) == 1
 
 
+ENORMOUS = 2**63 - 1
+HOSTILE = {
+    "numbers": dict.fromkeys(("http.response.status_code", "tcp.retransmits"), ENORMOUS)
+    | {f"spanway.time.{part}_us": ENORMOUS for part in ("app", "proxy", "client_network")}
+    | {f"spanway.phase.{phase}_us": ENORMOUS for phase in ("wait", "receive", "head")},
+    "below_zero": {f"spanway.time.{part}_us": -(2**63) for part in ("app", "proxy")},
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("seconds", [10, 2**34], ids=["times", "enormous_times"])
+async def test_every_report_is_told_whatever_an_application_says_in_its_spans(
+    said: dict[str, int], seconds: int
+) -> None:
+    spans = [
+        dataclasses.replace(
+            span,
+            attributes=span.attributes | said,
+            end_unix_ns=min(2**64 - 1, span.start_unix_ns + seconds * 1_000 * MS),
+        )
+        for span in shop().spans
+    ]
+    stores = Stores(await store_of(spans))
+    for name, query in QUESTIONS:
+        wanted = read(name, list((TIMES | query).items()))
+        told, _ = await stores.report(wanted.report, wanted.start_ns, wanted.end_ns)
+        assert msgspec.json.encode(told)
+    assert msgspec.json.encode((await stores.find(ALL)).answer)
+
+
 async def test_a_trace_is_its_spans_in_all_replicas() -> None:
     spans = shop(1).spans
     edge, inner = of_hops(spans)
@@ -360,23 +391,120 @@ async def test_spans_of_another_form_are_left_out_and_their_replica_is_named(
     await assert_left_out(content, store, "it answers in another form")
 
 
+def with_all(column: str, value: object) -> Callable[[pa.Table], pa.Table]:
+    """The same spans, of which each says `value` there."""
+
+    def change(table: pa.Table) -> pa.Table:
+        field = table.schema.field(column)
+        type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        values = pa.array([value] * table.num_rows, type_).cast(field.type)
+        return table.set_column(table.schema.get_field_index(column), field, values)
+
+    return change
+
+
+IMPOSSIBLE = {
+    f"{column}={value}": with_all(column, value)
+    for column, value in [
+        *((name, None) for name in ("trace_hi", "span_id", "start_ns", "duration_ns", "name")),
+        *((name, None) for name in ("trace_lo", "service", "kind", "status")),
+        *(("duration_ns", number) for number in (-1, -(2**63), 2**63 - 1)),
+        *(("start_ns", number) for number in (-1, 2**63 - 1)),
+        *(("spanway.time.app_us", number) for number in (-1, 2**63 - 1)),
+        ("spanway.phase.wait_us", 2**63 - 1),
+    ]
+} | {
+    "no_duration": lambda table: table.drop_columns(["duration_ns"]),
+}
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+async def test_spans_that_cannot_be_are_left_out_and_their_replica_is_named(
+    change: Callable[[pa.Table], pa.Table],
+) -> None:
+    spans = shop().spans
+    content = file_of(change(await handed(spans)))
+    await assert_left_out(content, await store_of(spans), "it answers in another form")
+
+
+async def test_a_few_bytes_that_stand_for_too_many_spans_are_not_looked_at() -> None:
+    spans = shop(1).spans
+    one = (await handed(spans)).slice(0, 1)
+    many = pa.concat_tables([one] * 1_000).combine_chunks()
+    bomb = io.BytesIO()
+    metadata = {"spanway.traces_one_of": "1"}
+    with pq.ParquetWriter(bomb, many.schema.with_metadata(metadata), compression="zstd") as file:
+        for _ in range(50):
+            file.write_table(pa.concat_tables([many] * 100).replace_schema_metadata(metadata))
+    assert len(bomb.getvalue()) < 5_000_000
+    await assert_left_out(
+        bomb.getvalue(),
+        await store_of(spans),
+        "it answers in another form, as another version of Spanway may: more spans than",
+    )
+
+
+@pytest.mark.parametrize("column", ["attributes", "resource", "events", "links"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("x", "[1]", "[[1]]", '{"a":null}'),
+        *("[" * 5_000 + "]" * 5_000, '{"a":' * 900 + "1" + "}" * 900),
+        '[{"unix_ns":-1,"name":[],"attributes":[],"trace_id":1}]',
+    ],
+    ids=lambda text: text[:16],
+)
+async def test_of_json_in_another_form_nothing_is_shown_but_the_rest_of_its_span(
+    column: str, text: str
+) -> None:
+    spans = shop(2).spans
+    content = file_of(with_all(column, text)(await handed(spans[:4])))
+    id_ = spans[0].trace_id
+    async with beside(await store_of(spans[4:]), lambda _: content) as stores:
+        found, peers = await stores.of_traces(lambda of: spans_of(of, id_), [id_])
+
+    assert [span.name for span in found] == [
+        span.name for span in sorted(spans, key=lambda s: s.start_unix_ns) if span.trace_id == id_
+    ]
+    assert [peer.error for peer in peers] == [""]
+    assert msgspec.json.encode(found)
+
+
+async def handed(spans: list[Span]) -> pa.Table:
+    """As a replica hands over all columns."""
+    ids = sorted({span.trace_id for span in spans})
+    store = await store_of(spans)
+    content = await store.ask(lambda of: spans_of_traces(of, ids, START_NS, END_NS))
+    return pq.read_table(io.BytesIO(content))
+
+
 async def test_damaged_spans_are_left_out_and_their_replica_is_named() -> None:
     store = await store_of(shop().spans)
     spans = await store.ask(lambda of: spans_of_window(of, START_NS, END_NS, 1_000_000))
     damaged = spans[:4] + b"\xff" * 2_000 + spans[2_004:]
-    await assert_left_out(damaged, store, "its spans, or another replica's, cannot be read")
+    await assert_left_out(damaged, store, "it answers in another form")
 
 
-async def assert_left_out(content: bytes, store: Store, error: str) -> None:
-    wanted = read("latency", list((TIMES | {"by": "all"}).items()))
-    window = wanted.start_ns, wanted.end_ns
+async def test_spans_that_a_report_chokes_on_are_left_out_and_their_replica_is_named() -> None:
+    spans = shop().spans
+    content = file_of(with_all("resource", "x")(await handed(spans)))
+    error = "its spans, or another replica's, cannot be read"
+    await assert_left_out(content, await store_of(spans), error, reports=["latency"])
+
+
+async def assert_left_out(
+    content: bytes, store: Store, error: str, reports: Sequence[str] = ("latency", "bottlenecks")
+) -> None:
     async with beside(store, lambda _: content) as stores:
-        told, peers = await stores.report(wanted.report, *window)
-        alone, _ = await stores.only_own().report(wanted.report, *window)
+        for name in reports:
+            wanted = read(name, list(TIMES.items()))
+            window = wanted.start_ns, wanted.end_ns
+            told, peers = await stores.report(wanted.report, *window)
+            alone, _ = await stores.only_own().report(wanted.report, *window)
 
-    assert told == alone
-    assert [peer.instance for peer in peers] == ["spanway-1"]
-    assert peers[0].error.startswith(error)
+            assert told == alone
+            assert [peer.instance for peer in peers] == ["spanway-1"]
+            assert peers[0].error.startswith(error)
 
 
 @pytest.mark.parametrize("match", [[-1, 1, 1], [1 << 64, 1, 1], [1, 1, -1], [1, 1, 1 << 64]])

@@ -12,9 +12,9 @@ use arrow_array::{ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, Strin
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow_schema::ArrowError;
 
-use crate::TEXT_BYTES_MAX;
 use crate::any::Any;
 use crate::schema::Kind;
+use crate::{NUMBER_MAX, TEXT_BYTES_MAX};
 
 pub(crate) struct Column {
     cells: Cells,
@@ -60,8 +60,8 @@ impl Column {
         let cell = match *value {
             Any::Text(text) => Cell::Text(text),
             Any::Bool(is) => Cell::Bool(is),
-            Any::Int(number) => Cell::Int(number),
-            Any::Other(_) => return false,
+            Any::Int(number) if (0..=NUMBER_MAX).contains(&number) => Cell::Int(number),
+            Any::Int(_) | Any::Other(_) => return false,
         };
         self.set(row, cell)
     }

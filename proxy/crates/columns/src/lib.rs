@@ -29,6 +29,17 @@ pub const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// How deep lists and maps may be nested in an attribute. Protobuf's own parsers stop at 100.
 pub const NESTING_MAX: usize = 16;
 
+/// What a number in a column is at most, and a duration in units of 1,024 ns: in microseconds 50 days, in
+/// bytes 4 TiB. A larger one, or one below 0, is no measurement, and a million of them could not be added
+/// up; it is left among the other attributes. What lasted longer is cut.
+pub const NUMBER_MAX: i64 = 1 << 42;
+
+/// A duration, in nanoseconds.
+const DURATION_NS_MAX: i64 = NUMBER_MAX << 10;
+
+/// When a span began, so that its end is a time, too: in the year 2262.
+const START_NS_MAX: i64 = i64::MAX - DURATION_NS_MAX;
+
 /// Spans that are read, or rows that are filled, at a stretch: some 200 microseconds. Where all cores are
 /// busy a turn comes once in some milliseconds, and 20,000 spans a second are to be kept there, too.
 const SPANS_A_TURN: usize = 128;

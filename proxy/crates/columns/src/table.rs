@@ -12,6 +12,7 @@ use crate::protobuf::MalformedError;
 use crate::recent::{Key, Recent};
 use crate::request::{Attribute, AttributeName, Request, Span};
 use crate::schema::{self, ATTRIBUTES, OWN, Places};
+use crate::{DURATION_NS_MAX, START_NS_MAX};
 
 /// How many spans of a request were taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -137,15 +138,14 @@ impl Rows {
         let row = self.count;
         self.count += 1;
         let resource = &request.resources[span.resource];
+        let duration_ns = span.end_unix_ns.saturating_sub(span.start_unix_ns);
         let own = [
             Some(Cell::Id(ids.trace_hi)),
             Some(Cell::Id(ids.trace_lo)),
             Some(Cell::Id(ids.span)),
             ids.parent.map(Cell::Id),
-            Some(Cell::Int(signed(span.start_unix_ns))),
-            Some(Cell::Int(signed(
-                span.end_unix_ns.saturating_sub(span.start_unix_ns),
-            ))),
+            Some(Cell::Int(signed(span.start_unix_ns).min(START_NS_MAX))),
+            Some(Cell::Int(signed(duration_ns).min(DURATION_NS_MAX))),
             Some(Cell::Int(signed(span.kind))),
             Some(Cell::Int(signed(span.status))),
             Some(Cell::Text(span.name)),

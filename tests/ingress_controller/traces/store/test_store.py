@@ -193,6 +193,38 @@ async def test_attribute_of_another_type_than_its_column_is_not_lost(tmp_path: P
     assert found.attributes["http.response.status_code"] == "five hundred"
 
 
+@pytest.mark.parametrize("number", [-1, 2**42 + 1, 2**63 - 1])
+async def test_number_that_is_no_measurement_is_told_and_not_counted(
+    tmp_path: Path, number: int
+) -> None:
+    store = Store(Segments(tmp_path), NEVER)
+    sent = request()
+    [span] = sent.resource_spans[0].scope_spans[0].spans
+    span.attributes[1].value.int_value = number
+    await store.add(sent.SerializeToString())
+
+    with store.connection() as connection:
+        [found] = spans_of(connection, TRACE_ID.hex())
+        counted = connection.execute('SELECT count("http.response.status_code") FROM spans')
+        assert counted.fetchall() == [(0,)]
+
+    assert found.attributes["http.response.status_code"] == number
+
+
+async def test_times_that_cannot_be_are_cut(tmp_path: Path) -> None:
+    store = Store(Segments(tmp_path), NEVER)
+    sent = request()
+    [span] = sent.resource_spans[0].scope_spans[0].spans
+    span.start_time_unix_nano, span.end_time_unix_nano = 2**63, 2**64 - 1
+    await store.add(sent.SerializeToString())
+
+    with store.connection() as connection:
+        [found] = spans_of(connection, TRACE_ID.hex())
+
+    assert found.end_unix_ns == 2**63 - 1
+    assert found.end_unix_ns - found.start_unix_ns == 2**52
+
+
 async def test_a_question_reads_nothing_but_the_store(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     secret = tmp_path / "secret.csv"
