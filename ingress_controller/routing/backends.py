@@ -112,7 +112,10 @@ def _found(
     if not slices:
         message = f"Service {key.path} has no EndpointSlice, so requests to it get 503."
         label = f"{SERVICE_NAME_LABEL}: {key.name}"
-        fix = f"Add one with the label {label}, or give the Service a selector."
+        fix = (
+            "In a cluster Kubernetes makes one of the pods of its selector; without a selector, and"
+            f" in a directory of manifests, add one with the label {label}."
+        )
         return Found(problems=(Problem(key, "", message, fix, Severity.WARNING),))
     return _in_slices(key, declared, slices)
 

@@ -82,7 +82,7 @@ def nginx_problems(
         shown = ", ".join(map(_with_ours, others[:NAMES_MAX]))
         more = f" and {len(others) - NAMES_MAX} more" if others[NAMES_MAX:] else ""
         message = f"Annotations of ingress-nginx have no effect: {shown}{more}."
-        fix = "docs/ANNOTATIONS.md lists Spanway's own."
+        fix = "docs/MIGRATION.md says what to write instead."
         yield Problem(owner, "metadata.annotations", message, fix, Severity.WARNING)
 
 

@@ -19,9 +19,10 @@ applied, `spanway explain` names those that change something for a URL.
   where the annotation guards something the strict side is taken instead, as the last column says.
 - **An unknown name**, or one on the wrong kind of object, is a warning that says what was meant.
 - **Annotations of ingress-nginx** are not read. Each is named in a warning, with what does the same
-  here. Those that keep clients out (`auth-type`, `auth-url`, `auth-tls-secret`,
-  `whitelist-source-range` and the like) close their Ingress: it answers 403 until an annotation of
-  this page says who may come, `allow: "0.0.0.0/0, ::/0"` being everybody.
+  here; [MIGRATION.md](MIGRATION.md) says how it is written. Those that keep clients out
+  (`auth-type`, `auth-url`, `auth-tls-secret`, `whitelist-source-range` and the like) close their
+  Ingress: it answers 403 until an annotation of this page says who may come,
+  `allow: "0.0.0.0/0, ::/0"` being everybody.
 - **Sizes** are nginx's (`8k`, `1m`: 1,024 each) or Kubernetes' (`1Mi`); **durations** have a unit.
 - **TLS of a host is one.** Of several Ingresses that name a host, the oldest decides about its
   certificate, authorities and passthrough, and the others are told; of `tls-min-version` and

@@ -281,8 +281,9 @@ PATH = "spec.rules[0].http.paths[0]"
         (
             [service(), ingress(path("/"))],
             "Service shop/api: Service shop/api has no EndpointSlice, so requests to it get 503."
-            " Add one with the label kubernetes.io/service-name: api, or give the Service a"
-            " selector.",
+            " In a cluster Kubernetes makes one of the pods of its selector; without a selector,"
+            " and in a directory of manifests, add one with the label"
+            " kubernetes.io/service-name: api.",
         ),
         (
             [service("api", {"port": 80, "name": "http"}), OK[1], ingress(path("/"))],

@@ -38,7 +38,7 @@ def test_all_are_named_with_what_does_the_same() -> None:
     assert texts(built) == [
         "Ingress shop/web, metadata.annotations: Annotations of ingress-nginx have no effect:"
         " canary, limit-rps, proxy-body-size (here spanway.io/request-body-max), ssl-redirect"
-        " (here spanway.io/https-only). docs/ANNOTATIONS.md lists Spanway's own."
+        " (here spanway.io/https-only). docs/MIGRATION.md says what to write instead."
     ]
     assert policy_of(built) == RoutePolicy()
 
@@ -63,7 +63,7 @@ def test_whoever_says_who_may_come_is_served() -> None:
     assert texts(built) == [
         "Ingress shop/web, metadata.annotations: Annotations of ingress-nginx have no effect:"
         " auth-type (here spanway.io/allow), whitelist-source-range (here spanway.io/allow)."
-        " docs/ANNOTATIONS.md lists Spanway's own."
+        " docs/MIGRATION.md says what to write instead."
     ]
 
 
