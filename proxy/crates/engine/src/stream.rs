@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use socket2::SockRef;
@@ -70,6 +71,17 @@ impl Stream {
         let mut context = Context::from_waker(Waker::noop());
         let reading = Pin::new(self).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
         reading.is_pending()
+    }
+
+    /// Sends the `close_notify` of a TLS session as far as the kernel takes it at once: without it the end of
+    /// the connection may be somebody else's doing.
+    /// Source: RFC 8446, section 6.1.
+    fn say_goodbye(&mut self) {
+        if let Self::Tls(stream) = self {
+            let mut nobody = Context::from_waker(Waker::noop());
+            // Who is not there any more, or was told before, is told nothing.
+            let _ = Pin::new(stream).poll_shutdown(&mut nobody);
+        }
     }
 
     /// Whether the kernel has input that the event loop need not know of yet: one system call.
@@ -142,6 +154,21 @@ pub struct Shared {
     pub is_last: Cell<bool>,
     /// How the other side has ended what it sends, if that was seen.
     pub ended: Cell<Option<End>>,
+    /// Whether a message is under way. Cut in one, the stream's end must not look like that of the message.
+    pub is_busy: Cell<bool>,
+}
+
+/// A stream that says goodbye when this is dropped, whatever for, unless it is busy.
+pub struct Farewell(pub Rc<Shared>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if !self.0.is_busy.get()
+            && let Ok(mut stream) = self.0.stream.try_borrow_mut()
+        {
+            stream.say_goodbye();
+        }
+    }
 }
 
 /// How a side of a connection has ended what it sends.
@@ -172,6 +199,7 @@ impl Shared {
             stream: RefCell::new(stream),
             is_last: Cell::new(false),
             ended: Cell::new(None),
+            is_busy: Cell::new(false),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::limits::{LINGER_BYTES_MAX, LINGER_TIMEOUT};
 use crate::live::Live;
 use crate::message::RequestHead;
 use crate::socket::{Ask, Socket};
-use crate::stream::Shared;
+use crate::stream::{Farewell, Shared};
 use crate::table::KernelTimestamps;
 use crate::timer::Timer;
 use crate::trace::Flag;
@@ -68,6 +68,7 @@ pub async fn serve(
         stream.socket().note_arrivals();
     }
     let stream = Rc::new(Shared::new(stream));
+    let farewell = Farewell(Rc::clone(&stream));
     let mut client = Client {
         side: Side::Http1(Rc::clone(&stream)),
         timer,
@@ -92,6 +93,8 @@ pub async fn serve(
             worker.return_workspace(workspace);
             let Client { side, origin, .. } = client;
             drop(side);
+            stream.is_busy.set(true); // It goes on.
+            drop(farewell);
             if let Ok(stream) = Rc::try_unwrap(stream) {
                 // In a box of its own: no task is to be as large as this for HTTP/1.
                 Box::pin(serve_http2(
@@ -107,6 +110,9 @@ pub async fn serve(
         }
         let after = serve_one(&connection, &stream, &mut client, &mut workspace).await;
         stream.with_socket(Socket::note_arrivals);
+        if after != After::Close {
+            stream.is_busy.set(false);
+        }
         if after == After::Linger {
             linger(&stream, &mut client.timer).await;
         }
@@ -151,6 +157,7 @@ async fn serve_one(
     let refused = match read_head(worker, stream, client, workspace).await {
         Arrived::Request(arrival) => {
             stage.set(Stage::Serving);
+            stream.is_busy.set(true);
             return forward(worker, client, workspace, arrival).await;
         }
         Arrived::Nothing => return After::Close,
@@ -232,8 +239,7 @@ async fn refuse(
     }
 }
 
-/// Says goodbye where that is the custom: without `close_notify` the end of a TLS connection may be
-/// somebody else's doing (RFC 8446, section 6.1).
+/// Says goodbye as [`Farewell`] does, and waits until the kernel has taken it.
 async fn close(mut stream: &Shared, timer: &mut Timer) {
     if stream.is_tls() {
         timer.set(Instant::now() + LINGER_TIMEOUT);

@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::live;
 use crate::message::Version;
 use crate::stats::WorkerStats;
-use crate::stream::Shared;
+use crate::stream::{Farewell, Shared};
 use crate::table::{Destination, Table};
 use crate::trace::{Flag, TlsSession};
 
@@ -50,7 +50,7 @@ struct Slot {
 }
 
 struct Idle {
-    stream: Rc<Shared>,
+    stream: Farewell,
     counted: Option<Counted>,
     since: Instant,
 }
@@ -112,7 +112,7 @@ impl Pool {
                 there.is_doubted = false;
                 (None, None)
             }
-            Some(idle) => (Some(idle.stream), idle.counted),
+            Some(idle) => (Some(Rc::clone(&idle.stream.0)), idle.counted),
             None => (None, None),
         };
         drop(there);
@@ -156,7 +156,7 @@ impl Pool {
                 is_known
                     && now.saturating_duration_since(idle.since) < UPSTREAM_IDLE_TIMEOUT
                     && !idle.counted.as_ref().is_some_and(Counted::is_scarce)
-                    && idle.stream.is_quiet()
+                    && idle.stream.0.is_quiet()
             });
             let channels = slot.channels.as_ref();
             let has_http2 = channels.is_some_and(|channels| channels.sweep(now, is_known));
@@ -201,9 +201,11 @@ impl Slot {
             return None;
         }
         while let Some(idle) = self.idle.pop() {
-            let is_open = idle.stream.is_quiet()
-                && (freshness == Freshness::Known || !idle.stream.has_input());
+            let stream = &idle.stream.0;
+            let is_open =
+                stream.is_quiet() && (freshness == Freshness::Known || !stream.has_input());
             if is_open {
+                stream.is_busy.set(true);
                 return Some(idle);
             }
         }
@@ -358,6 +360,8 @@ impl Lease {
     /// client, and one of the last that its endpoint may have: idle here, it would keep other
     /// workers out.
     pub fn keep(mut self, stream: Rc<Shared>, now: Instant) {
+        stream.is_busy.set(false);
+        let stream = Farewell(stream);
         let counted = self.counted.take();
         let mut slot = self.slot.borrow_mut();
         if !counted.as_ref().is_some_and(Counted::is_scarce)
