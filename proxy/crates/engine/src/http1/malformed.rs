@@ -22,6 +22,7 @@ pub enum Malformed {
     TargetForm,
     Asterisk,
     Connect,
+    Trace,
     // The fields.
     LineEnd,
     FieldName,
@@ -41,7 +42,6 @@ pub enum Malformed {
     CodingInHttp10,
     CodingInvalid,
     CodingUnknown,
-    TraceWithBody,
     // The body.
     ChunkSize,
     ChunkExtension,
@@ -62,8 +62,8 @@ impl Malformed {
             // RFC 9110 section 10.1.1.
             Self::Expectation => 417,
             Self::HeadLength | Self::FieldCount | Self::TrailerLength => 431,
-            // CONNECT: 405 would need an Allow field of a resource, and CONNECT names none.
-            Self::MethodLength | Self::Connect | Self::CodingUnknown => 501,
+            // 405 would need an Allow field of a resource: CONNECT names none, and none has TRACE.
+            Self::MethodLength | Self::Connect | Self::Trace | Self::CodingUnknown => 501,
             Self::VersionUnsupported => 505,
             _ => 400,
         }
@@ -89,6 +89,7 @@ impl Malformed {
             Self::TargetForm => "the target is a path, or a URI with scheme http or https",
             Self::Asterisk => "the target * is for OPTIONS only",
             Self::Connect => "there are no tunnels here",
+            Self::Trace => "nobody is told what endpoints get",
             Self::LineEnd => "a line ends with CR LF",
             Self::FieldName => "a field starts with its name, a token, and a colon right after it",
             Self::FieldValue => "a field value has no control characters",
@@ -106,7 +107,6 @@ impl Malformed {
             Self::CodingInHttp10 => "HTTP/1.0 has no Transfer-Encoding",
             Self::CodingInvalid => "Transfer-Encoding is chunked, once",
             Self::CodingUnknown => "the only transfer coding is chunked",
-            Self::TraceWithBody => "TRACE has no body",
             Self::ChunkSize => "a chunk size is 1 to 16 hex digits and nothing else",
             Self::ChunkExtension => "a chunk extension is a name and perhaps a value",
             Self::ChunkExtensionLength => "the chunk extensions are too long",

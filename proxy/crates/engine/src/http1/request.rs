@@ -84,9 +84,9 @@ fn fill(
     head.keep_alive = lines::keep_alive(head.version == Version::Http11, &head.fields);
     head.expects_continue = expects_continue(head)?;
     check_connection_options(head)?;
-    // RFC 9110 section 9.3.8.
-    if head.method == Method::Trace && head.has_body() {
-        return Err(Malformed::TraceWithBody);
+    // An endpoint would send back what only it is to know: what a policy sets, and who asks.
+    if head.method == Method::Trace {
+        return Err(Malformed::Trace);
     }
     Ok(())
 }
