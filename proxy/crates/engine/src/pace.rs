@@ -1,8 +1,8 @@
 //! How long an exchange may wait, and for whom.
 //!
-//! One deadline for both directions, moved whenever a byte is. How far depends on who is waited
-//! for when it comes, which is not known before: so it is set to the earliest that it can be, and
-//! looked at again when it comes.
+//! One deadline for both directions, that is later whenever a byte has moved. How much depends on
+//! who is waited for when it comes, which is not known before: so it is set to the earliest that it
+//! can be, and looked at again when it comes.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -42,6 +42,13 @@ pub struct Bounds {
     pub first_byte: Option<Instant>,
 }
 
+impl Bounds {
+    /// Whoever is waited for may take as long.
+    fn shortest(&self) -> Duration {
+        self.read.min(self.send).min(self.client)
+    }
+}
+
 /// What it means that the deadline has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expired {
@@ -75,7 +82,9 @@ impl<'a> Pace<'a> {
     /// An exchange that begins `now`; `at` is the timer's deadline.
     pub fn new(at: &'a Cell<Instant>, bounds: Bounds, live: &'a Slot, now: Instant) -> Self {
         live.enter(Phase::Send, now);
-        let pace = Self {
+        let hard = [bounds.request, bounds.first_byte].into_iter().flatten();
+        at.set(hard.fold(now + bounds.shortest(), Instant::min));
+        Self {
             at,
             bounds,
             live,
@@ -86,9 +95,7 @@ impl<'a> Pace<'a> {
             awaits_continue: Cell::new(false),
             has_answer: Cell::new(false),
             is_tunnel: Cell::new(false),
-        };
-        pace.moved_at(now);
-        pace
+        }
     }
 
     /// To be called when something moved; returns the time.
@@ -128,7 +135,8 @@ impl<'a> Pace<'a> {
     pub fn open_tunnel(&self) {
         self.is_tunnel.set(true);
         self.live.upgraded();
-        self.moved();
+        let now = self.moved();
+        self.at.set(self.at.get().min(now + self.bounds.tunnel));
     }
 
     /// Whether [`Pace::open_tunnel`] was called.
@@ -154,30 +162,25 @@ impl<'a> Pace<'a> {
         let all = [Some(silent), slow, request, first_byte];
         let soonest = all.into_iter().flatten().min_by_key(|(at, _)| *at);
         let (at, expired) = soonest.unwrap_or(silent);
-        self.at.set(at);
-        (at <= Instant::now()).then_some(expired)
+        let now = Instant::now();
+        self.at.set(if self.is_tunnel() {
+            at
+        } else {
+            at.min(now + self.bounds.shortest()) // Whoever is waited for next may have less.
+        });
+        (at <= now).then_some(expired)
     }
 
+    /// The deadline stays where it is unless it has to be sooner: when it comes, it is looked at again.
     fn moved_at(&self, now: Instant) {
         let before = self.moved.replace(now);
         if self.awaits_client() {
             let waited = now.saturating_duration_since(before);
             self.client_waited.set(self.client_waited.get() + waited);
         }
-        let bounds = &self.bounds;
-        let mut at = now
-            + if self.is_tunnel() {
-                bounds.tunnel
-            } else {
-                bounds.read.min(bounds.send).min(bounds.client)
-            };
         if let Some(left) = self.client_left() {
-            at = at.min(now + left);
+            self.at.set(self.at.get().min(now + left));
         }
-        for hard in [bounds.request, bounds.first_byte].into_iter().flatten() {
-            at = at.min(hard);
-        }
-        self.at.set(at);
     }
 
     /// Whoever has to do something before anything can move: how long it may take, and what it is
@@ -214,5 +217,35 @@ impl<'a> Pace<'a> {
         let earned = Duration::from_millis(bytes.saturating_mul(1_000) / bytes_per_s);
         let allowed = self.bounds.client.saturating_add(earned);
         Some(allowed.saturating_sub(waited).min(self.bounds.client))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn whoever_is_waited_for_after_somebody_patient_gets_no_more_time_for_it() {
+        let bounds = Bounds {
+            read: 60 * SECOND,
+            send: 60 * SECOND,
+            client: 10 * SECOND,
+            client_bytes_per_s_min: None,
+            is_stream: false,
+            tunnel: 60 * SECOND,
+            request: None,
+            first_byte: None,
+        };
+        let (at, slot) = (Cell::new(Instant::now()), Slot::default());
+        let begin = Instant::now() - 20 * SECOND;
+        let pace = Pace::new(&at, bounds, &slot, begin);
+        pace.upload.set(None);
+        assert_eq!(at.get(), begin + 10 * SECOND);
+        assert_eq!(pace.expired(), None, "the endpoint has 60 s");
+        let moved = pace.moved();
+        pace.download.set(Side::Client);
+        assert!(at.get() <= moved + 10 * SECOND);
     }
 }
