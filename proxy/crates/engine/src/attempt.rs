@@ -350,10 +350,7 @@ impl Try<'_, '_> {
             live: self.job.live,
             body_bytes_max: policy.request_body_bytes_max.unwrap_or(u64::MAX),
             request_edits: policy.request_headers.as_ref(),
-            is_held_back: &|status| {
-                let happened = Happened::Status(status);
-                self.turn.may_repeat(happened, Instant::now())
-            },
+            is_held_back: &|status, now| self.turn.may_repeat(Happened::Status(status), now),
             editor: editor.as_ref(),
             connected: tried.end,
             is_draining: &self.job.worker.is_draining,

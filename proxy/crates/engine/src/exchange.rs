@@ -44,8 +44,9 @@ pub struct Exchange<'a, 's> {
     pub body_bytes_max: u64,
     /// What the route's policy changes of the request.
     pub request_edits: Option<&'a HeaderEdits>,
-    /// Whether a response of that status is not passed on, because another attempt will be made.
-    pub is_held_back: &'a dyn Fn(u16) -> bool,
+    /// Whether a response of that status, which has come at that time, is not passed on, because
+    /// another attempt will be made.
+    pub is_held_back: &'a dyn Fn(u16, Instant) -> bool,
     /// What the route's policy changes of a final response.
     pub editor: Option<&'a Editor<'a>>,
     /// When the upstream connection was there.
@@ -277,7 +278,7 @@ struct Download<'a, 's> {
     response: &'a mut ResponseHead,
     from_upstream: &'a mut Source<'s>,
     to_client: &'a mut Sink<'s>,
-    is_held_back: &'a dyn Fn(u16) -> bool,
+    is_held_back: &'a dyn Fn(u16, Instant) -> bool,
     editor: Option<&'a Editor<'a>>,
     is_draining: &'a Cell<bool>,
     stay: Option<StayWith<'a>>,
@@ -300,7 +301,8 @@ impl Download<'_, '_> {
             match self.response.status {
                 101 => return self.tunnel().await,
                 100..200 => self.pass_interim().await?,
-                status if (self.is_held_back)(status) => {
+                // The head has just been read: that is now.
+                status if (self.is_held_back)(status, self.pace.last_moved()) => {
                     self.marks.status.set(status);
                     return Ok(Finished::HeldBack);
                 }

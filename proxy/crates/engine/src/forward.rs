@@ -284,6 +284,10 @@ pub async fn forward(
         outcome.client_net = outcome.client_net.or_else(|| client.look(now()));
     }
     outcome.client_end = client.ended();
+    if let Some(end) = outcome.end {
+        // Nothing was waited for since then but the client itself: no reason to look at the clock.
+        client.timer.set(end + client.origin.times.idle);
+    }
     record(&job, policy, &found, &outcome, &workspace.response);
     after
 }

@@ -75,6 +75,7 @@ pub async fn serve(
         origin,
         asks: Ask::Nothing,
     };
+    client.timer.set(Instant::now() + client.origin.times.idle);
     let mut is_first = true;
     let mut kept: Option<Box<Workspace>> = None;
     loop {
@@ -133,16 +134,14 @@ pub async fn serve(
 }
 
 /// Waits for a request and reads its first bytes; `None` when the client left, or stayed quiet for
-/// its listener's idle time.
+/// its listener's idle time, which [`forward`] lets begin where the request before ended.
 async fn first_bytes(
     worker: &Worker,
     stream: &Shared,
     client: &mut Client,
 ) -> Option<Box<Workspace>> {
-    let Client { timer, origin, .. } = client;
-    timer.set(Instant::now() + origin.times.idle);
     let mut input = Buffer::default();
-    match timer.limit(input.fill(stream)).await? {
+    match client.timer.limit(input.fill(stream)).await? {
         Ok(1..) => Some(worker.workspace_of(input)),
         _ => None,
     }
