@@ -252,6 +252,7 @@ fn segment<'a>(
         client: ([192, 0, 2, 1], 40_000).into(),
         network_peer: ([192, 0, 2, 1], 40_000).into(),
         server: ([192, 0, 2, 2], 80).into(),
+        ends_attributes: None,
         listener: ListenerKind::Ingress,
         route: Some(route),
         rewritten_path: None,

@@ -73,7 +73,9 @@ pub struct Job<'a> {
     pub trace: &'a Trace<'a>,
     /// Where it is noted how far the request has come.
     pub live: &'a Live<'a>,
-    pub ends: Ends,
+    pub ends: &'a Ends,
+    /// These as attributes, unless somebody else asks than the client's connection tells.
+    ends_attributes: Option<&'a [u8]>,
     /// The TLS session of the client's connection.
     pub tls: Option<&'a Tls>,
     /// 32 hex digits, or what the client said.
@@ -209,6 +211,7 @@ pub async fn forward(
     let table = worker.table();
     let request = Rc::clone(&workspace.request);
     let tls = client.origin.tls.clone();
+    let ends_attributes = Rc::clone(&client.origin.ends_attributes);
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
         id
@@ -217,10 +220,10 @@ pub async fn forward(
         &made_id
     };
     let listener = table.listener(client.origin.listener);
-    let ends = match listener {
-        Some(listener) => origin::resolved(client.origin.ends, listener, &request),
-        None => client.origin.ends,
-    };
+    let mut ends = client.origin.ends;
+    if let Some(listener) = listener {
+        origin::resolve(&mut ends, listener, &request);
+    }
     let mut found = if worker.is_full() {
         worker.stats.shed.add(1);
         Err(NoTarget {
@@ -236,11 +239,12 @@ pub async fn forward(
         policy,
         route: route(&found).map(|route| &*route.path),
         listener,
-        ends,
+        ends: &ends,
         now: arrival.head_read,
     };
     let trace = Trace::begin(worker, &request, &asked);
-    let came = (ends, client.origin.listener);
+    let is_the_connections = ends.client == client.origin.ends.client;
+    let came = (&ends, client.origin.listener);
     let live = Live::request(worker, workspace, &table, &trace, came, arrival);
     let job = Job {
         worker,
@@ -248,7 +252,8 @@ pub async fn forward(
         request: &request,
         trace: &trace,
         live: &live,
-        ends,
+        ends: &ends,
+        ends_attributes: is_the_connections.then_some(&ends_attributes),
         tls: tls.as_deref(),
         id,
         arrival,
@@ -617,6 +622,7 @@ fn record(
         client: ends.client,
         network_peer: ends.network_peer,
         server: ends.local,
+        ends_attributes: job.ends_attributes,
         listener: match found {
             Ok(target) => target.listener.kind,
             Err(_) => ListenerKind::Ingress,

@@ -74,7 +74,7 @@ impl FieldSink for HeaderMap {
 /// What is said about a request to its endpoint, beside the request itself.
 pub struct Told<'a> {
     pub listener: &'a Listener,
-    pub ends: Ends,
+    pub ends: &'a Ends,
     /// `http` or `https`, as the endpoint is asked.
     pub scheme: &'static str,
     /// The TLS session of the client's connection.
@@ -202,7 +202,7 @@ pub fn header_map(fields: &Fields) -> HeaderMap {
 }
 
 /// Where the request came from, and who its client is, as nginx-style applications read it.
-fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
+fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: &Ends) {
     let peer = IpText::of(ends.peer.ip());
     out.field(b"x-forwarded-for", peer.as_bytes());
     out.field(b"x-real-ip", peer.as_bytes());
@@ -216,7 +216,7 @@ fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: Ends) {
 }
 
 /// The same by RFC 7239, section 4; section 6: IPv6 addresses are bracketed and quoted.
-pub fn put_forwarded(value: &mut Value, request: &RequestHead, ends: Ends) {
+pub fn put_forwarded(value: &mut Value, request: &RequestHead, ends: &Ends) {
     put_node(value, ends.peer.ip());
     value.extend_from_slice(b";host=\"");
     value.extend_from_slice(request.authority());

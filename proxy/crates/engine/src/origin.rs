@@ -18,21 +18,17 @@ use crate::limits::FORWARDED_HOPS_MAX;
 use crate::message::{Fields, Name, RequestHead};
 use crate::table::{Listener, Networks, TrustedField};
 
-/// `ends` as the request tells them, where their peer is trusted; else as they are. An idle
-/// listener's only cost is to look whether it trusts anybody.
-#[must_use]
-pub fn resolved(ends: Ends, listener: &Listener, request: &RequestHead) -> Ends {
+/// Makes `ends` what the request tells, where their peer is trusted; else leaves them as they are. An
+/// idle listener's only cost is to look whether it trusts anybody.
+pub fn resolve(ends: &mut Ends, listener: &Listener, request: &RequestHead) {
     let trusted = &listener.trusted_proxies;
     if trusted.is_empty() || !trusted.contains(ends.peer.ip()) {
-        return ends;
+        return;
     }
     let claim = Claim::read(&request.fields, listener);
-    Ends {
-        client: claim.client.unwrap_or(ends.peer),
-        scheme: claim.scheme.unwrap_or(ends.scheme),
-        is_trusted: true,
-        ..ends
-    }
+    ends.client = claim.client.unwrap_or(ends.peer);
+    ends.scheme = claim.scheme.unwrap_or(ends.scheme);
+    ends.is_trusted = true;
 }
 
 /// What trusted proxies tell.
@@ -254,7 +250,7 @@ fn list(fields: &Fields, name: Name) -> Value {
 }
 
 /// Ours is not that of a scheme that ended at another proxy.
-fn port_of(ends: Ends, is_scheme_told: bool) -> u16 {
+fn port_of(ends: &Ends, is_scheme_told: bool) -> u16 {
     match ends.scheme {
         _ if !is_scheme_told => ends.local.port(),
         "https" => 443,

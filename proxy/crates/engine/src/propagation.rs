@@ -45,7 +45,7 @@ pub struct Asked<'a> {
     /// The path of the route.
     pub route: Option<&'a str>,
     pub listener: Option<&'a Listener>,
-    pub ends: Ends,
+    pub ends: &'a Ends,
     pub now: Instant,
 }
 

@@ -24,7 +24,7 @@ use spanway_engine::trace::tail;
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Call, Choice, Flag, GrpcStatus, Ids,
     Judgement, Messages, Net, Observed, PhaseSpans, Recorder, Resource, RetryDenied, Segment,
-    SpanId, SpanQueue, Timeline, TlsSession, TraceId, Tunnel, Verdict,
+    SpanId, SpanQueue, Timeline, TlsSession, TraceId, Tunnel, Verdict, ends_attributes,
 };
 
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -149,6 +149,7 @@ impl World {
             client: "192.0.2.1:40000".parse().unwrap(),
             network_peer: "192.0.2.1:40000".parse().unwrap(),
             server: "[::ffff:192.0.2.2]:80".parse().unwrap(),
+            ends_attributes: None,
             listener: ListenerKind::Ingress,
             route: Some(&self.route),
             rewritten_path: None,
@@ -684,6 +685,23 @@ fn the_peer_is_told_where_it_is_not_the_client() {
     assert_eq!(server.int("network.peer.port"), Some(40_000));
     let itself = &spans(&world.segment(&[]))[0];
     assert_eq!(itself.text("network.peer.address"), None);
+}
+
+#[test]
+fn the_ends_of_a_connection_are_told_alike_whether_or_not_they_were_encoded_with_it() {
+    let world = World::new();
+    for peer in ["192.0.2.1:40000", "10.0.0.1:50000"] {
+        let segment = Segment {
+            network_peer: peer.parse().unwrap(),
+            ..world.segment(&[])
+        };
+        let encoded = ends_attributes(segment.client, segment.network_peer, segment.server);
+        let same = Segment {
+            ends_attributes: Some(&encoded),
+            ..segment.clone()
+        };
+        assert_eq!(spans(&same)[0].attributes, spans(&segment)[0].attributes);
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Client {
 pub struct Origin {
     /// As the connection itself tells them.
     pub ends: Ends,
+    /// [`ends_attributes`](crate::trace::ends_attributes) of these.
+    pub ends_attributes: Rc<[u8]>,
     /// The listener that accepted it, by its address in the table.
     pub listener: SocketAddr,
     /// What that listener allowed at the start; with HTTP/1, when the last request came.

@@ -24,7 +24,7 @@ use crate::socket::{Ask, Socket};
 use crate::stream::{Farewell, Shared};
 use crate::table::KernelTimestamps;
 use crate::timer::Timer;
-use crate::trace::Flag;
+use crate::trace::{Flag, ends_attributes};
 use crate::worker::{Registered, Stage, Worker, Workspace};
 
 /// How waiting for a request ended.
@@ -50,6 +50,7 @@ pub async fn serve(
     };
     let mut origin = Origin {
         ends,
+        ends_attributes: ends_attributes(ends.client, ends.network_peer, ends.local),
         listener,
         times: worker
             .table()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pieces::line;
 use crate::headers::Ends;
 use crate::message::RequestHead;
-use crate::origin::resolved;
+use crate::origin::resolve;
 use crate::table::{ClientTimes, Listener, ListenerKind, Networks, TrustContext, TrustedField};
 use crate::trace::context::Inject;
 
@@ -29,7 +29,8 @@ pub fn check(bytes: &[u8]) {
         (b"forwarded", TrustedField::Forwarded, b"for=203.0.113.66"),
     ] {
         let listener = listener(field);
-        let ends = resolved(ends(STRANGER), &listener, &head(name, &values));
+        let mut ends = ends(STRANGER);
+        resolve(&mut ends, &listener, &head(name, &values));
         assert_eq!(ends.client, STRANGER);
         assert!(!ends.is_trusted);
 
@@ -46,7 +47,9 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn client(name: &[u8], values: &[&[u8]], listener: &Listener) -> SocketAddr {
-    resolved(ends(PROXY), listener, &head(name, values)).client
+    let mut ends = ends(PROXY);
+    resolve(&mut ends, listener, &head(name, values));
+    ends.client
 }
 
 fn head(name: &[u8], values: &[&[u8]]) -> RequestHead {

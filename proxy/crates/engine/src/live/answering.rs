@@ -180,6 +180,7 @@ mod tests {
                 scheme: "http",
                 is_trusted: false,
             },
+            ends_attributes: Rc::default(),
             listener: address,
             times: <_>::default(),
             tls: None,

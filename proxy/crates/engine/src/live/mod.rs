@@ -221,7 +221,7 @@ impl<'a> Live<'a> {
         workspace: &Workspace,
         table: &Rc<Snapshot>,
         trace: &Trace<'_>,
-        (ends, listener): (Ends, SocketAddr),
+        (ends, listener): (&Ends, SocketAddr),
         arrival: Arrival,
     ) -> Self {
         let stats: &WorkerStats = &worker.stats;

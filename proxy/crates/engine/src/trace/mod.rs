@@ -37,6 +37,7 @@ pub use context::RemoteParent;
 pub use debug::DebugKey;
 pub use id::{Ids, SpanId, TraceId};
 pub use net::{Net, Observed};
+pub use otlp::ends_attributes;
 pub use queue::{Batch, SpanQueue};
 pub use recorder::{Recorder, Resource};
 pub use sampler::{By, Decision, PhaseSpans, TracingPolicy};

@@ -1,11 +1,12 @@
 //! One segment as OTLP spans: the one place that knows which attribute goes on which span.
 //!
 //! Rules: append-only, no allocation; what does not change between requests was encoded with the
-//! table. `docs/SPANS.md` lists every attribute that is written here.
+//! table or the connection. `docs/SPANS.md` lists every attribute that is written here.
 //!
 //! Source: opentelemetry-proto 1.x, `trace.proto`; OpenTelemetry semantic conventions for HTTP.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use super::attribute::{
     FIXED32, FIXED64, LENGTH, LengthGap, VARINT, field, key, put_ascii, put_bool, put_bytes,
@@ -130,8 +131,10 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if !segment.host.is_empty() {
         put_lossy(out, key!("server.address"), segment.host);
     }
-    put_int(out, key!("server.port"), u64::from(segment.server.port()));
-    put_ends(out, segment);
+    match segment.ends_attributes {
+        Some(attributes) => out.extend_from_slice(attributes),
+        None => put_ends(out, segment.client, segment.network_peer, segment.server),
+    }
     let version = segment.http_version;
     put_known!(out, "network.protocol.version", version, "1.1" | "2");
     out.extend_from_slice(segment.tls_attributes);
@@ -145,9 +148,18 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
     capture::put_headers(out, wanted, segment.request_fields);
 }
 
+/// [`Segment::ends_attributes`] of a connection: made once for all its requests, since addresses take
+/// longer to write than anything else.
+#[must_use]
+pub fn ends_attributes(client: SocketAddr, peer: SocketAddr, server: SocketAddr) -> Rc<[u8]> {
+    let mut attributes = Vec::new();
+    put_ends(&mut attributes, client, peer, server);
+    attributes.into()
+}
+
 /// The peer is only worth telling where it is not the client.
-fn put_ends(out: &mut Vec<u8>, segment: &Segment<'_>) {
-    let (client, peer) = (segment.client, segment.network_peer);
+fn put_ends(out: &mut Vec<u8>, client: SocketAddr, peer: SocketAddr, server: SocketAddr) {
+    put_int(out, key!("server.port"), u64::from(server.port()));
     put_ip(out, key!("client.address"), client.ip());
     if client.port() != 0 {
         put_int(out, key!("client.port"), u64::from(client.port()));

@@ -63,6 +63,8 @@ pub struct Segment<'a> {
     pub network_peer: SocketAddr,
     /// The local address of the client's connection.
     pub server: SocketAddr,
+    /// These addresses as attributes, where they are those of the connection, which was encoded.
+    pub ends_attributes: Option<&'a [u8]>,
 
     /// What kind of listener accepted the connection.
     pub listener: ListenerKind,
