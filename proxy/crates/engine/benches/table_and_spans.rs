@@ -15,9 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use spanway_engine::Instant;
 use spanway_engine::message::Fields;
-use spanway_engine::table::{
-    Backend, BalancePolicy, ListenerKind, Route, SpanDetail, Table, normalise, wire,
-};
+use spanway_engine::table::{Backend, ListenerKind, Route, SpanDetail, Table, normalise, wire};
 use spanway_engine::trace::{
     Anchor, Attempt, Balance, Baselines, Blocked, By, Choice, Ids, Judgement, Observed, Recorder,
     Resource, Segment, SpanQueue, Timeline, context,
@@ -126,8 +124,10 @@ fn measure_record(table: &Table) {
     };
     measure("three ids and record of three spans", 200_000, |index| {
         let attempts = [attempt(ids.span_id(), backend, start)];
+        let balance = balance(ids.span_id(), start);
         let borrowed = (&detail, &fields, start, clock);
-        let segment = segment(&mut ids, matched.route, backend, &attempts, borrowed);
+        let tried = (&balance, &attempts[..]);
+        let segment = segment(&mut ids, matched.route, backend, tried, borrowed);
         recorder.record(&segment, &Timeline::new(&segment));
         if index % 1024 == 0 {
             drain();
@@ -136,8 +136,10 @@ fn measure_record(table: &Table) {
     let mut baselines = Baselines::default();
     measure("the verdict of a segment", 200_000, |_| {
         let attempts = [attempt(ids.span_id(), backend, start)];
+        let balance = balance(ids.span_id(), start);
         let borrowed = (&detail, &fields, start, clock);
-        let segment = segment(&mut ids, matched.route, backend, &attempts, borrowed);
+        let tried = (&balance, &attempts[..]);
+        let segment = segment(&mut ids, matched.route, backend, tried, borrowed);
         black_box(baselines.judge(&segment, &Timeline::new(&segment)));
     });
     recorder.flush();
@@ -208,7 +210,19 @@ fn attempt(id: spanway_engine::trace::SpanId, backend: &Backend, start: Instant)
         resend_count: 0,
         ahead: 0,
         blocked: Blocked::default(),
-        net: Observed::Off,
+        net: &Observed::Off,
+    }
+}
+
+fn balance(id: spanway_engine::trace::SpanId, start: Instant) -> Balance {
+    let at = |microseconds| start + Duration::from_micros(microseconds);
+    Balance {
+        id,
+        start: at(22),
+        end: at(900),
+        queue: Duration::ZERO,
+        retry_denied: None,
+        choice: Choice::default(),
     }
 }
 
@@ -216,20 +230,10 @@ fn segment<'a>(
     ids: &mut Ids,
     route: &'a Route,
     backend: &'a Backend,
-    attempts: &'a [Attempt<'a>],
+    (balance, attempts): (&'a Balance, &'a [Attempt<'a>]),
     (detail, fields, start, clock): (&'a SpanDetail, &'a Fields, Instant, Anchor),
 ) -> Segment<'a> {
     let at = |microseconds| start + Duration::from_micros(microseconds);
-    let balance = Balance {
-        id: ids.span_id(),
-        start: at(22),
-        end: at(900),
-        endpoints_ready: 3,
-        policy: BalancePolicy::RoundRobin,
-        queue: Duration::ZERO,
-        retry_denied: None,
-        choice: Choice::default(),
-    };
     Segment {
         clock,
         trace_id: ids.trace_id(),

@@ -522,7 +522,7 @@ impl Tried {
                 by_endpoint: self.marks.blocked_by_endpoint.get(),
                 unready: self.unready,
             },
-            net: self.net,
+            net: &self.net,
         }
     }
 }

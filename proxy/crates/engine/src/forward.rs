@@ -37,7 +37,7 @@ use crate::tls::Tls;
 use crate::trace::bucket::Bucket;
 use crate::trace::tail::{self, Latencies};
 use crate::trace::{
-    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Segment, Timeline,
+    Attempt, Balance, By, Call, Choice, Decision, Flag, Judgement, Net, Phases, Segment, Timeline,
     TracingPolicy, Verdict,
 };
 use crate::upstream::{Asker, Earlier};
@@ -172,11 +172,9 @@ impl Outcome {
     }
 
     /// The attempts as their spans tell them; `backend` is the one that they were made for.
-    fn told<'a>(&'a self, backend: &'a Backend) -> SmallVec<[Attempt<'a>; 1]> {
+    fn told<'a>(&'a self, backend: &'a Backend) -> impl Iterator<Item = Attempt<'a>> {
         let attempts = self.attempts.iter().zip(0..);
-        attempts
-            .map(|(tried, resend)| tried.told(backend, resend))
-            .collect()
+        attempts.map(|(tried, resend)| tried.told(backend, resend))
     }
 
     /// How far the last attempt came; the others ended before a byte of the request was read.
@@ -403,8 +401,6 @@ async fn balance(
         id: worker.ids.borrow_mut().span_id(),
         start,
         end: start,
-        endpoints_ready: backend.endpoints.len() as u32,
-        policy: backend.balance,
         queue: Duration::ZERO,
         choice: Choice::default(),
         retry_denied: None,
@@ -413,9 +409,12 @@ async fn balance(
     let deadline = deadline(job, target.policy);
     let waiting = (&mut *client, &mut workspace.input);
     let queued = Queued::to(backend, start, deadline, waiting, job.live).await;
-    outcome.balance = outcome.balance.map(|it| it.queued(queued.queue));
-    let _place = queued.result?;
     let start = start + queued.queue;
+    if let Some(balance) = &mut outcome.balance {
+        balance.queue = queued.queue;
+        balance.end = start;
+    }
+    let _place = queued.result?;
     let budget = &backend.load.budget;
     if retry.attempts > 1 {
         budget.request(start);
@@ -481,7 +480,9 @@ async fn balance(
         outcome.conclude(job.live.status.get());
         if let Some(denied) = turn.denied.get() {
             worker.stats.retries_denied.add(1);
-            outcome.balance = outcome.balance.map(|balance| balance.denied(denied));
+            if let Some(balance) = &mut outcome.balance {
+                balance.retry_denied = Some(denied);
+            }
         }
         match ended {
             Ended::Answered(after) => return Ok(after),
@@ -593,7 +594,10 @@ fn record(
     };
     let route = route(found);
     let backend = found.as_ref().ok().map(|target| target.backend);
-    let attempts = backend.map_or_else(SmallVec::new, |backend| outcome.told(backend));
+    let mut attempts = SmallVec::<[Attempt<'_>; 1]>::new();
+    if let Some(backend) = backend {
+        attempts.extend(outcome.told(backend));
+    }
     let marks = outcome.marks();
     let end = outcome.end.unwrap_or_else(Instant::now);
     let clock = worker.clock.borrow_mut().anchor(end);
@@ -648,14 +652,14 @@ fn record(
         request_body_bytes,
         response_body_bytes,
         arrived: arrival.arrived,
-        client_net: outcome.client_net,
+        client_net: outcome.client_net.as_ref(),
         client_end: outcome.client_end,
         start: arrival.start,
         head_read: arrival.head_read,
         end,
         delivered: outcome.delivered,
         first_response: outcome.first_response,
-        balance: outcome.balance,
+        balance: outcome.balance.as_ref(),
         attempts: &attempts,
         judgement: Judgement::default(),
     };
@@ -673,7 +677,8 @@ fn record(
         }
         worker.recorder.borrow_mut().record(&segment, &timeline);
     }
-    count(job, (route, backend), &segment, sampled_by.is_some());
+    let told = (&segment, &timeline.phases);
+    count(job, (route, backend), told, sampled_by.is_some());
 }
 
 /// Asks for a new connection to the endpoint, whose handshake tells, where the network and the
@@ -696,7 +701,7 @@ fn doubt(job: &Job<'_>, outcome: &Outcome, backend: Option<&Arc<Backend>>, verdi
 fn count(
     job: &Job<'_>,
     (route, backend): (Option<&Arc<Route>>, Option<&Arc<Backend>>),
-    segment: &Segment<'_>,
+    (segment, phases): (&Segment<'_>, &Phases),
     is_recorded: bool,
 ) {
     let Job {
@@ -706,6 +711,7 @@ fn count(
     if let Some(log) = &worker.access_log {
         log.borrow_mut().write(&Line {
             segment,
+            phases,
             is_sampled: is_recorded,
             request_bytes,
             referer: referer(request),
@@ -720,7 +726,7 @@ fn count(
         status: segment.status,
         flag: segment.flag,
         verdict: segment.judgement.verdict,
-        phases: &segment.judgement.phases,
+        phases,
         request_bytes,
         response_bytes: segment.response_body_bytes,
         attempts: segment.attempts.len() as u64,
@@ -743,9 +749,9 @@ fn kept_by(job: &Job<'_>, rate: &Bucket, segment: &Segment<'_>, is_slow: bool) -
 /// Whether it was slower than nearly all of its route, among which it is counted. How long an
 /// upgraded connection lasts says nothing about its route.
 fn is_slow(job: &Job<'_>, segment: &Segment<'_>) -> bool {
-    let took = segment.end.saturating_duration_since(segment.start);
+    let took_us = segment.end.nanoseconds_since(segment.start) / 1_000;
     let latencies = latencies(segment).filter(|_| job.request.upgrade().is_none());
-    latencies.is_some_and(|latencies| latencies.is_slow(took))
+    latencies.is_some_and(|latencies| latencies.is_slow(took_us))
 }
 
 /// Looked for only where it is logged: no request pays for its being known.

@@ -16,7 +16,7 @@ use spanway_engine::Instant;
 use spanway_engine::limits::{CAPTURED_VALUES_MAX, VALUE_BYTES_MAX};
 use spanway_engine::message::Fields;
 use spanway_engine::table::{
-    Backend, BalancePolicy, CapturedHeader, ListenerKind, Place, Route, SpanDetail, Table, wire,
+    Backend, CapturedHeader, ListenerKind, Place, Route, SpanDetail, Table, wire,
 };
 use spanway_engine::trace::context::parse_traceparent;
 use spanway_engine::trace::segment::{Fault, Stay};
@@ -41,6 +41,7 @@ struct World {
     detail: SpanDetail,
     fields: Fields,
     start: Instant,
+    balance: Balance,
 }
 
 impl World {
@@ -74,13 +75,23 @@ impl World {
         let update = wire::Update::decode(update.to_string().as_bytes()).unwrap();
         let (table, rejected) = Table::empty().apply(&update).unwrap();
         assert_eq!(rejected, []);
+        let start = Instant::now();
+        let balance = Balance {
+            id: span_id(2),
+            start: start + Duration::from_micros(110),
+            end: start + Duration::from_micros(900),
+            queue: Duration::from_micros(5),
+            retry_denied: None,
+            choice: Choice::default(),
+        };
         Self {
             route: Arc::clone(table.route(b"shop.example", b"/api/x").unwrap().route),
             backend: Arc::clone(table.backend("shop/api:http").unwrap()),
             gone: Arc::clone(table.backend("shop/gone:http").unwrap()),
             detail: SpanDetail::default(),
             fields: Fields::default(),
-            start: Instant::now(),
+            start,
+            balance,
         }
     }
 
@@ -109,20 +120,7 @@ impl World {
             resend_count: 0,
             ahead: 0,
             blocked: Blocked::default(),
-            net: Observed::Off,
-        }
-    }
-
-    fn balance(&self) -> Balance {
-        Balance {
-            id: span_id(2),
-            start: self.at(110),
-            end: self.at(900),
-            endpoints_ready: 2,
-            policy: BalancePolicy::LeastRequest,
-            queue: Duration::from_micros(5),
-            retry_denied: None,
-            choice: Choice::default(),
+            net: &Observed::Off,
         }
     }
 
@@ -174,7 +172,7 @@ impl World {
             end: self.at(1000),
             delivered: None,
             first_response: Some(self.at(740)),
-            balance: Some(self.balance()),
+            balance: Some(&self.balance),
             attempts,
             judgement: Judgement::default(),
         }
@@ -307,9 +305,9 @@ fn a_server_span_says_whose_the_time_was_and_who_took_more_than_usual() {
         ..world.attempt()
     }];
     let mut slow = Segment {
-        balance: Some(Balance {
+        balance: Some(&Balance {
             end: world.at(20_900),
-            ..world.balance()
+            ..world.balance
         }),
         end: world.at(21_000),
         ..world.segment(&slow)
@@ -535,11 +533,11 @@ fn the_balance_span_says_why_an_attempt_was_not_repeated() {
     ] {
         let balance = Balance {
             retry_denied: denied,
-            ..world.balance()
+            ..world.balance
         };
         let attempts = [world.attempt()];
         let spans = spans(&Segment {
-            balance: Some(balance),
+            balance: Some(&balance),
             ..world.segment(&attempts)
         });
         assert_eq!(spans[1].text("spanway.retry.denied"), text);
@@ -589,9 +587,9 @@ fn an_attempt_whose_turn_does_not_come_fails_in_the_queue() {
         status: 503,
         flag,
         phase_id: Some(span_id(0x80)),
-        balance: Some(Balance {
+        balance: Some(&Balance {
             queue: Duration::ZERO,
-            ..world.balance()
+            ..world.balance
         }),
         ..world.segment(&attempts)
     });
@@ -606,11 +604,11 @@ fn a_request_that_did_not_wait_has_no_queue_phase() {
     let world = World::new();
     let balance = Balance {
         queue: Duration::ZERO,
-        ..world.balance()
+        ..world.balance
     };
     let attempts = [world.attempt()];
     let spans = spans(&Segment {
-        balance: Some(balance),
+        balance: Some(&balance),
         ..world.segment(&attempts)
     });
     assert_eq!(spans[0].int("spanway.phase.queue_us"), None);
@@ -771,10 +769,10 @@ fn a_balance_span_says_what_decided_the_choice() {
             affinity: Some(Stay::Moved),
             place: Some(Place::Zone),
         },
-        ..world.balance()
+        ..world.balance
     };
     let segment = Segment {
-        balance: Some(balance),
+        balance: Some(&balance),
         ..world.segment(&[])
     };
     let balance = &spans(&segment)[1];
@@ -926,7 +924,7 @@ fn an_early_response_ends_the_send_phase() {
 /// A request that was sent at 230 µs and whose answer was read at 730 µs.
 fn layer(world: &World, net: Net) -> Vec<(String, u64, u64)> {
     let attempts = [Attempt {
-        net: Observed::Told(net),
+        net: &Observed::Told(net),
         ..world.attempt()
     }];
     let spans = spans(&world.segment(&attempts));
@@ -1019,7 +1017,7 @@ fn requests_that_share_a_connection_have_its_numbers_and_no_parts() {
     };
     assert_eq!(layer(&world, net), []);
     let attempts = [Attempt {
-        net: Observed::Told(net),
+        net: &Observed::Told(net),
         ..world.attempt()
     }];
     let client = &spans(&world.segment(&attempts))[2];
@@ -1032,7 +1030,7 @@ fn requests_that_share_a_connection_have_its_numbers_and_no_parts() {
 fn a_kernel_that_refuses_is_said_to_and_nothing_is_made_up() {
     let world = World::new();
     let attempts = [Attempt {
-        net: Observed::Refused,
+        net: &Observed::Refused,
         ..world.attempt()
     }];
     let spans = spans(&world.segment(&attempts));
@@ -1045,7 +1043,7 @@ fn a_kernel_that_refuses_is_said_to_and_nothing_is_made_up() {
 fn the_kernel_gives_network_and_waking_up_what_is_theirs_of_the_wait() {
     let world = World::new();
     let attempts = [Attempt {
-        net: Observed::Told(Net {
+        net: &Observed::Told(Net {
             acknowledged: Some(world.at(330)),
             arrived: Some(world.at(700)),
             round_trip_us: 100,
@@ -1149,7 +1147,7 @@ fn random_attempts<'a>(world: &'a World, random: &mut fastrand::Rng) -> Vec<Atte
         sent: random_instant(world, random),
         first_byte: random.bool().then(|| random_instant(world, random)),
         end: random_instant(world, random),
-        net: random_net(world, random),
+        net: Box::leak(Box::new(random_net(world, random))),
         ahead: random.u32(..3),
         blocked: Blocked {
             by_client: Duration::from_nanos(random.u64(..2_000_000)),
@@ -1170,7 +1168,7 @@ fn random_segment<'a>(
         start: random_instant(world, random),
         end: random_instant(world, random),
         queue: Duration::from_nanos(random.u64(..2_000_000)),
-        ..world.balance()
+        ..world.balance
     };
     Segment {
         arrived: random.bool().then(|| random_instant(world, random)),
@@ -1179,7 +1177,7 @@ fn random_segment<'a>(
         delivered: random.bool().then(|| random_instant(world, random)),
         first_response: random.bool().then(|| random_instant(world, random)),
         end: random_instant(world, random),
-        balance: random.bool().then_some(balance),
+        balance: random.bool().then_some(Box::leak(Box::new(balance))),
         phase_id: random.bool().then_some(span_id(0x80)),
         ..world.segment(attempts)
     }
@@ -1272,9 +1270,9 @@ fn a_phase_that_took_no_time_has_no_span() {
     }];
     let spans = spans(&Segment {
         phase_id: Some(span_id(0x80)),
-        balance: Some(Balance {
+        balance: Some(&Balance {
             queue: Duration::ZERO,
-            ..world.balance()
+            ..world.balance
         }),
         ..world.segment(&attempts)
     });

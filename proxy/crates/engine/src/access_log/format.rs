@@ -39,6 +39,8 @@ impl Format {
 pub struct Line<'a> {
     /// The request, as its spans tell it.
     pub segment: &'a Segment<'a>,
+    /// Where its time went.
+    pub phases: &'a Phases,
     /// Whether its spans are exported.
     pub is_sampled: bool,
     /// Its head and body.
@@ -99,7 +101,7 @@ impl Line<'_> {
                 segment.judgement.verdict.as_str().as_bytes(),
             );
         }
-        put_number(out, "duration_us", self.phases().total());
+        put_number(out, "duration_us", self.phases.total());
         put_number(out, "request_bytes", self.request_bytes);
         put_number(out, "response_body_bytes", segment.response_body_bytes);
         self.put_json_origin(out);
@@ -148,14 +150,10 @@ impl Line<'_> {
         }
     }
 
-    fn phases(&self) -> &Phases {
-        &self.segment.judgement.phases
-    }
-
     fn put_json_phases(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"phases_us\":");
         let mut sign = b'{';
-        for (name, value) in Phases::NAMES.iter().zip(self.phases().values()) {
+        for (name, value) in Phases::NAMES.iter().zip(self.phases.values()) {
             out.push(sign);
             out.push(b'"');
             out.extend_from_slice(name.as_bytes());
@@ -208,7 +206,7 @@ impl Line<'_> {
         out.push(b' ');
         put_digits(out, self.request_bytes);
         out.push(b' ');
-        put_seconds(out, self.phases().total());
+        put_seconds(out, self.phases.total());
         out.extend_from_slice(b" [");
         if let Some(backend) = segment.backend {
             let (namespace, service) = (&backend.namespace, &backend.service);

@@ -7,7 +7,6 @@ use rustc_hash::FxHashMap;
 
 use super::histogram::{
     DURATION_BOUNDS_US, DURATIONS, Histogram, PHASE_BOUNDS_US, PHASES, SIZE_BOUNDS, SIZES, bucket,
-    bucket_of_small,
 };
 use super::store::Store;
 use crate::instant::Instant;
@@ -90,7 +89,7 @@ impl PhaseDurations {
     fn count(&mut self, phases: &Phases) {
         for (histogram, took_us) in self.0.iter_mut().zip(phases.values()) {
             if took_us > 0 {
-                histogram.count(bucket_of_small(&PHASE_BOUNDS_US, took_us), took_us);
+                histogram.count(bucket(&PHASE_BOUNDS_US, took_us), took_us);
             }
         }
     }

@@ -419,6 +419,13 @@ fn balance_span(wire: &wire::Backend, key: &str) -> Box<[u8]> {
     put_span_name(&mut span, ["balance ", key]);
     put_text(&mut span, key!("k8s.namespace.name"), &wire.namespace);
     put_text(&mut span, key!("k8s.service.name"), &wire.service);
+    put_text(&mut span, key!("spanway.lb.policy"), wire.balance.as_str());
+    let endpoints_ready = wire.endpoints.len() as u64;
+    put_int(
+        &mut span,
+        key!("spanway.lb.endpoints_ready"),
+        endpoints_ready,
+    );
     span.into_boxed_slice()
 }
 

@@ -20,6 +20,8 @@ use crate::limits::{
 
 /// The largest step, in relation to the value: eight small values halve a baseline roughly.
 const STEP_MAX: f32 = 1.0 / 8.0;
+/// So that a value doubles at most within [`BASELINE_DOUBLING`].
+const STEP_PER_NS: f32 = std::f32::consts::LN_2 / (BASELINE_DOUBLING.as_secs_f32() * 1e9);
 /// Below this a baseline cannot be told from nothing.
 const FLOOR: f32 = 1.0;
 
@@ -38,13 +40,7 @@ pub struct Baselines {
 impl Baselines {
     /// Judges a request that is over, and learns from it if it went well.
     pub fn judge(&mut self, segment: &Segment<'_>, timeline: &Timeline) -> Judgement {
-        Judgement {
-            phases: timeline.phases,
-            ..self.judge_times(segment, Times::of(segment, timeline))
-        }
-    }
-
-    fn judge_times(&mut self, segment: &Segment<'_>, times: Times) -> Judgement {
+        let times = Times::of(segment, timeline);
         let Some(key) = key(segment) else {
             return judge(times, None);
         };
@@ -173,15 +169,15 @@ impl<const N: usize> Medians<N> {
         (self.count >= BASELINE_REQUESTS_MIN).then(known)
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "seven digits are plenty")]
     fn learn(&mut self, values: [u64; N], now: Instant) {
-        let passed = now.saturating_duration_since(self.learnt);
+        let passed_ns = now.nanoseconds_since(self.learnt).cast_signed();
         self.learnt = now;
         let step = if self.count < BASELINE_WARM_UP_REQUESTS {
             self.count += 1;
             STEP_MAX
         } else {
-            let doublings = passed.as_secs_f32() / BASELINE_DOUBLING.as_secs_f32();
-            (doublings * std::f32::consts::LN_2).min(STEP_MAX)
+            (passed_ns as f32 * STEP_PER_NS).min(STEP_MAX)
         };
         for (median, value) in self.values.iter_mut().zip(values) {
             let change_max = *median * step;

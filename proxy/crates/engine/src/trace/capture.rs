@@ -12,16 +12,21 @@ use crate::table::CapturedHeader;
 const REDACTED: &[u8] = b"REDACTED";
 
 /// Appends the values of each field that is asked for and there.
+#[inline] // Nearly always none is.
 pub(super) fn put_headers(out: &mut Vec<u8>, wanted: &[CapturedHeader], fields: &Fields) {
     for header in wanted {
-        let name = header.name.as_bytes();
-        let same = fields
-            .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case(name));
-        let mut values = same.map(|field| field.value).peekable();
-        if values.peek().is_some() {
-            put_text_array(out, &header.key, values.take(CAPTURED_VALUES_MAX));
-        }
+        put_header(out, header, fields);
+    }
+}
+
+fn put_header(out: &mut Vec<u8>, header: &CapturedHeader, fields: &Fields) {
+    let name = header.name.as_bytes();
+    let same = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case(name));
+    let mut values = same.map(|field| field.value).peekable();
+    if values.peek().is_some() {
+        put_text_array(out, &header.key, values.take(CAPTURED_VALUES_MAX));
     }
 }
 

@@ -55,7 +55,7 @@ impl Clock {
 
     /// The anchor for a segment that begins at `now`; reads the clocks only when it is too old.
     pub fn anchor(&mut self, now: Instant) -> Anchor {
-        if now.saturating_duration_since(self.anchor.instant) > ANCHOR_AGE_MAX {
+        if now > self.anchor.instant + ANCHOR_AGE_MAX {
             self.anchor = Anchor::now();
         }
         self.anchor

@@ -131,7 +131,7 @@ impl NetLine {
         let end = arrived.unwrap_or(u64::MAX).clamp(sent, read);
         let acknowledged = net.acknowledged.map(&offset);
         let acknowledged = acknowledged.map(|at| at.saturating_sub(sent));
-        let deliver = sent + delivered(&net, acknowledged, has_answer).min(end - sent);
+        let deliver = sent + delivered(net, acknowledged, has_answer).min(end - sent);
         Some(Self {
             deliver: Interval {
                 start: sent,
@@ -204,7 +204,7 @@ pub(super) fn put_client(out: &mut Vec<u8>, segment: &Segment<'_>) {
     if let Some(wake_up_us) = segment.wake_up_us() {
         put_int(out, key!("spanway.net.wakeup_us"), wake_up_us);
     }
-    if let Some(net) = &segment.client_net {
+    if let Some(net) = segment.client_net {
         put_numbers(out, net);
     }
 }

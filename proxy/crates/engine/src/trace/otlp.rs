@@ -64,7 +64,7 @@ pub(super) fn put_segment(out: &mut Vec<u8>, segment: &Segment<'_>, timeline: &T
     let common = Common::of(segment);
     put_server(out, segment, (&common, timeline.root), &timeline.phases);
     let mut parent = segment.root;
-    if let Some(balance) = &segment.balance {
+    if let Some(balance) = segment.balance {
         put_balance(out, segment, balance, (&common, timeline.balance));
         parent = balance.id;
     }
@@ -314,6 +314,7 @@ fn put_judgement(out: &mut Vec<u8>, segment: &Segment<'_>) {
 }
 
 /// Most attempts need no handshake.
+#[inline]
 fn put_tls_phase(out: &mut Vec<u8>, tls_us: u64) {
     if tls_us != 0 {
         put_int(out, key!("spanway.phase.tls_us"), tls_us);
@@ -338,18 +339,6 @@ fn put_balance(
         Some(backend) => out.extend_from_slice(&backend.span_name_and_attributes),
         None => put_span_name(out, ["balance"]),
     }
-    let policy = balance.policy.as_str();
-    put_known!(
-        out,
-        "spanway.lb.policy",
-        policy,
-        "round_robin" | "least_request" | "ewma"
-    );
-    put_int(
-        out,
-        key!("spanway.lb.endpoints_ready"),
-        u64::from(balance.endpoints_ready),
-    );
     put_choice(out, balance.choice);
     let queued = segment.attempts.iter();
     let queued: u64 = queued.map(|attempt| nanoseconds(attempt.queued)).sum();
@@ -424,7 +413,7 @@ fn put_attempt(
         rpc::put_status(out, attempt.grpc_status);
     }
     put_attempt_result(out, attempt);
-    net::put_attributes(out, &attempt.net);
+    net::put_attributes(out, attempt.net);
     let phases = line.phases();
     put_int(out, key!("spanway.phase.connect_us"), phases.connect);
     put_tls_phase(out, phases.tls);

@@ -72,12 +72,12 @@ pub(super) fn put_phases(
         count: 0,
     };
     spans.put(HEAD, segment.root, timeline.head(segment), None);
-    if let Some(balance) = &segment.balance {
+    if let Some(balance) = segment.balance {
         let error = segment.flag.filter(|_| segment.attempts.is_empty());
         spans.put(QUEUE, balance.id, timeline.queue(balance), error);
     }
     for (attempt, line) in segment.attempts.iter().zip(&timeline.attempts) {
-        if let Some(balance) = &segment.balance {
+        if let Some(balance) = segment.balance {
             let is_all = line.interval.microseconds() == 0;
             spans.put(
                 QUEUE,

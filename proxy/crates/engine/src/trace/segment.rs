@@ -15,7 +15,7 @@ use crate::grpc;
 use crate::instant::Instant;
 use crate::message::Fields;
 use crate::stream::End;
-use crate::table::{Backend, BalancePolicy, Endpoint, ListenerKind, Place, Route, SpanDetail};
+use crate::table::{Backend, Endpoint, ListenerKind, Place, Route, SpanDetail};
 
 /// One request that is over, however it ended.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ pub struct Segment<'a> {
     /// When the first byte of the request had come, where the kernel told.
     pub arrived: Option<Instant>,
     /// What the kernel told of the client's connection.
-    pub client_net: Option<Net>,
+    pub client_net: Option<&'a Net>,
     /// How the client has ended what it sends, if it did so while it was waiting.
     pub client_end: Option<End>,
     /// The first byte of the request, as it was read.
@@ -119,7 +119,7 @@ pub struct Segment<'a> {
     pub first_response: Option<Instant>,
 
     /// Absent if no backend was chosen.
-    pub balance: Option<Balance>,
+    pub balance: Option<&'a Balance>,
     /// In the order in which they were made.
     pub attempts: &'a [Attempt<'a>],
     /// Whose the time was, and whether that is usual.
@@ -165,37 +165,12 @@ pub struct Balance {
     pub start: Instant,
     /// The end of the last attempt.
     pub end: Instant,
-    /// The endpoints that could be chosen from.
-    pub endpoints_ready: u32,
-    /// How one was chosen.
-    pub policy: BalancePolicy,
     /// How long the request waited for its turn, before there was an attempt.
     pub queue: Duration,
     /// Why the last attempt was not repeated although the policy asks for it.
     pub retry_denied: Option<RetryDenied>,
     /// What is known of the last choice.
     pub choice: Choice,
-}
-
-impl Balance {
-    /// The same after a wait for the request's turn.
-    #[must_use]
-    pub fn queued(self, queue: Duration) -> Self {
-        Self {
-            queue,
-            end: self.start + queue,
-            ..self
-        }
-    }
-
-    /// The same after an attempt that was not repeated.
-    #[must_use]
-    pub fn denied(self, denied: RetryDenied) -> Self {
-        Self {
-            retry_denied: Some(denied),
-            ..self
-        }
-    }
 }
 
 /// Why an attempt is not repeated: a closed vocabulary, listed in `docs/SPANS.md`.
@@ -297,7 +272,7 @@ pub struct Attempt<'a> {
     /// How long it stood still because one side took no more.
     pub blocked: Blocked,
     /// What the kernel told of its connection.
-    pub net: Observed,
+    pub net: &'a Observed,
 }
 
 /// How long bytes that were there could not be written.

@@ -9,7 +9,6 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::sampler::By;
@@ -86,8 +85,7 @@ impl Latencies {
 
     /// Counts a request, and returns whether it was slower than 99 of 100 before it, or than
     /// [`SLOW_REQUEST`] while too few are known.
-    pub fn is_slow(&self, took: Duration) -> bool {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    pub fn is_slow(&self, took_us: u64) -> bool {
         self.0.get_or_init(Arc::default).count(took_us)
     }
 }
@@ -165,14 +163,16 @@ fn start_us(bucket: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Of 100,000, once 10,000 were counted.
     fn slow_count(latencies: &Latencies, mut took_us: impl FnMut() -> u64) -> usize {
         for _ in 0..10_000 {
-            latencies.is_slow(Duration::from_micros(took_us()));
+            latencies.is_slow(took_us());
         }
-        let slow = (0..100_000).filter(|_| latencies.is_slow(Duration::from_micros(took_us())));
+        let slow = (0..100_000).filter(|_| latencies.is_slow(took_us()));
         slow.count()
     }
 
@@ -208,46 +208,47 @@ mod tests {
     fn the_first_hundred_are_not_slow_and_teach_what_is() {
         let latencies = Latencies::default();
         for _ in 0..100 {
-            assert!(!latencies.is_slow(Duration::from_millis(10)));
+            assert!(!latencies.is_slow(10_000));
         }
-        assert!(!latencies.is_slow(Duration::from_millis(10)));
-        assert!(latencies.is_slow(Duration::from_millis(20)));
+        assert!(!latencies.is_slow(10_000));
+        assert!(latencies.is_slow(20_000));
     }
 
     #[test]
     fn while_too_few_are_known_a_second_is_slow() {
         let latencies = Latencies::default();
-        assert!(!latencies.is_slow(SLOW_REQUEST));
-        assert!(latencies.is_slow(SLOW_REQUEST + Duration::from_micros(1)));
+        let slow_us = SLOW_REQUEST.as_micros() as u64;
+        assert!(!latencies.is_slow(slow_us));
+        assert!(latencies.is_slow(slow_us + 1));
     }
 
     #[test]
     fn one_outlier_among_the_first_does_not_hide_the_next() {
         let latencies = Latencies::default();
-        latencies.is_slow(Duration::from_secs(30));
+        latencies.is_slow(30_000_000);
         for _ in 0..120 {
-            latencies.is_slow(Duration::from_millis(10));
+            latencies.is_slow(10_000);
         }
-        assert!(latencies.is_slow(Duration::from_millis(50)));
+        assert!(latencies.is_slow(50_000));
     }
 
     #[test]
     fn a_route_that_became_slow_is_not_slow_for_ever() {
         let latencies = Latencies::default();
         slow_count(&latencies, || 1_000);
-        assert!(latencies.is_slow(Duration::from_millis(100)));
+        assert!(latencies.is_slow(100_000));
         for _ in 0..8 * COUNT_MAX {
-            latencies.is_slow(Duration::from_millis(100));
+            latencies.is_slow(100_000);
         }
-        assert!(!latencies.is_slow(Duration::from_millis(100)));
+        assert!(!latencies.is_slow(100_000));
     }
 
     #[test]
     fn what_was_learnt_is_continued() {
         let earlier = Latencies::default();
         (0..200).for_each(|_| {
-            earlier.is_slow(Duration::from_millis(1));
+            earlier.is_slow(1_000);
         });
-        assert!(Latencies::continued(&earlier).is_slow(Duration::from_millis(5)));
+        assert!(Latencies::continued(&earlier).is_slow(5_000));
     }
 }

@@ -115,7 +115,6 @@ pub struct Timeline {
 impl Timeline {
     /// The line of `segment`, whose judgement need not be known yet.
     #[must_use]
-    #[inline]
     pub fn new(segment: &Segment<'_>) -> Self {
         let origin = segment.start;
         let root = Interval {

@@ -100,8 +100,6 @@ pub struct Judgement {
     pub excess_us: u64,
     /// Whose the time was.
     pub times: Times,
-    /// What it was spent on.
-    pub phases: Phases,
 }
 
 impl Times {
