@@ -26,9 +26,9 @@ _NO_BOUNDS = {"PORT_MAX", "TRACE_ID_BYTES", "SPAN_ID_BYTES"}
 HEAD = """\
 # Limits
 
-Made from the constants and what is written at them by `make format`; edit those. Every queue,
-buffer, loop, cache and wait has a bound with a name; beside it stand the precedent for its value
-and what happens when it is reached.
+Every queue, buffer, loop, cache and wait has a bound with a name; beside it stand the precedent for
+its value and what happens when it is reached. The page is made from the constants and what is
+written at them by `make format`; edit those.
 
 ## The engine
 

@@ -72,7 +72,7 @@ def given_once(parameters: Iterable[tuple[str, str]], known: Sequence[str]) -> d
             close = difflib.get_close_matches(name, known, n=1)
             meant = f'write "{close[0]}"' if close else f"there are {', '.join(known)}"
             raise ParameterError(
-                cut(name), cut(value), f"is of a parameter that is unknown; {meant}"
+                cut(name), cut(value), f"cannot be asked for: there is no such parameter; {meant}"
             )
         if name in given:
             raise ParameterError(name, cut(value), "is a second value; give one")

@@ -11,9 +11,9 @@ from ingress_controller.routing.annotations.table import ANNOTATIONS
 _HEAD = f"""\
 # Annotations
 
-Made from `ingress_controller/routing/annotations/table.py` by `make format`; edit that. All names
-start with `{PREFIX}`, left out below. `spanway check` says what is wrong with them before they are
-applied, `spanway explain` names those that change something for a URL.
+What an Ingress and a Service can say about how Spanway treats their requests. All names start with
+`{PREFIX}`, left out below. `spanway check` says what is wrong with them before they are applied,
+`spanway explain` names those that change something for a URL.
 
 - **A value that cannot be read** is a Problem of its object, and the default stays in force. Only
   where the annotation guards something the strict side is taken instead, as the last column says.
@@ -34,6 +34,9 @@ applied, `spanway explain` names those that change something for a URL.
 - **HTTPS.** Hosts in `spec.tls` redirect plain HTTP, as with ingress-nginx, while there is an HTTPS
   listener; `https-only: "false"` turns that off, but not where `client-certificates` are
   `required`.
+
+This page is made from `ingress_controller/routing/annotations/table.py` by `make format`; edit
+that.
 """
 
 _SECTIONS = {

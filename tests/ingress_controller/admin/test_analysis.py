@@ -99,7 +99,7 @@ def test_the_command_knows_every_report() -> None:
         ("latency", "sort", "age", 'sort: "age" is none of time, count, errors, p50, p99.'),
         ("latency", "bins", "241", 'bins: "241" is not a whole number from 0 to 240.'),
         ("latency", "limit", "0", 'limit: "0" is not a whole number from 1 to 1000.'),
-        ("nodes", "by", "pod", 'by: "pod" is of a parameter that is unknown; '),
+        ("nodes", "by", "pod", 'by: "pod" cannot be asked for: there is no such parameter; '),
         ("nodes", "since", "long", 'since: "long" is no duration; write 500ms, 2s or 1m.'),
         ("bottlenecks", "limit", "21", "is not a whole number from 1 to 20."),
         ("compare", "earlier", "1y", 'earlier: "1y" is no duration'),

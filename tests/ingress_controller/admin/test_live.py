@@ -79,8 +79,8 @@ def test_parameters_become_conditions_order_and_bounds() -> None:
         ("limit", "9" * 5000, 'limit: "9999'),
         ("age_min", "2 days", 'age_min: "2 days" is no duration; write 500ms, 2s or 1m.'),
         ("age_min", "9" * 400, 'age_min: "999'),
-        ("hots", "a", 'hots: "a" is of a parameter that is unknown; write "host".'),
-        ("zzz", "a", 'zzz: "a" is of a parameter that is unknown; there are id,'),
+        ("hots", "a", 'hots: "a" cannot be asked for: there is no such parameter; write "host".'),
+        ("zzz", "a", 'zzz: "a" cannot be asked for: there is no such parameter; there are id,'),
         ("pod", "x" * 513, "and so on is too long; give at most 512 characters."),
     ],
 )

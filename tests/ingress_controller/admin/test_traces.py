@@ -93,7 +93,10 @@ async def test_all_conditions_must_hold_for_a_trace(
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"servce": "a"}, 'servce: "a" is of a parameter that is unknown; write "service".'),
+        (
+            {"servce": "a"},
+            'servce: "a" cannot be asked for: there is no such parameter; write "service".',
+        ),
         ({"status": "600"}, 'status: "600" is no status; write 503 or 5xx.'),
         ({"error": "yes"}, 'error: "yes" is neither true nor false.'),
         ({"limit": "1001"}, 'limit: "1001" is not a whole number from 1 to 1000.'),

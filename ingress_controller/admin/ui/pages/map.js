@@ -21,7 +21,7 @@ export function ServiceMap({ graph, hasPods, times }) {
     ${arrows.map(({ arrow, d }) => html`<path key=${`${arrow.source} ${arrow.target} ${arrow.via}`} d=${d} class=${`arrow is-${mostOf(arrow)} ${isTold(arrow) ? 'is-told' : ''}`}
       stroke-width=${1.5 + 4 * Math.sqrt(arrow.rate_per_s / most)} marker-end="url(#head)"><title>${told(arrow)}</title></path>`)}
     ${arrows.map(({ arrow, at }) => html`<g key=${`${arrow.source} ${arrow.target} ${arrow.via}`} class="said" transform=${`translate(${at[0]} ${at[1]})`}>
-      <rect x="-32" y="-16" width="64" height="30" /><text y="-5">${number(arrow.rate_per_s)}/s</text><text y="9" class=${arrow.error_count ? 'is-bad' : ''}>${arrow.error_count ? `${percent(arrow.error_share)} failed` : duration(arrow.p50_us)}</text></g>`)}
+      <rect x="-29" y="-16" width="58" height="29" /><text y="-5">${number(arrow.rate_per_s)}/s</text><text y="9" class=${arrow.error_count ? 'is-bad' : ''}>${arrow.error_count ? `${percent(arrow.error_share)} failed` : duration(arrow.p50_us)}</text></g>`)}
     ${boxes.map(({ place, x, y }) => html`<g key=${place.id} class=${`place is-kind-${place.kind} ${linkOf(place, times) ? 'opens' : ''}`} transform=${`translate(${x} ${y})`}
       onClick=${() => linkOf(place, times) && go(linkOf(place, times))}>
       <rect width=${WIDTH} height=${HEIGHT} rx="8" /><text x="12" y="20" class="name">${short(place.name)}<title>${place.name}</title></text>
@@ -122,6 +122,7 @@ function curve(from, to) {
   const around = columns > 1 ? (end[1] <= start[1] ? -1 : 1) * (HEIGHT + GAP_Y) : 0;
   const bend = isBack ? 60 : Math.min(60, (end[0] - start[0]) / 2);
   const bends = [[start[0] + bend, start[1] + around * 1.3], [end[0] - bend, end[1] + around * 0.8]];
-  const middle = [0, 1].map((axis) => (start[axis] + 3 * bends[0][axis] + 3 * bends[1][axis] + end[axis]) / 8);
-  return { d: `M${start}C${bends[0]} ${bends[1]} ${end}`, at: middle };
+  // Two thirds of the way, where those that begin together have parted.
+  const at = [0, 1].map((axis) => (start[axis] + 6 * bends[0][axis] + 12 * bends[1][axis] + 8 * end[axis]) / 27);
+  return { d: `M${start}C${bends[0]} ${bends[1]} ${end}`, at };
 }

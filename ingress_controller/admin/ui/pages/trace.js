@@ -9,7 +9,6 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../
 const ROW_PX = 26; // as high as app.css makes a row
 const AROUND = 12; // rows above and below what is seen, drawn in advance
 const OWN_MAX = 100; // parts of one bar in which a span worked itself
-const INDENT_PX = 13;
 const INDENTS_MAX = 24; // deeper ones are not moved any further
 const COMPARED = 20; // contributors, those that changed most
 const CONTRIBUTORS = 5; // to the whole time, in words; the largest
@@ -257,7 +256,7 @@ function Row({ trace, tree, index, depth, steps = [], isFolded, isOpened, select
   const ownColour = colour === 'wait' && hasChildren ? 'cluster-network' : colour;
   return html`<div id=${`span-${index}`} role="treeitem" aria-level=${depth + 1} aria-selected=${isOpened} aria-expanded=${hasChildren ? !isFolded : undefined}
     class=${`span ${isOpened ? 'is-opened' : ''} ${span.status === 'error' ? 'has-failed' : ''}`} onClick=${() => select(isOpened ? -1 : index)}>
-    <span class="span-name" style=${{ paddingLeft: `${INDENT_PX * Math.min(depth, INDENTS_MAX)}px` }}>
+    <span class="span-name" style=${{ paddingLeft: `calc(${Math.min(depth, INDENTS_MAX)} * var(--indent))` }}>
       <i class="fold-mark" onClick=${(event) => { event.stopPropagation(); if (hasChildren) fold(index, !isFolded); }}>${hasChildren ? (isFolded ? '▸' : '▾') : ''}</i>
       <b>${span.service}</b> ${span.name}${endOf(trace, tree, index)}${depth === 0 && index > 0 && span.parent_id ? html` <span class="muted">its caller’s span is not here</span>` : ''}</span>
     <span class="lane">
