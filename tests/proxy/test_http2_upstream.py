@@ -51,6 +51,53 @@ async def test_request_and_response_are_translated(
     assert bytes(asked.body) == b"body"
 
 
+@pytest.mark.parametrize("status", ["200", "404"])
+async def test_response_that_ends_with_its_head_ends_for_a_client_of_http_1_too(
+    status: str, h2_upstream: Http2Upstream, data_plane: DataPlane
+) -> None:
+    async def answer(peer: Peer, asked: Message) -> None:
+        await peer.send(asked.stream_id, ((":status", status),))
+
+    h2_upstream.answer = answer
+    async with await data_plane.client() as client:
+        answers = [await client.get(), await client.get()]
+    assert [(answer.status, answer.body) for answer in answers] == [(int(status), b"")] * 2
+    assert answers[0].head.one("content-length") == "0"
+
+    async with Http2Client(data_plane.ingress.address) as client:
+        assert not (await client.ask()).has("content-length")
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", "204"), ("GET", "304"), ("HEAD", "200")])
+async def test_body_where_none_may_be_is_no_response_to_the_next_request(
+    method: str, status: str, h2_upstream: Http2Upstream, data_plane: DataPlane
+) -> None:
+    async def answer(peer: Peer, asked: Message) -> None:
+        await peer.send(asked.stream_id, ((":status", status),), is_end=False)
+        await peer.send_body(asked.stream_id, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+
+    h2_upstream.answer = answer
+    async with await data_plane.client() as client:
+        await client.send(request(method))
+        assert b"evil" not in await client.rest()
+
+    assert (await data_plane.segment()).flag in {"upstream_protocol_error", "upstream_reset"}
+
+
+async def test_end_of_a_body_where_none_may_be_is_awaited(
+    h2_upstream: Http2Upstream, data_plane: DataPlane
+) -> None:
+    async def answer(peer: Peer, asked: Message) -> None:
+        await peer.send(asked.stream_id, ((":status", "204"),), is_end=False)
+        peer.h2.end_stream(asked.stream_id)
+        await peer.flush()
+
+    h2_upstream.answer = answer
+    async with await data_plane.client() as client:
+        assert [(await client.get()).status for _ in range(2)] == [204] * 2
+    assert [each.flag for each in await data_plane.segments()] == [None] * 2
+
+
 async def test_bodies_and_trailers_pass_both_ways_from_http_1(
     h2_upstream: Http2Upstream, data_plane: DataPlane
 ) -> None:

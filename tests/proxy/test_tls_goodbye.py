@@ -44,7 +44,7 @@ class Raw:
 
     def __init__(self, data_plane: DataPlane, authority: Authority, *alpn: str) -> None:
         address, _, port = data_plane.ingress.address.rpartition(":")
-        context = authority.context(alpn=list(alpn) or None)
+        context = authority.context(alpn=alpn)
         self.stream = context.wrap_socket(
             socket.create_connection((address, int(port)), timeout=DEADLINE_S),
             server_hostname="shop.example",

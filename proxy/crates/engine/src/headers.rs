@@ -314,7 +314,7 @@ pub fn response(
 ) -> Response<()> {
     let mut head = head(response, editor);
     let length = match response.framing {
-        Framing::Length(bytes) => Some(bytes),
+        Framing::Length(_) => response.content_length,
         Framing::None if request.method == Method::Head || response.status == 304 => {
             response.content_length
         }

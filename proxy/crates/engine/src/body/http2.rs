@@ -67,6 +67,8 @@ pub struct Http2Source<'a> {
     piece: Bytes,
     is_lent: bool,
     is_done: bool,
+    /// No byte may come: behind a 204 of HTTP/1 it would be the client's next response.
+    is_empty: bool,
     trailers: Option<Fields>,
     /// The stream's other direction, which is told when the client leaves.
     send: Option<&'a RefCell<Http2Stream>>,
@@ -98,14 +100,16 @@ impl<'a> Http2Source<'a> {
             piece: Bytes::new(),
             is_lent: false,
             is_done: false,
+            is_empty: false,
             trailers: None,
             send: None,
         }
     }
 
     /// Begins the body of the response whose head has come.
-    pub(crate) fn begin(&mut self, receive: RecvStream) {
+    pub(crate) fn begin(&mut self, receive: RecvStream, framing: Framing) {
         self.is_done = receive.is_end_stream();
+        self.is_empty = framing == Framing::None;
         *self.receive = Some(receive);
     }
 
@@ -134,6 +138,9 @@ impl<'a> Http2Source<'a> {
     pub(super) async fn fill(&mut self) -> Result<(), ReadError> {
         let receive = self.receive.as_mut().ok_or(ReadError::Ended)?;
         match poll_fn(|context| receive.poll_data(context)).await {
+            Some(Ok(piece)) if self.is_empty && !piece.is_empty() => {
+                Err(ReadError::Malformed(Malformed::BodyForbidden))
+            }
             Some(Ok(piece)) => {
                 self.piece = piece;
                 self.is_done = receive.is_end_stream();

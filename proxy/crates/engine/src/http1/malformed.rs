@@ -47,6 +47,7 @@ pub enum Malformed {
     ChunkExtension,
     ChunkExtensionLength,
     ChunkEnd,
+    BodyForbidden,
     Trailer,
     TrailerForbidden,
     TrailerLength,
@@ -114,6 +115,7 @@ impl Malformed {
             Self::Trailer => "a trailer is written as a field",
             Self::TrailerForbidden => "a trailer has no fields for framing and routing",
             Self::TrailerLength => "the trailer is too long",
+            Self::BodyForbidden => "a response of this kind has no body",
             Self::Truncated => "the connection ended before the body",
         }
     }

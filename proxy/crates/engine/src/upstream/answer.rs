@@ -89,7 +89,7 @@ async fn read_http2(
     let is_over = receive.as_ref().is_some_and(RecvStream::is_end_stream);
     fill(response, &head, request, is_over)?;
     if let Some(receive) = receive {
-        source.begin(receive);
+        source.begin(receive, response.framing);
     }
     Ok(())
 }
@@ -112,12 +112,12 @@ fn fill(
     response.keep_alive = true;
     response.reason = <_>::default();
     response.content_length = content_length(&response.fields)?;
-    let is_bodiless = matches!(response.status, 100..=199 | 204 | 304)
-        || request.method == Method::Head
-        || (is_over && response.content_length.is_none());
+    let is_bodiless =
+        matches!(response.status, 100..=199 | 204 | 304) || request.method == Method::Head;
     response.framing = match response.content_length {
         _ if is_bodiless => Framing::None,
         Some(bytes) => Framing::Length(bytes),
+        None if is_over => Framing::Length(0),
         None => Framing::UntilClose,
     };
     Ok(())
