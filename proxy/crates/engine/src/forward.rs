@@ -396,6 +396,7 @@ async fn balance(
     outcome: &mut Outcome,
 ) -> Result<After, Flag> {
     let (worker, backend) = (job.worker, target.backend);
+    // Read anew: what our own decisions took since the head was there is the phase `route`.
     let start = Instant::now();
     outcome.balance = Some(Balance {
         id: worker.ids.borrow_mut().span_id(),
