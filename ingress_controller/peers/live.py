@@ -146,7 +146,8 @@ class LiveRequests:
         return merged(query, self._told(own, others), others.peers)
 
     def _told(self, own: bytes, others: Asked[Live]) -> list[Told[Live]]:
-        return [Told(self._own.name, _read_live(own), self._own.id), *others.told]
+        own_told = Told(self._own.name, _read_live(own), self._own.id)
+        return [own_told, *map(_placed, others.told)]
 
     async def _others(self, asked: LiveAsked, *, of_all: bool) -> Asked[Live]:
         if self._peers is None or not of_all:
@@ -156,6 +157,12 @@ class LiveRequests:
 
 def _read_live(content: bytes) -> Live:
     return shallow_json.read(content, Live)
+
+
+def _placed(told: Told[Live]) -> Told[Live]:
+    """Its rows are in it, whatever they say: those of an older version say nothing."""
+    rows = (msgspec.structs.replace(row, instance=told.instance) for row in told.answer.requests)
+    return told._replace(answer=msgspec.structs.replace(told.answer, requests=tuple(rows)))
 
 
 def _by_age(told: Told[Live]) -> Iterable[tuple[int, str, Row]]:

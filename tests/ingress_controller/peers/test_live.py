@@ -64,6 +64,21 @@ async def test_a_list_in_parts_has_each_request_of_all_replicas_once_the_oldest_
         await replicas[0].part(Query(limit=2), {"3": None})
 
 
+@pytest.mark.parametrize("said", ["", "1"])
+async def test_rows_are_said_to_be_in_the_replica_that_tells_them_whatever_it_says(
+    said: str,
+) -> None:
+    one, other = Engine({"a": 90}, started_us=100), Engine({"b": 80}, started_us=100)
+    live_ = LiveRequests(one.live, own=Identity("1", "1"))
+    live_._peers = FakePeers(  # type: ignore[assignment]
+        LiveRequests(other.live, own=Identity("2", said)), "2"
+    )
+
+    found = await live_.ask(Query())
+
+    assert [(row.id, row.instance) for row in found.requests] == [("a", "1"), ("b", "2")]
+
+
 class FakePeers:
     """Fakes the way to another replica; test_peers.py has the real one."""
 
