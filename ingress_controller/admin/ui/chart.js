@@ -54,6 +54,7 @@ export function timeAxis() {
       return clock.map((part) => String(part).padStart(2, '0')).join(':');
     }),
     size: 30,
+    space: 78, // px between two, of which HH:MM:SS takes 56
   });
 }
 

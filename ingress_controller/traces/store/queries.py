@@ -32,6 +32,9 @@ writes one to three."""
 VALUES_MAX = 10_000
 """Of services or the like in one answer: more are no list for a person."""
 
+HOPS_MAX = 8
+"""Slow hops of a trace that are looked at for its verdict: those that are slower by most."""
+
 NESTING_MAX = 32
 """Lists and maps in each other, of an attribute; deeper ones are empty. `crates/columns`: 16."""
 
@@ -103,8 +106,9 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 class TraceSummary(msgspec.Struct, frozen=True):
     """One trace, as far as its spans are here.
 
-    `name` and `service` are those of its first span; method, host, route, status, flags and verdict
-    those of the first span that says them, the edge's; empty or 0 where none does. Times are UTC.
+    `name` and `service` are those of its first span; method, host, route, status and flags those of
+    the first span that says them, the edge's; empty or 0 where none does. `verdict` is that of the
+    hop that knows best. Times are UTC.
     """
 
     trace_id: str
@@ -303,9 +307,27 @@ def _of_traces(wanted: Search) -> list[str]:
 
 
 def _summary(trace_hi: int, trace_lo: int, *rest: Any) -> TraceSummary:
-    columns = zip(TraceSummary.__struct_fields__[1:], rest, strict=True)
-    fields = dict(columns) | {"services": tuple(sorted(rest[5]))}
+    *known, hops = rest
+    columns = zip(TraceSummary.__struct_fields__[1:], known, strict=True)
+    fields = dict(columns) | {"services": tuple(sorted(known[5]))}
+    fields["verdict"] = _verdict(fields["verdict"], hops or ())
     return TraceSummary(trace_id=_hex(trace_hi, trace_lo), **fields)
+
+
+def _verdict(edge: str, hops: Sequence[Mapping[str, Any]]) -> str:
+    """To a hop the app is all that is behind its endpoint; one that began later and was slower than
+    usual by more than half of that knows better: its network, or another app. As on the page."""
+    slow = sorted(hops, key=lambda hop: hop["start_ns"])
+    told = edge
+    while told == "app" and slow:
+        hop, *later = slow
+        told = hop["verdict"]
+        inner = [one for one in later if one["excess_us"] > hop["excess_us"] / 2]
+        if not inner:
+            break
+        largest = max(inner, key=lambda one: one["excess_us"])
+        slow = later[later.index(largest) :]
+    return told
 
 
 _JSONS = ("attributes", "resource")
@@ -353,7 +375,13 @@ SELECT trace_hi, trace_lo, {_FIRST.format("name")}, {_FIRST.format("service")},
   coalesce({_FIRST.format('"http.route"')}, ''),
   coalesce({_FIRST.format('"http.response.status_code"')}, 0),
   coalesce({_FIRST.format('"spanway.flags"')}, ''),
-  coalesce({_FIRST.format('"spanway.verdict"')}, '')
+  coalesce({_FIRST.format('"spanway.verdict"')}, ''),
+  max_by(
+    struct_pack(
+      start_ns := start_ns, verdict := "spanway.verdict", excess_us := "spanway.verdict.excess_us"
+    ),
+    "spanway.verdict.excess_us", {HOPS_MAX}
+  ) FILTER ("spanway.verdict" IS NOT NULL)
 FROM spans
 WHERE start_ns BETWEEN $start_ns AND $end_ns AND trace_lo IN (SELECT unnest($los::UBIGINT[]))
 GROUP BY ALL

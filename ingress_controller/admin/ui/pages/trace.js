@@ -40,7 +40,7 @@ function Shown({ trace, path, elsewhere }) {
     <header class="page-head">
       <h1>${known['url.path'] ? `${known['http.request.method']} ${known['server.address'] ?? ''}${known['url.path']}` : root?.name}</h1>
       <p class="big"><b>${duration(trace.duration_ns / 1_000)}</b></p>
-      ${edge && html`<p class=${edge.status === 'error' ? 'is-error' : 'muted'}>${known['spanway.flags'] ?? known['http.response.status_code'] ?? ''}</p>`}
+      ${edge && html`<p class=${edge.status === 'error' ? 'is-error' : 'muted'}>${[known['http.response.status_code'], known['spanway.flags']].filter(Boolean).join(' ')}</p>`}
     </header>
     <section class="card summary">
       <${Whose} path=${path} known=${known} hop=${edge && hopThatKnows(trace, tree, trace.spans.indexOf(edge))} />

@@ -154,7 +154,7 @@ function List({ traces }) {
       return html`<tr key=${trace.trace_id} class="opens" ...${opening(() => go(address))}>
         <td class="nowrap muted">${moment(trace.start_unix_us)}</td>
         <td class="text"><a href=${address} tabindex="-1">${trace.method ? html`<b>${trace.method}</b> ${trace.host}${trace.route}` : trace.name}</a></td>
-        <td class=${`number ${trace.is_failed ? 'is-error' : ''}`}>${trace.flags || trace.status || (trace.is_failed ? 'error' : '')}</td>
+        <td class=${`number ${trace.is_failed ? 'is-error' : ''}`}>${[trace.status, trace.flags].filter(Boolean).join(' ') || (trace.is_failed ? 'error' : '')}</td>
         <td>${trace.verdict && trace.verdict !== 'none' ? html`<${Verdict} name=${trace.verdict} />` : html`<span class="muted">${trace.verdict && 'as usual'}</span>`}</td>
         <td class="number">${duration(trace.duration_us)}</td>
         <td class="bar-cell"><span class="bar"><i class=${`is-${trace.is_failed ? 'failed' : trace.verdict || 'none'}`} style=${{ width: `${Math.max(1, (100 * trace.duration_us) / longest)}%` }}></i></span></td>

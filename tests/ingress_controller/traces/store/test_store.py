@@ -111,6 +111,37 @@ async def test_a_search_finds_what_fits_and_nothing_else(
     assert bool(traces) == is_found
 
 
+@pytest.mark.parametrize(
+    ("hops", "verdict"),
+    [
+        ([("app", 400), ("cluster-network", 380), ("proxy", 90)], "cluster-network"),
+        ([("app", 400), ("app", 390), ("cluster-network", 300)], "cluster-network"),
+        ([("app", 400), ("app", 390)], "app"),
+        ([("app", 400), ("cluster-network", 150)], "app"),
+        ([("client-network", 400), ("app", 390)], "client-network"),
+        ([("none", None), ("proxy", 90)], "none"),
+        ([(None, None)], ""),
+    ],
+)
+async def test_the_verdict_of_a_trace_is_of_the_hop_that_knows_best(
+    tmp_path: Path, hops: list[tuple[str | None, int | None]], verdict: str
+) -> None:
+    store = Store(Segments(tmp_path), ALWAYS)
+    sent = request(len(hops))
+    spans = sent.resource_spans[0].scope_spans[0].spans
+    for number, (span, (told, excess_us)) in enumerate(zip(spans, hops, strict=True)):
+        span.start_time_unix_nano += number * 1_000
+        if told is not None:
+            span.attributes.append(attribute("spanway.verdict", string_value=told))
+        if excess_us is not None:
+            span.attributes.append(attribute("spanway.verdict.excess_us", int_value=excess_us))
+    await store.add(sent.SerializeToString())
+
+    [trace] = await found(store, ALL)
+
+    assert trace.verdict == verdict
+
+
 @pytest.mark.parametrize("text", ["basket", "T /bas", "shop.ex", "GET /"])
 async def test_text_is_found_in_path_host_and_name(tmp_path: Path, text: str) -> None:
     store = Store(Segments(tmp_path), ALWAYS)
