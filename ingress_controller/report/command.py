@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from ingress_controller.admin.traces import Found, ShownTrace
 from ingress_controller.analysis.bottlenecks import Bottlenecks
 from ingress_controller.analysis.compare import Comparison, TraceComparison
@@ -68,18 +66,18 @@ def report(client: AdminClient, name: str, question: Mapping[str, str], *, is_js
             path = f"/api/traces/{quote(others.pop('id'), safe='')}"
         case _:
             path = f"/api/analysis/{name}"
+    kind, text = _TEXTS[name]
     try:
         body = asyncio.run(_asked(client, path, others))
+        if is_json:
+            print(printable_json(body.decode(errors="replace").rstrip()))
+            return 0
+        told = client.read(body, kind)
     except QuestionError as err:
         raise SettingsError(str(err)) from err
     except TopError as err:
         raise StartError(str(err)) from err
-    if is_json:
-        print(printable_json(body.decode().rstrip()))
-        return 0
-    kind, text = _TEXTS[name]
     width = max(WIDTH_MIN, shutil.get_terminal_size((COLUMNS, 24)).columns)
-    told = msgspec.json.decode(body, type=kind)
     gaps = (f"\n{textwrap.fill(printable(sentence), width)}\n" for sentence in missing(told.peers))
     print(text(told, width), *gaps, sep="", end="")
     return 0

@@ -5,10 +5,12 @@ Rules: one question at a time; an error is one sentence that says whom was asked
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 
+from ingress_controller import shallow_json
 from ingress_controller.asking import (
     INTERRUPTIONS,
     AdminAddress,
@@ -21,6 +23,8 @@ from ingress_controller.peers.live import SharedLive
 
 TIMEOUT_S = 5.0  # workers have two
 ANSWER_BYTES_MAX = 16 * 1024 * 1024  # a thousand rows are below 4 MiB
+
+T = TypeVar("T")
 
 _WRONG = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_IMPLEMENTED)
 
@@ -62,9 +66,17 @@ class AdminClient:
             QuestionError: they are wrong.
             TopError: nobody answers, or not as Spanway does.
         """
+        return self.read(await self.get("/api/live", question), SharedLive)
+
+    def read(self, answer: bytes, kind: type[T]) -> T:
+        """What `get` has given, as a value.
+
+        Raises:
+            TopError: it is none of that kind.
+        """
         try:
-            return msgspec.json.decode(await self.get("/api/live", question), type=SharedLive)
-        except msgspec.MsgspecError as err:
+            return shallow_json.read(answer, kind)
+        except msgspec.DecodeError as err:
             raise TopError(self._foreign(HTTPStatus.OK)) from err
 
     async def get(self, path: str, question: Mapping[str, str]) -> bytes:
@@ -84,8 +96,8 @@ class AdminClient:
         if answer.status == HTTPStatus.OK:
             return body
         try:
-            reason = str(msgspec.json.decode(body)["error"])
-        except (msgspec.MsgspecError, KeyError, TypeError) as err:
+            reason = str(shallow_json.read(body, dict[str, Any])["error"])
+        except (msgspec.DecodeError, KeyError) as err:
             raise TopError(self._foreign(answer.status)) from err
         if answer.status == HTTPStatus.UNAUTHORIZED:
             raise QuestionError(self._unknown(reason))

@@ -1,5 +1,6 @@
 """What a terminal is told of an admin address that cannot be asked, or not so."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import trustme
 from admin_rig import answering, authority_file, certificate, server_context
 from aiohttp import web
 
+from ingress_controller.arguments import StartError
 from ingress_controller.asking import AdminAddress, Credentials
 from ingress_controller.credentials import Secret
+from ingress_controller.report.command import report
 from ingress_controller.top.client import AdminClient, QuestionError, TopError
 
 NOTHING = Credentials()
@@ -39,6 +42,27 @@ async def test_who_is_not_known_is_told_what_to_show() -> None:
     assert str(wrong) == (
         f"{address} does not know the token of --admin-token-file:"
         " Authorization: a token is needed."
+    )
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"\xff", b'{"error":' * 100_000, b'{"error":[]', b"[]", b'{"bases":1}'],
+    ids=["html", "bytes", "deep", "cut", "list", "other"],
+)
+async def test_answer_of_another_form_is_said_to_be_no_spanways(body: bytes, status: int) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=body, status=status)
+
+    async with answering(answer) as address:
+        client = AdminClient(AdminAddress(f"http://{address}/", NOTHING))
+        with pytest.raises(StartError) as raised:
+            await asyncio.to_thread(report, client, "nodes", {}, is_json=False)
+
+    assert str(raised.value) == (
+        f"What answers at {address} is no Spanway that knows of this (status {status});"
+        " name its admin address with --admin."
     )
 
 
