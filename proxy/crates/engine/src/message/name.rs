@@ -180,30 +180,40 @@ impl Name {
     }
 }
 
-/// Whether `name` is `known` (of the same length, lower case) but for case. A word at a time, the last one
-/// perhaps over bytes that were compared already: this is asked of every field of every head.
+/// Whether `name` is `known` (of the same length, lower case) but for case. By its first and its last word,
+/// which overlap in most names: this is asked of every field of every head.
 fn is_same_but_for_case(name: &[u8], known: &[u8]) -> bool {
     // In ASCII upper and lower case differ in the bit 0x20, and of what is in names only letters have 0x40.
     let is_same = |name: u64, known: u64| {
         let case = known >> 1 & 0x2020_2020_2020_2020;
         (name ^ known) & !case == 0
     };
-    let of_4 = |name: &[u8; 4], known: &[u8; 4]| {
-        let (name, known) = (u32::from_ne_bytes(*name), u32::from_ne_bytes(*known));
-        is_same(name.into(), known.into())
-    };
-    let of_8 = |name: &[u8; 8], known: &[u8; 8]| {
-        is_same(u64::from_ne_bytes(*name), u64::from_ne_bytes(*known))
-    };
-    if let (Some(name_end), Some(known_end)) = (name.last_chunk::<8>(), known.last_chunk()) {
-        let mut words = name.as_chunks().0.iter().zip(known.as_chunks().0);
-        words.all(|(name, known)| of_8(name, known)) && of_8(name_end, known_end)
-    } else if let (Some(name_end), Some(known_end)) = (name.last_chunk::<4>(), known.last_chunk()) {
-        let start = name.first_chunk().zip(known.first_chunk());
-        start.is_some_and(|(name, known)| of_4(name, known)) && of_4(name_end, known_end)
-    } else {
-        name.eq_ignore_ascii_case(known)
+    match (ends::<8>(name), ends::<8>(known)) {
+        (Some((start, end)), Some((known_start, known_end))) => {
+            let between = 8..name.len().saturating_sub(8);
+            is_same(u64::from_ne_bytes(start), u64::from_ne_bytes(known_start))
+                && is_same(u64::from_ne_bytes(end), u64::from_ne_bytes(known_end))
+                && (between.is_empty()
+                    || name[between.clone()].eq_ignore_ascii_case(&known[between]))
+        }
+        _ => match (ends::<4>(name), ends::<4>(known)) {
+            (Some((start, end)), Some((known_start, known_end))) => {
+                let is_same = |name, known| {
+                    is_same(
+                        u32::from_ne_bytes(name).into(),
+                        u32::from_ne_bytes(known).into(),
+                    )
+                };
+                is_same(start, known_start) && is_same(end, known_end)
+            }
+            _ => name.eq_ignore_ascii_case(known),
+        },
     }
+}
+
+/// The first and the last bytes.
+fn ends<const N: usize>(name: &[u8]) -> Option<([u8; N], [u8; N])> {
+    Some((*name.first_chunk()?, *name.last_chunk()?))
 }
 
 /// Whether `name` is `known` (of the same length, lower case, with `-`) but for case and `_`.
