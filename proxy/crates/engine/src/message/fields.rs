@@ -108,6 +108,12 @@ impl Fields {
         self.present.contains(id)
     }
 
+    /// Whether a field of any of these names is there.
+    #[must_use]
+    pub fn has_any(&self, ids: NameSet) -> bool {
+        self.present.except(ids) != self.present
+    }
+
     /// How many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -77,6 +77,7 @@ impl Propagator {
         }
     }
 
+    #[inline(never)] // Else what each format asks of the fields is asked before the first one is read.
     fn read(self, fields: &Fields) -> Option<RemoteParent> {
         match self {
             Self::Tracecontext => w3c::read(fields),
@@ -151,6 +152,9 @@ impl RemoteParent {
 /// What the client says by the first format that is valid.
 #[must_use]
 pub fn extract(fields: &Fields, order: &[Propagator]) -> Option<RemoteParent> {
+    if !fields.has_any(ALL_NAMES) {
+        return None;
+    }
     order.iter().find_map(|propagator| propagator.read(fields))
 }
 
