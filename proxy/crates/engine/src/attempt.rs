@@ -367,6 +367,7 @@ impl Try<'_, '_> {
         Told {
             listener: self.target.listener,
             ends: self.job.ends,
+            origin: self.job.origin,
             tls: self.job.tls,
             scheme: if tried.tls.is_some() { "https" } else { "http" },
             request_id: self.job.id,

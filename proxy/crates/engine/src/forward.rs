@@ -76,6 +76,8 @@ pub struct Job<'a> {
     pub ends: &'a Ends,
     /// These as attributes, unless somebody else asks than the client's connection tells.
     ends_attributes: Option<&'a [u8]>,
+    /// What endpoints are told of the connection: [`Origin::told`](crate::downstream::Origin::told).
+    pub origin: &'a [u8],
     /// The TLS session of the client's connection.
     pub tls: Option<&'a Tls>,
     /// 32 hex digits, or what the client said.
@@ -208,8 +210,8 @@ pub async fn forward(
 ) -> After {
     let table = worker.table();
     let request = Rc::clone(&workspace.request);
-    let tls = client.origin.tls.clone();
-    let ends_attributes = Rc::clone(&client.origin.ends_attributes);
+    let origin = Rc::clone(&client.origin);
+    let tls = origin.tls.as_deref();
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
         id
@@ -217,11 +219,9 @@ pub async fn forward(
         made_id = worker.ids.borrow_mut().trace_id().to_hex();
         &made_id
     };
-    let listener = table.listener(client.origin.listener);
-    let mut ends = client.origin.ends;
-    if let Some(listener) = listener {
-        origin::resolve(&mut ends, listener, &request);
-    }
+    let listener = table.listener(origin.listener);
+    let ends = listener.map(|listener| origin::resolved(&origin.ends, listener, &request));
+    let ends = ends.as_deref().unwrap_or(&origin.ends);
     let mut found = if worker.is_full() {
         worker.stats.shed.add(1);
         Err(NoTarget {
@@ -229,7 +229,7 @@ pub async fn forward(
             route: None,
         })
     } else {
-        find(&table, listener, &request, (tls.as_deref(), ends.scheme))
+        find(&table, listener, &request, (tls, ends.scheme))
     };
     let policy = tracing_policy(&table, &found);
     let asked = Asked {
@@ -237,12 +237,11 @@ pub async fn forward(
         policy,
         route: route(&found).map(|route| &*route.path),
         listener,
-        ends: &ends,
+        ends,
         now: arrival.head_read,
     };
     let trace = Trace::begin(worker, &request, &asked);
-    let is_the_connections = ends.client == client.origin.ends.client;
-    let came = (&ends, client.origin.listener);
+    let came = (ends, origin.listener);
     let live = Live::request(worker, workspace, &table, &trace, came, arrival);
     let job = Job {
         worker,
@@ -250,9 +249,10 @@ pub async fn forward(
         request: &request,
         trace: &trace,
         live: &live,
-        ends: &ends,
-        ends_attributes: is_the_connections.then_some(&ends_attributes),
-        tls: tls.as_deref(),
+        ends,
+        ends_attributes: (ends.client == origin.ends.client).then(|| origin.attributes()),
+        origin: origin.told(),
+        tls,
         id,
         arrival,
     };
@@ -261,7 +261,7 @@ pub async fn forward(
     client.note_last(&request);
     let served = match &mut found {
         Ok(target) => {
-            client.origin.times = target.listener.times;
+            client.patience = target.listener.times;
             serve(&job, target, client, workspace, &mut outcome).await
         }
         Err(missing) => Err(Turned::Away(missing.flag)),
@@ -289,7 +289,7 @@ pub async fn forward(
     outcome.client_end = client.ended();
     if let Some(end) = outcome.end {
         // Nothing was waited for since then but the client itself: no reason to look at the clock.
-        client.timer.set(end + client.origin.times.idle);
+        client.timer.set(end + client.patience.idle);
     }
     record(&job, policy, &found, &outcome, &workspace.response);
     after

@@ -31,7 +31,7 @@ const OURS: NameSet = NameSet::of(&[Name::Host, Name::XRequestId, Name::XSpanway
 const OURS_AT_THE_EDGE: NameSet = OURS.union(NameSet::WHO_ASKS);
 
 /// Both ends of the client's connection, and who is behind them.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Ends {
     /// Who asks, as far as trusted proxies tell; its port is 0 where they do not tell that.
     pub client: SocketAddr,
@@ -51,6 +51,16 @@ pub struct Ends {
 pub trait FieldSink {
     /// Adds one field; both parts are valid.
     fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// Adds fields of ours that were written before, as HTTP/1 has them.
+    fn lines(&mut self, lines: &[u8]) {
+        for line in lines.split(|&byte| byte == b'\n') {
+            let colon = memchr::memchr(b':', line);
+            if let Some((name, value)) = colon.and_then(|at| line.split_at_checked(at)) {
+                self.field(name, value[1..].trim_ascii());
+            }
+        }
+    }
 }
 
 impl FieldSink for Vec<u8> {
@@ -58,6 +68,10 @@ impl FieldSink for Vec<u8> {
     #[inline(always)]
     fn field(&mut self, name: &[u8], value: &[u8]) {
         encode::field(self, name, value);
+    }
+
+    fn lines(&mut self, lines: &[u8]) {
+        self.extend_from_slice(lines);
     }
 }
 
@@ -75,6 +89,8 @@ impl FieldSink for HeaderMap {
 pub struct Told<'a> {
     pub listener: &'a Listener,
     pub ends: &'a Ends,
+    /// What the connection itself tells of them: [`origin_lines`].
+    pub origin: &'a [u8],
     /// `http` or `https`, as the endpoint is asked.
     pub scheme: &'static str,
     /// The TLS session of the client's connection.
@@ -174,7 +190,8 @@ fn unedited_fields(out: &mut impl FieldSink, request: &RequestHead, told: &Told<
     if is_edge && told.ends.is_trusted {
         continue_fields(out, request, told);
     } else if is_edge {
-        origin_fields(out, request, told.ends);
+        out.lines(told.origin);
+        out.field(b"x-forwarded-host", request.authority());
         if told.listener.forwarded {
             let mut value = Value::new();
             put_forwarded(&mut value, request, told.ends);
@@ -201,18 +218,17 @@ pub fn header_map(fields: &Fields) -> HeaderMap {
     map
 }
 
-/// Where the request came from, and who its client is, as nginx-style applications read it.
-fn origin_fields(out: &mut impl FieldSink, request: &RequestHead, ends: &Ends) {
+/// Where the requests of a connection come from, as nginx-style applications read it.
+pub fn origin_lines(ends: &Ends) -> Box<[u8]> {
+    let mut lines = Vec::with_capacity(160);
     let peer = IpText::of(ends.peer.ip());
-    out.field(b"x-forwarded-for", peer.as_bytes());
-    out.field(b"x-real-ip", peer.as_bytes());
-    out.field(b"x-forwarded-host", request.authority());
-    out.field(b"x-forwarded-proto", ends.scheme.as_bytes());
+    lines.field(b"x-forwarded-for", peer.as_bytes());
+    lines.field(b"x-real-ip", peer.as_bytes());
+    lines.field(b"x-forwarded-proto", ends.scheme.as_bytes());
     let mut port = itoa::Buffer::new();
-    out.field(
-        b"x-forwarded-port",
-        port.format(ends.local.port()).as_bytes(),
-    );
+    let port = port.format(ends.local.port());
+    lines.field(b"x-forwarded-port", port.as_bytes());
+    lines.into()
 }
 
 /// The same by RFC 7239, section 4; section 6: IPv6 addresses are bracketed and quoted.

@@ -9,6 +9,7 @@
 //! Source: nginx, `real_ip_header` and `real_ip_recursive`; RFC 7239; MDN, "X-Forwarded-For",
 //! "Selecting an IP address".
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use smallvec::SmallVec;
@@ -18,17 +19,21 @@ use crate::limits::FORWARDED_HOPS_MAX;
 use crate::message::{Fields, Name, RequestHead};
 use crate::table::{Listener, Networks, TrustedField};
 
-/// Makes `ends` what the request tells, where their peer is trusted; else leaves them as they are. An
-/// idle listener's only cost is to look whether it trusts anybody.
-pub fn resolve(ends: &mut Ends, listener: &Listener, request: &RequestHead) {
+/// `ends` as the request tells them, where their peer is trusted; else as they are. An idle
+/// listener's only cost is to look whether it trusts anybody.
+#[must_use]
+pub fn resolved<'a>(ends: &'a Ends, listener: &Listener, request: &RequestHead) -> Cow<'a, Ends> {
     let trusted = &listener.trusted_proxies;
     if trusted.is_empty() || !trusted.contains(ends.peer.ip()) {
-        return;
+        return Cow::Borrowed(ends);
     }
     let claim = Claim::read(&request.fields, listener);
-    ends.client = claim.client.unwrap_or(ends.peer);
-    ends.scheme = claim.scheme.unwrap_or(ends.scheme);
-    ends.is_trusted = true;
+    Cow::Owned(Ends {
+        client: claim.client.unwrap_or(ends.peer),
+        scheme: claim.scheme.unwrap_or(ends.scheme),
+        is_trusted: true,
+        ..*ends
+    })
 }
 
 /// What trusted proxies tell.

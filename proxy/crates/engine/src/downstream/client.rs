@@ -1,6 +1,6 @@
 //! A client as a request sees it: its two directions, whatever the version of HTTP.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -25,13 +25,15 @@ use crate::stream::{End, Shared};
 use crate::table::ClientTimes;
 use crate::timer::Timer;
 use crate::tls::Tls;
-use crate::trace::Net;
+use crate::trace::{Net, ends_attributes};
 
 /// The connection as a request sees it.
 pub struct Client {
     pub side: Side,
     pub timer: Timer,
-    pub origin: Origin,
+    pub origin: Rc<Origin>,
+    /// What its listener allowed at the start; with HTTP/1, when the last request came.
+    pub patience: ClientTimes,
     /// What the kernel is asked about responses.
     pub asks: Ask,
 }
@@ -41,14 +43,43 @@ pub struct Client {
 pub struct Origin {
     /// As the connection itself tells them.
     pub ends: Ends,
-    /// [`ends_attributes`](crate::trace::ends_attributes) of these.
-    pub ends_attributes: Rc<[u8]>,
     /// The listener that accepted it, by its address in the table.
     pub listener: SocketAddr,
-    /// What that listener allowed at the start; with HTTP/1, when the last request came.
-    pub times: ClientTimes,
     /// The TLS session, where there is one.
     pub tls: Option<Rc<Tls>>,
+    /// What endpoints are told of it, and its part of each root span, once there was a request.
+    told: OnceCell<Box<[u8]>>,
+    attributes: OnceCell<Box<[u8]>>,
+}
+
+impl Origin {
+    /// That of a connection without TLS, so far.
+    pub fn new(ends: Ends, listener: SocketAddr) -> Self {
+        Self {
+            ends,
+            listener,
+            tls: None,
+            told: OnceCell::new(),
+            attributes: OnceCell::new(),
+        }
+    }
+
+    /// What endpoints are told of it, as HTTP/1 has fields.
+    pub fn told(&self) -> &[u8] {
+        self.told.get_or_init(|| headers::origin_lines(&self.ends))
+    }
+
+    /// Its ends, as attributes of a span.
+    pub fn attributes(&self) -> &[u8] {
+        let Ends {
+            client,
+            network_peer,
+            local,
+            ..
+        } = self.ends;
+        let attributes = || ends_attributes(client, network_peer, local);
+        self.attributes.get_or_init(attributes)
+    }
 }
 
 /// What carries a request and its response.

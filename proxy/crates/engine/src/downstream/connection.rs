@@ -24,7 +24,7 @@ use crate::socket::{Ask, Socket};
 use crate::stream::{Farewell, Shared};
 use crate::table::KernelTimestamps;
 use crate::timer::Timer;
-use crate::trace::{Flag, ends_attributes};
+use crate::trace::Flag;
 use crate::worker::{Registered, Stage, Worker, Workspace};
 
 /// How waiting for a request ended.
@@ -48,17 +48,12 @@ pub async fn serve(
     let Some(ends) = ends(worker, &mut stream, peer, listener).await else {
         return;
     };
-    let mut origin = Origin {
-        ends,
-        ends_attributes: ends_attributes(ends.client, ends.network_peer, ends.local),
-        listener,
-        times: worker
-            .table()
-            .listener(listener)
-            .map_or_else(Default::default, |one| one.times),
-        tls: None,
-    };
-    let mut timer = Timer::new(origin.times.idle);
+    let mut origin = Origin::new(ends, listener);
+    let patience = worker
+        .table()
+        .listener(listener)
+        .map_or_else(Default::default, |listener| listener.times);
+    let mut timer = Timer::new(patience.idle);
     let begun = begin(worker, stream, &mut origin, &mut timer, stage).await;
     let Some(stream) = begun else {
         return;
@@ -73,10 +68,11 @@ pub async fn serve(
     let mut client = Client {
         side: Side::Http1(Rc::clone(&stream)),
         timer,
-        origin,
+        origin: Rc::new(origin),
+        patience,
         asks: Ask::Nothing,
     };
-    client.timer.set(Instant::now() + client.origin.times.idle);
+    client.timer.set(Instant::now() + client.patience.idle);
     let mut is_first = true;
     let mut kept: Option<Box<Workspace>> = None;
     loop {
@@ -93,7 +89,12 @@ pub async fn serve(
         {
             let read = std::mem::take(&mut workspace.input);
             worker.return_workspace(workspace);
-            let Client { side, origin, .. } = client;
+            let Client {
+                side,
+                origin,
+                patience,
+                ..
+            } = client;
             drop(side);
             stream.is_busy.set(true); // It goes on.
             drop(farewell);
@@ -103,7 +104,7 @@ pub async fn serve(
                     Rc::clone(worker),
                     stream.into_inner(),
                     read,
-                    origin,
+                    (origin, patience),
                     Rc::clone(stage),
                 ))
                 .await;
@@ -178,7 +179,12 @@ async fn read_head(
     client: &mut Client,
     workspace: &mut Workspace,
 ) -> Arrived {
-    let Client { timer, origin, .. } = client;
+    let Client {
+        timer,
+        origin,
+        patience,
+        ..
+    } = client;
     let Workspace {
         input,
         request,
@@ -189,7 +195,7 @@ async fn read_head(
     let start = Instant::now();
     let arrived = stream.with_socket(|socket| socket.arrived(start));
     let mut head_read = start;
-    timer.set(start + origin.times.head);
+    timer.set(start + patience.head);
     // Most heads come whole, and are listed as requests only.
     let mut arriving = None;
     loop {

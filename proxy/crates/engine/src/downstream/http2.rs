@@ -35,6 +35,7 @@ use crate::limits::{
 use crate::message::{Framing, RequestHead, Version};
 use crate::socket::Ask;
 use crate::stream::{Shared, Stream};
+use crate::table::ClientTimes;
 use crate::timer::Timer;
 use crate::trace::Flag;
 use crate::worker::{Stage, Worker, Workspace};
@@ -45,8 +46,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Whether the connection whose first bytes are in `input` is one of HTTP/2 by prior knowledge;
 /// reads on where the bytes are the beginning of either.
 pub async fn has_preface(stream: &Shared, client: &mut Client, input: &mut Buffer) -> bool {
-    let Client { timer, origin, .. } = client;
-    timer.set(Instant::now() + origin.times.head);
+    let Client {
+        timer, patience, ..
+    } = client;
+    timer.set(Instant::now() + patience.head);
     loop {
         if let Some(is_http2) = is_preface(input.unread()) {
             return is_http2;
@@ -72,10 +75,10 @@ pub async fn serve_http2(
     worker: Rc<Worker>,
     stream: Stream,
     read: Buffer,
-    origin: Origin,
+    (origin, patience): (Rc<Origin>, ClientTimes),
     stage: Rc<Cell<Stage>>,
 ) {
-    let mut timer = Timer::new(origin.times.head);
+    let mut timer = Timer::new(patience.head);
     let io = Gathered::new(stream, read);
     let mut handshake = pin!(settings().handshake(io.clone()));
     let handshake =
@@ -88,6 +91,7 @@ pub async fn serve_http2(
         connection,
         io,
         origin,
+        patience,
         stage,
         streams: Rc::default(),
     }
@@ -114,7 +118,8 @@ struct Served {
     connection: server::Connection<Gathered, Bytes>,
     /// The stream below, which is told when to send.
     io: Gathered,
-    origin: Origin,
+    origin: Rc<Origin>,
+    patience: ClientTimes,
     stage: Rc<Cell<Stage>>,
     streams: Rc<Streams>,
 }
@@ -157,7 +162,7 @@ enum StreamEnd {
 
 impl Served {
     async fn run(mut self, timer: &mut Timer) {
-        timer.set(Instant::now() + self.origin.times.idle);
+        timer.set(Instant::now() + self.patience.idle);
         let mut is_going = false;
         loop {
             if self.worker.is_draining.get() && !is_going {
@@ -174,16 +179,16 @@ impl Served {
                 Event::StreamEnded if self.streams.are_abused() => {
                     self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 }
-                Event::StreamEnded => timer.set(Instant::now() + self.origin.times.idle),
+                Event::StreamEnded => timer.set(Instant::now() + self.patience.idle),
                 Event::TimeOut if self.streams.count.get() > 0 => {
-                    timer.set(Instant::now() + self.origin.times.idle);
+                    timer.set(Instant::now() + self.patience.idle);
                 }
                 // Whoever does not take the goodbye is cut off.
                 Event::TimeOut if is_going => return,
                 Event::TimeOut => {
                     is_going = true;
                     self.connection.graceful_shutdown();
-                    timer.set(Instant::now() + self.origin.times.head);
+                    timer.set(Instant::now() + self.patience.head);
                 }
             }
         }
@@ -227,7 +232,14 @@ impl Served {
         let seat = Rc::new(Seat::default());
         seat.give(job);
         let (worker, streams) = (Rc::clone(&self.worker), Rc::clone(&self.streams));
-        tokio::task::spawn_local(serve_streams(worker, self.origin.clone(), streams, seat));
+        let client = Client {
+            side: Side::no_stream(),
+            timer: Timer::new(self.patience.idle),
+            origin: Rc::clone(&self.origin),
+            patience: self.patience,
+            asks: Ask::Nothing,
+        };
+        tokio::task::spawn_local(serve_streams(worker, client, streams, seat));
     }
 }
 
@@ -302,13 +314,12 @@ impl Drop for LiveStream<'_> {
 
 /// Serves one request after the other, as the connection has them for this task. They share a timer:
 /// it costs more to make and to arm than to move.
-async fn serve_streams(worker: Rc<Worker>, origin: Origin, streams: Rc<Streams>, seat: Rc<Seat>) {
-    let mut client = Client {
-        side: Side::no_stream(),
-        timer: Timer::new(origin.times.idle),
-        origin,
-        asks: Ask::Nothing,
-    };
+async fn serve_streams(
+    worker: Rc<Worker>,
+    mut client: Client,
+    streams: Rc<Streams>,
+    seat: Rc<Seat>,
+) {
     while let Some(job) = seat.next().await {
         let live = LiveStream(&streams);
         streams.note(serve_stream(&worker, &mut client, job).await);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pieces::line;
 use crate::headers::Ends;
 use crate::message::RequestHead;
-use crate::origin::resolve;
+use crate::origin::resolved;
 use crate::table::{ClientTimes, Listener, ListenerKind, Networks, TrustContext, TrustedField};
 use crate::trace::context::Inject;
 
@@ -29,8 +29,8 @@ pub fn check(bytes: &[u8]) {
         (b"forwarded", TrustedField::Forwarded, b"for=203.0.113.66"),
     ] {
         let listener = listener(field);
-        let mut ends = ends(STRANGER);
-        resolve(&mut ends, &listener, &head(name, &values));
+        let of_connection = ends(STRANGER);
+        let ends = resolved(&of_connection, &listener, &head(name, &values));
         assert_eq!(ends.client, STRANGER);
         assert!(!ends.is_trusted);
 
@@ -47,9 +47,7 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn client(name: &[u8], values: &[&[u8]], listener: &Listener) -> SocketAddr {
-    let mut ends = ends(PROXY);
-    resolve(&mut ends, listener, &head(name, values));
-    ends.client
+    resolved(&ends(PROXY), listener, &head(name, values)).client
 }
 
 fn head(name: &[u8], values: &[&[u8]]) -> RequestHead {

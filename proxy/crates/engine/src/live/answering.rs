@@ -171,20 +171,15 @@ mod tests {
 
     fn arriving_at<'w>(worker: &'w Worker, slot: &Rc<Slot>) -> Live<'w> {
         let address = "192.0.2.1:80".parse().unwrap();
-        let origin = Origin {
-            ends: Ends {
-                client: address,
-                peer: address,
-                local: address,
-                network_peer: address,
-                scheme: "http",
-                is_trusted: false,
-            },
-            ends_attributes: Rc::default(),
-            listener: address,
-            times: <_>::default(),
-            tls: None,
+        let ends = Ends {
+            client: address,
+            peer: address,
+            local: address,
+            network_peer: address,
+            scheme: "http",
+            is_trusted: false,
         };
+        let origin = Origin::new(ends, address);
         Live::arriving(worker, slot, &origin, Instant::now())
     }
 

@@ -68,7 +68,7 @@ async fn reach_and_join(
     } else {
         Flag::NoBackend
     };
-    let ends = passing.origin.ends;
+    let ends = &passing.origin.ends;
     let asker = Asker {
         client: ends.client.ip(),
         fields: &Fields::default(),

@@ -6,7 +6,6 @@
 //! Source: opentelemetry-proto 1.x, `trace.proto`; OpenTelemetry semantic conventions for HTTP.
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 
 use super::attribute::{
     FIXED32, FIXED64, LENGTH, LengthGap, VARINT, field, key, put_ascii, put_bool, put_bytes,
@@ -151,7 +150,7 @@ fn put_request(out: &mut Vec<u8>, segment: &Segment<'_>) {
 /// [`Segment::ends_attributes`] of a connection: made once for all its requests, since addresses take
 /// longer to write than anything else.
 #[must_use]
-pub fn ends_attributes(client: SocketAddr, peer: SocketAddr, server: SocketAddr) -> Rc<[u8]> {
+pub fn ends_attributes(client: SocketAddr, peer: SocketAddr, server: SocketAddr) -> Box<[u8]> {
     let mut attributes = Vec::new();
     put_ends(&mut attributes, client, peer, server);
     attributes.into()
