@@ -276,3 +276,13 @@ async def test_head_that_an_upstream_left_unfinished_does_not_hold_up_the_next_o
 
     assert (await client.get()).status == 502
     assert (await client.get()).status == 200
+
+
+async def test_body_until_close_that_is_cut_does_not_end_like_a_whole_one(
+    client: Client, upstream: Upstream
+) -> None:
+    cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+    upstream.answer = says(cut, then_close=True)
+    await client.send(b"GET / HTTP/1.0\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        await client.rest()

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
@@ -156,17 +157,24 @@ pub struct Shared {
     pub ended: Cell<Option<End>>,
     /// Whether a message is under way. Cut in one, the stream's end must not look like that of the message.
     pub is_busy: Cell<bool>,
+    /// Whether nothing but the connection's end tells that of the message.
+    pub ends_message: Cell<bool>,
 }
 
-/// A stream that says goodbye when this is dropped, whatever for, unless it is busy.
+/// A stream that says goodbye when this is dropped, whatever for, unless it is busy. Where its end would be
+/// that of a message which is cut, it is reset: HTTP/1.0 has nothing else to tell that by.
 pub struct Farewell(pub Rc<Shared>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        if !self.0.is_busy.get()
-            && let Ok(mut stream) = self.0.stream.try_borrow_mut()
-        {
+        let Ok(mut stream) = self.0.stream.try_borrow_mut() else {
+            return;
+        };
+        if !self.0.is_busy.get() {
             stream.say_goodbye();
+        } else if self.0.ends_message.get() {
+            // It fails for a socket that is gone.
+            drop(SockRef::from(stream.socket().tcp()).set_linger(Some(Duration::ZERO)));
         }
     }
 }
@@ -200,6 +208,7 @@ impl Shared {
             is_last: Cell::new(false),
             ended: Cell::new(None),
             is_busy: Cell::new(false),
+            ends_message: Cell::new(false),
         }
     }
 

@@ -174,6 +174,7 @@ impl<'a> Http1Sink<'a> {
 
     /// Frames what follows so.
     pub fn frame(&mut self, framing: Framing) {
+        self.stream.ends_message.set(framing == Framing::UntilClose);
         self.framing = framing;
         self.left = length(framing);
     }
