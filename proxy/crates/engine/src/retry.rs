@@ -63,7 +63,7 @@ pub fn verdict(request: &RequestHead, retry: &Retry, resend: u32, happened: Happ
 pub fn is_repeatable(request: &RequestHead) -> bool {
     let is_idempotent = matches!(
         request.method,
-        Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete | Method::Trace
+        Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete
     );
     is_idempotent && !request.has_body()
 }
@@ -215,7 +215,6 @@ mod tests {
             ("GET", "", true),
             ("HEAD", "", true),
             ("OPTIONS", "", true),
-            ("TRACE", "", true),
             ("PUT", "", true),
             ("DELETE", "", true),
             ("POST", "", false),
