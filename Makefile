@@ -10,12 +10,14 @@ SETUP  := $(VENV)/.set-up
 PROFILE ?= release
 ENGINE := $(VENV)/.engine-$(PROFILE)
 # What the engine usually does, for the compiler to lay out its code by; `make profile` writes it. Only the
-# compiler that it was made by finds its functions in it, and only as new a one can read it.
+# compiler that it was made by finds its functions in it, and only as new a one can read it. What it tells to be
+# rare is moved out of functions, and what is usual is laid side by side: 0.3 MB of 6.
 PROFDATA := proxy/crates/engine.profdata
 LLVM_OF_PROFDATA := 22
 LLVM := $(shell rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 USE_PROFILE := $(shell test $(PROFILE) = release -a "$(LLVM)" -ge $(LLVM_OF_PROFDATA) 2>/dev/null && \
-  echo -Cprofile-use=$(CURDIR)/$(PROFDATA) -Cllvm-args=-pgo-warn-missing-function)
+  echo -Cprofile-use=$(CURDIR)/$(PROFDATA) -Cllvm-args=-pgo-warn-missing-function \
+  -Cllvm-args=-enable-split-machine-functions -Clink-arg=-Wl,-z,keep-text-section-prefix)
 # What the compiler says, of functions that the profile does not fit among others.
 BUILD_LOG := $(TARGET)/build.log
 SOURCES := Cargo.toml Cargo.lock $(PROFDATA) $(shell find proxy/crates -name '*.rs' -o -name Cargo.toml)
