@@ -367,8 +367,8 @@ impl Try<'_, '_> {
         Told {
             listener: self.target.listener,
             ends: self.job.ends,
-            origin: self.job.origin,
-            tls: self.job.tls,
+            origin: self.job.origin.told(),
+            tls: self.job.origin.tls(),
             scheme: if tried.tls.is_some() { "https" } else { "http" },
             request_id: self.job.id,
             propagation: self.job.trace.propagation(tried.id, self.target.policy),

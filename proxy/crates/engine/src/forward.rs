@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::access_log::Line;
 use crate::admission::{Admitted, Turned, admit};
 use crate::attempt::{Ended, Tried, Try};
-use crate::downstream::Client;
+use crate::downstream::{Client, Origin};
 use crate::editor::Editor;
 use crate::exchange::Marks;
 use crate::failure::{self, MOVED};
@@ -73,13 +73,10 @@ pub struct Job<'a> {
     pub trace: &'a Trace<'a>,
     /// Where it is noted how far the request has come.
     pub live: &'a Live<'a>,
+    /// The client's connection.
+    pub origin: &'a Origin,
+    /// Its ends, and who asks, as far as trusted proxies tell.
     pub ends: &'a Ends,
-    /// These as attributes, unless somebody else asks than the client's connection tells.
-    ends_attributes: Option<&'a [u8]>,
-    /// What endpoints are told of the connection: [`Origin::told`](crate::downstream::Origin::told).
-    pub origin: &'a [u8],
-    /// The TLS session of the client's connection.
-    pub tls: Option<&'a Tls>,
     /// 32 hex digits, or what the client said.
     pub id: &'a [u8],
     pub arrival: Arrival,
@@ -211,7 +208,6 @@ pub async fn forward(
     let table = worker.table();
     let request = Rc::clone(&workspace.request);
     let origin = Rc::clone(&client.origin);
-    let tls = origin.tls.as_deref();
     let made_id;
     let id = if let Some(id) = request.fields.get(Name::XRequestId) {
         id
@@ -229,7 +225,7 @@ pub async fn forward(
             route: None,
         })
     } else {
-        find(&table, listener, &request, (tls, ends.scheme))
+        find(&table, listener, &request, (origin.tls(), ends.scheme))
     };
     let policy = tracing_policy(&table, &found);
     let asked = Asked {
@@ -249,10 +245,8 @@ pub async fn forward(
         request: &request,
         trace: &trace,
         live: &live,
+        origin: &origin,
         ends,
-        ends_attributes: (ends.client == origin.ends.client).then(|| origin.attributes()),
-        origin: origin.told(),
-        tls,
         id,
         arrival,
     };
@@ -620,14 +614,14 @@ fn record(
         path: request.path(),
         query: request.query(),
         scheme: ends.scheme,
-        tls_attributes: job.tls.map_or(&[], |tls| &tls.attributes),
+        tls_attributes: job.origin.tls().map_or(&[], |tls| &tls.attributes),
         host: request.host(),
         user_agent: request.fields.get(Name::UserAgent),
         http_version: request.version.as_str(),
         client: ends.client,
         network_peer: ends.network_peer,
         server: ends.local,
-        ends_attributes: job.ends_attributes,
+        ends_attributes: (ends.client == job.origin.ends.client).then(|| job.origin.attributes()),
         listener: match found {
             Ok(target) => target.listener.kind,
             Err(_) => ListenerKind::Ingress,
@@ -716,7 +710,7 @@ fn count(
             is_sampled: is_recorded,
             request_bytes,
             referer: referer(request),
-            tls: job.tls.map(|tls| (tls.version_text(), tls.cipher)),
+            tls: job.origin.tls().map(|tls| (tls.version_text(), tls.cipher)),
         });
     }
     let trace = || (segment.trace_id, segment.clock.unix_ns(segment.end));

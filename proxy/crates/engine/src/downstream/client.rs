@@ -64,6 +64,11 @@ impl Origin {
         }
     }
 
+    /// Its TLS session, where there is one.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
     /// What endpoints are told of it, as HTTP/1 has fields.
     pub fn told(&self) -> &[u8] {
         self.told.get_or_init(|| headers::origin_lines(&self.ends))
